@@ -1,0 +1,62 @@
+//! Who may call: what AccessPolicies compile to for one inbound chain.
+use std::fmt;
+
+use serde::Serialize;
+use weft_model::{AccessAction, ObjectRef, SpiffeId, TrustDomain};
+
+/// The access rules of one inbound chain. Deny beats allow; no match refuses.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+pub struct Access {
+    /// The policies that select the workload, ordered; a refusal names them, or says that there are none.
+    pub policies: Vec<ObjectRef>,
+    /// Their rules for this chain's port, deny rules first, each group ordered by name.
+    pub rules: Vec<AccessRule>,
+}
+
+/// One rule: any of its callers matches it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct AccessRule {
+    /// Which rule of which policy this is.
+    pub name: RuleName,
+    /// What a match does.
+    pub action: AccessAction,
+    /// Whom it matches; at least one.
+    pub callers: Vec<Caller>,
+}
+
+/// A rule's name for people: `AccessPolicy shop/stock rule 0`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct RuleName {
+    /// The policy.
+    pub policy: ObjectRef,
+    /// The rule's place in it, from zero.
+    pub rule: u32,
+}
+
+impl fmt::Display for RuleName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} rule {}", self.policy, self.rule)
+    }
+}
+
+/// A set of identities.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub enum Caller {
+    /// Anyone whose certificate a trusted bundle vouches for.
+    Anyone,
+    /// Exactly this identity.
+    Identity(SpiffeId),
+    /// Every identity of a trust domain whose path starts with `/ns/<namespace>/sa/`.
+    Namespace(TrustDomain, weft_model::Namespace),
+}
+
+impl Caller {
+    /// Whether `id` is one of this set.
+    pub fn matches(&self, id: &SpiffeId) -> bool {
+        match self {
+            Self::Anyone => true,
+            Self::Identity(identity) => identity == id,
+            Self::Namespace(domain, namespace) => id.is_of(domain) && id.is_in_namespace(namespace),
+        }
+    }
+}

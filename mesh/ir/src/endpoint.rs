@@ -1,0 +1,84 @@
+//! Clusters and the endpoints behind them.
+use std::{net::SocketAddr, time::Duration};
+
+use serde::Serialize;
+use weft_model::{ClusterName, Locality, NetworkName, ObjectRef, Protocol, SpiffeId, WorkloadRef};
+
+use crate::ServicePort;
+
+/// How to reach one service port; who stands behind it is in [`Endpoints`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct Cluster {
+    /// The service port, which is the resource's key.
+    pub name: ServicePort,
+    /// What is spoken upstream, inside TLS.
+    pub protocol: Protocol,
+    /// How the connection is secured.
+    pub tls: UpstreamTls,
+    /// How an endpoint is chosen.
+    pub balance: Balance,
+    /// How long connecting may take, the TLS handshake included.
+    pub connect_timeout: Duration,
+    /// The objects that it was made from, ordered.
+    pub origins: Vec<ObjectRef>,
+}
+
+/// Mesh TLS towards a cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct UpstreamTls {
+    /// The server name of the hello: see [`ServicePort::sni`].
+    pub sni: String,
+}
+
+/// How an endpoint is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+pub enum Balance {
+    /// One after the other, by weight.
+    RoundRobin,
+}
+
+/// The endpoints of one cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct Endpoints {
+    /// The service port, which is the resource's key.
+    pub name: ServicePort,
+    /// The endpoints, ordered by workload.
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// One instance behind a service port.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct Endpoint {
+    /// The instance.
+    pub workload: WorkloadRef,
+    /// Where its sidecar's inbound listener is reached.
+    pub address: EndpointAddress,
+    /// The identity that its certificate must prove.
+    pub identity: SpiffeId,
+    /// Where it runs.
+    pub locality: Locality,
+    /// The network of its address.
+    pub network: NetworkName,
+    /// The cluster it belongs to.
+    pub cluster: ClusterName,
+    /// Its share against the other endpoints, above zero.
+    pub weight: u32,
+    /// Whether it is chosen.
+    pub health: Health,
+}
+
+/// Where an endpoint is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub enum EndpointAddress {
+    /// A TCP socket.
+    Socket(SocketAddr),
+}
+
+/// Whether an endpoint is chosen for new work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub enum Health {
+    /// Chosen.
+    Healthy,
+    /// Not chosen; its connections go on.
+    Draining,
+}

@@ -1,0 +1,196 @@
+//! How resources are named, what they need of a reader, and for whom they are encoded.
+use std::{collections::BTreeSet, fmt, sync::Arc};
+
+use serde::Serialize;
+use weft_model::PathMatch;
+
+use crate::{Cluster, Endpoints, HostPort, Listener, ListenerBody, RouteConfiguration, ServicePort, VirtualHost};
+
+/// The kinds of resource, in the order in which a client must hold them before the next makes sense to it
+/// (make-before-break): clusters, endpoints, listeners, routes, hosts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub enum ResourceType {
+    /// CDS.
+    Cluster,
+    /// EDS.
+    Endpoints,
+    /// LDS.
+    Listener,
+    /// RDS.
+    RouteConfiguration,
+    /// VHDS.
+    VirtualHost,
+}
+
+impl ResourceType {
+    /// Every type, in make-before-break order.
+    pub const ALL: [Self; 5] =
+        [Self::Cluster, Self::Endpoints, Self::Listener, Self::RouteConfiguration, Self::VirtualHost];
+
+    /// A short name for people: `cluster`, `endpoints`, …
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Cluster => "cluster",
+            Self::Endpoints => "endpoints",
+            Self::Listener => "listener",
+            Self::RouteConfiguration => "route configuration",
+            Self::VirtualHost => "virtual host",
+        }
+    }
+}
+
+impl fmt::Display for ResourceType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What names a resource: with a [`View`], the key of its bytes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct ResourceKey {
+    /// The resource's type.
+    pub resource_type: ResourceType,
+    /// Its xDS name.
+    pub name: Arc<str>,
+}
+
+impl ResourceKey {
+    /// The key of a resource by its type and xDS name.
+    pub fn new(resource_type: ResourceType, name: impl Into<Arc<str>>) -> Self {
+        Self { resource_type, name: name.into() }
+    }
+
+    /// The key of a cluster.
+    pub fn cluster(service: &ServicePort) -> Self {
+        Self::new(ResourceType::Cluster, service.to_string())
+    }
+
+    /// The key of a cluster's endpoints.
+    pub fn endpoints(service: &ServicePort) -> Self {
+        Self::new(ResourceType::Endpoints, service.to_string())
+    }
+
+    /// The key of an authority's virtual host.
+    pub fn virtual_host(authority: &HostPort) -> Self {
+        Self::new(ResourceType::VirtualHost, authority.resource_name())
+    }
+}
+
+impl fmt::Display for ResourceKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.resource_type, self.name)
+    }
+}
+
+/// A resource of any type, shared between snapshots.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Resource {
+    /// CDS.
+    Cluster(Arc<Cluster>),
+    /// EDS.
+    Endpoints(Arc<Endpoints>),
+    /// LDS.
+    Listener(Arc<Listener>),
+    /// RDS.
+    RouteConfiguration(Arc<RouteConfiguration>),
+    /// VHDS.
+    VirtualHost(Arc<VirtualHost>),
+}
+
+impl Resource {
+    /// The resource's type.
+    pub const fn resource_type(&self) -> ResourceType {
+        match self {
+            Self::Cluster(_) => ResourceType::Cluster,
+            Self::Endpoints(_) => ResourceType::Endpoints,
+            Self::Listener(_) => ResourceType::Listener,
+            Self::RouteConfiguration(_) => ResourceType::RouteConfiguration,
+            Self::VirtualHost(_) => ResourceType::VirtualHost,
+        }
+    }
+
+    /// What names the resource.
+    pub fn key(&self) -> ResourceKey {
+        match self {
+            Self::Cluster(it) => ResourceKey::cluster(&it.name),
+            Self::Endpoints(it) => ResourceKey::endpoints(&it.name),
+            Self::Listener(it) => ResourceKey::new(ResourceType::Listener, it.name.as_str()),
+            Self::RouteConfiguration(it) => ResourceKey::new(ResourceType::RouteConfiguration, it.name.as_str()),
+            Self::VirtualHost(it) => ResourceKey::virtual_host(&it.authority),
+        }
+    }
+
+    /// What a reader must know to take this resource as it is meant. A reader that lacks one rejects the resource; the
+    /// server does not push it there and says so in the object's status.
+    pub fn needs(&self) -> BTreeSet<Feature> {
+        match self {
+            Self::Cluster(_) | Self::Endpoints(_) | Self::RouteConfiguration(_) => BTreeSet::new(),
+            Self::Listener(listener) => match listener.body {
+                ListenerBody::Inbound(_) => [Feature::AccessByIdentity].into(),
+                ListenerBody::OutboundHttp { .. } => [Feature::HostsOnDemand].into(),
+                ListenerBody::OutboundTcp(_) => BTreeSet::new(),
+            },
+            Self::VirtualHost(host) => {
+                let regex = |path: &PathMatch| matches!(path, PathMatch::Regex(_));
+                let any = host.routes.iter().any(|route| regex(&route.matches.path));
+                any.then_some(Feature::PathRegex).into_iter().collect()
+            }
+        }
+    }
+}
+
+/// Something that not every version of every reader knows. Its text is on the wire: never change one, only add.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub enum Feature {
+    /// Access rules by peer identity on inbound chains.
+    AccessByIdentity,
+    /// Virtual hosts on demand (VHDS).
+    HostsOnDemand,
+    /// Path matches by regular expression.
+    PathRegex,
+}
+
+impl Feature {
+    /// Every feature that this version reads.
+    pub const ALL: [Self; 3] = [Self::AccessByIdentity, Self::HostsOnDemand, Self::PathRegex];
+
+    /// The feature's text on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::AccessByIdentity => "access-by-identity",
+            Self::HostsOnDemand => "hosts-on-demand",
+            Self::PathRegex => "path-regex",
+        }
+    }
+
+    /// The feature of that text, if this version knows it.
+    pub fn from_name(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|feature| feature.as_str() == text)
+    }
+}
+
+/// What may change a resource's bytes for different clients.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct View {
+    /// Who reads it.
+    pub dialect: Dialect,
+}
+
+/// The kinds of client that resources are encoded for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Dialect {
+    /// A weft proxy.
+    Weft,
+}
+
+/// A name that is not one of its type's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownName(pub ResourceKey);
+
+impl fmt::Display for UnknownName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} is not a name of a {}", self.0.name, self.0.resource_type)
+    }
+}
+
+impl std::error::Error for UnknownName {}

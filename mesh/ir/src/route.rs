@@ -1,0 +1,119 @@
+//! Virtual hosts and their routes.
+use std::{cmp::Reverse, fmt, time::Duration};
+
+use serde::Serialize;
+use weft_model::{HttpMethod, ObjectRef, PathMatch, TextMatch};
+
+use crate::{HostPort, ServicePort};
+
+/// The routes of one authority: one HTTP service port.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct VirtualHost {
+    /// The authority, which is the resource's key.
+    pub authority: HostPort,
+    /// The service port that stands behind the authority.
+    pub service: ServicePort,
+    /// The routes, by falling precedence: the first that matches wins.
+    pub routes: Vec<Route>,
+    /// The objects that it was made from, ordered.
+    pub origins: Vec<ObjectRef>,
+}
+
+/// One match of one rule.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct Route {
+    /// Which part of which object this is.
+    pub origin: RouteOrigin,
+    /// What a request must be.
+    pub matches: RouteMatch,
+    /// Where it goes.
+    pub action: RouteAction,
+    /// How long it may take in all, from the head's end to the response's; `None` is no bound.
+    pub timeout: Option<Duration>,
+}
+
+/// Where a route was written: `HTTPRoute shop/reviews rule 1 match 0`, or a Service's own default route.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct RouteOrigin {
+    /// The HTTPRoute, or the Service whose default route it is.
+    pub object: ObjectRef,
+    /// The rule's place, from zero.
+    pub rule: u32,
+    /// The match's place in the rule, from zero.
+    pub alternative: u32,
+}
+
+impl fmt::Display for RouteOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} rule {} match {}", self.object, self.rule, self.alternative)
+    }
+}
+
+/// All parts must match.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct RouteMatch {
+    /// On the normalized path without its query.
+    pub path: PathMatch,
+    /// On the method.
+    pub method: Option<HttpMethod>,
+    /// On headers, ordered by name.
+    pub headers: Vec<HeaderMatch>,
+}
+
+/// A match on one header's value.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct HeaderMatch {
+    /// The header's name in lower case.
+    pub name: String,
+    /// What its value must be.
+    pub value: TextMatch,
+}
+
+/// How specific a match is by the Gateway API's rules (HTTPRouteRule, "Matches"); the greater wins: an exact path, then
+/// a regular expression (implementation-specific; between the two as in Envoy Gateway and Istio), then the longest
+/// prefix; then a method; then the number of headers. Ties are broken outside: the older route, then its name in
+/// alphabetical order, then the earlier rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Precedence {
+    path: (u8, usize),
+    method: bool,
+    headers: usize,
+}
+
+impl RouteMatch {
+    /// How specific this match is.
+    pub fn precedence(&self) -> Precedence {
+        let path = match &self.path {
+            PathMatch::Exact(path) => (2, path.len()),
+            PathMatch::Regex(regex) => (1, regex.len()),
+            PathMatch::Prefix(prefix) => (0, prefix.len()),
+        };
+        Precedence { path, method: self.method.is_some(), headers: self.headers.len() }
+    }
+
+    /// A key that sorts the more specific match first.
+    pub fn order(&self) -> Reverse<Precedence> {
+        Reverse(self.precedence())
+    }
+}
+
+/// Where a matched request goes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub enum RouteAction {
+    /// To one of these clusters; weights are above zero and there is at least one.
+    Forward(Vec<WeightedCluster>),
+    /// Nowhere: the rule names a backend that does not exist, or has none (Gateway API: status 500).
+    Refuse {
+        /// Why, for the record and the answer's body.
+        cause: String,
+    },
+}
+
+/// A share of a route's requests.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct WeightedCluster {
+    /// The cluster.
+    pub cluster: ServicePort,
+    /// Its share against the route's other clusters, above zero.
+    pub weight: u32,
+}

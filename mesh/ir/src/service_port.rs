@@ -1,0 +1,131 @@
+//! The names that tie resources together.
+use std::{fmt, str::FromStr};
+
+use serde::{Serialize, Serializer};
+use weft_model::{ClusterName, Host, Name, Namespace, Port, TrustDomain};
+
+/// The names that are one for the whole mesh.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct MeshNames {
+    /// The trust domain of the mesh's own workloads; `weft.local` by default.
+    pub trust_domain: TrustDomain,
+    /// The DNS suffix of services; `cluster.local` by default, as in Kubernetes.
+    pub mesh_domain: Host,
+    /// The name of this cluster; `local` by default.
+    pub cluster: ClusterName,
+}
+
+/// One port of one service of one cluster: `<cluster>/<namespace>/<service>:<port>`, the xDS name of its cluster and of
+/// its endpoints.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServicePort {
+    /// The cluster; `local` in a mesh of one.
+    pub cluster: ClusterName,
+    /// The service's namespace.
+    pub namespace: Namespace,
+    /// The service's name.
+    pub service: Name,
+    /// The service's port (not the workload's).
+    pub port: Port,
+}
+
+impl ServicePort {
+    /// The server name that a mesh client puts into its TLS hello for this service port:
+    /// `<port>.<service>.<namespace>.mesh.<trust domain>`.
+    pub fn sni(&self, domain: &TrustDomain) -> String {
+        format!("{}.{}.{}.mesh.{domain}", self.port, self.service, self.namespace)
+    }
+
+    /// The host that names the service everywhere: `<service>.<namespace>.svc.<mesh domain>`.
+    pub fn host(&self, mesh_domain: &Host) -> String {
+        format!("{}.{}.svc.{mesh_domain}", self.service, self.namespace)
+    }
+}
+
+impl fmt::Display for ServicePort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { cluster, namespace, service, port } = self;
+        write!(f, "{cluster}/{namespace}/{service}:{port}")
+    }
+}
+
+impl Serialize for ServicePort {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// A text that is not `<cluster>/<namespace>/<service>:<port>`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InvalidServicePort;
+
+impl fmt::Display for InvalidServicePort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("it is not <cluster>/<namespace>/<service>:<port>")
+    }
+}
+
+impl std::error::Error for InvalidServicePort {}
+
+impl FromStr for ServicePort {
+    type Err = InvalidServicePort;
+
+    fn from_str(text: &str) -> Result<Self, InvalidServicePort> {
+        let parts = || {
+            let (cluster, rest) = text.split_once('/')?;
+            let (namespace, rest) = rest.split_once('/')?;
+            let (service, port) = rest.rsplit_once(':')?;
+            Some(Self {
+                cluster: cluster.parse().ok()?,
+                namespace: namespace.parse().ok()?,
+                service: service.parse().ok()?,
+                port: port.parse().ok()?,
+            })
+        };
+        parts().ok_or(InvalidServicePort)
+    }
+}
+
+/// A canonical authority: a host and the port that the client named (80 where it named none).
+///
+/// Printed with the port elided if it is 80: the key of a [`VirtualHost`](crate::VirtualHost), whose xDS name is
+/// `outbound/<host>[:port]`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HostPort {
+    /// The host, in full: `<service>.<namespace>.svc.<mesh domain>`.
+    pub host: Host,
+    /// The port.
+    pub port: Port,
+}
+
+impl HostPort {
+    /// The xDS name of the virtual host: `outbound/<host>[:port]`.
+    pub fn resource_name(&self) -> String {
+        format!("outbound/{self}")
+    }
+
+    /// The authority that an xDS name of a virtual host stands for.
+    pub fn from_resource_name(name: &str) -> Option<Self> {
+        let rest = name.strip_prefix("outbound/")?;
+        let (host, port) = match rest.split_once(':') {
+            Some((host, port)) => (host, port.parse().ok()?),
+            None => (rest, Port::HTTP),
+        };
+        Some(Self { host: host.parse().ok()?, port })
+    }
+}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.port {
+            Port::HTTP => write!(f, "{}", self.host),
+            port => write!(f, "{}:{port}", self.host),
+        }
+    }
+}
+
+impl Serialize for HostPort {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}

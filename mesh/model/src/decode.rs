@@ -1,0 +1,1 @@
+//! From YAML or JSON text to objects.

@@ -1,0 +1,27 @@
+//! The objects that a user writes, valid by construction.
+//!
+//! Everything here is data: a value of these types has passed its own checks (names, ports, SPIFFE IDs, weights), so
+//! nothing downstream checks again. What needs more than one object to judge (references, ownership, shadowing) is
+//! `weft-verify`'s. [`decode`] reads objects from YAML or JSON and tells every error at once, each with file, line and
+//! field.
+mod diagnostic;
+mod name;
+mod object;
+mod policy;
+mod route;
+mod service;
+mod spiffe;
+mod workload;
+
+pub mod decode;
+
+pub use diagnostic::{Code, Diagnostic, FieldPath, Severity, Source};
+pub use name::{
+    AccountName, ClusterName, Host, InvalidName, LocalityName, Name, Namespace, NetworkName, Port, PortName,
+};
+pub use object::{Kind, Labels, Meta, Object, ObjectRef, Owner, Selector, Stored};
+pub use policy::{AccessAction, AccessPolicy, AccessRule, Balancing, Callers, PolicyTarget, TargetKind, TrafficPolicy};
+pub use route::{BackendRef, HeaderMatch, HttpMatch, HttpMethod, HttpRoute, HttpRule, ParentRef, PathMatch, TextMatch};
+pub use service::{Protocol, Service, ServicePortSpec, TargetPort};
+pub use spiffe::{InvalidSpiffeId, SpiffeId, TrustDomain};
+pub use workload::{Locality, Workload, WorkloadRef};

@@ -1,0 +1,112 @@
+//! TrafficPolicy and AccessPolicy, and how policies name their targets.
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::{AccountName, Kind, Meta, Name, Namespace, ObjectRef, Port, SpiffeId};
+
+/// What a policy applies to. The most specific target wins field by field: rule, route, service, namespace, mesh.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct PolicyTarget {
+    /// What kind of thing.
+    pub kind: TargetKind,
+    /// Its namespace: the policy's own, except for `Mesh`, which has none and may be targeted from the root namespace
+    /// (`weft-system`) only.
+    pub namespace: Option<Namespace>,
+    /// Its name: the namespace's for `Namespace`, `mesh` for `Mesh`.
+    pub name: Name,
+    /// The rule of a route, by its name.
+    pub section: Option<Name>,
+}
+
+/// The kinds of thing that policies target, the least specific first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub enum TargetKind {
+    /// Everything.
+    Mesh,
+    /// Everything in the policy's namespace.
+    Namespace,
+    /// One Service of the policy's namespace.
+    Service,
+    /// One HTTPRoute of the policy's namespace, or one rule of it. Not for an AccessPolicy.
+    HttpRoute,
+}
+
+impl PolicyTarget {
+    /// The object that is targeted, if it is one.
+    pub fn object(&self) -> Option<ObjectRef> {
+        let kind = match self.kind {
+            TargetKind::Service => Kind::Service,
+            TargetKind::HttpRoute => Kind::HttpRoute,
+            TargetKind::Mesh | TargetKind::Namespace => return None,
+        };
+        Some(ObjectRef { kind, namespace: self.namespace.clone()?, name: self.name.clone() })
+    }
+}
+
+/// How requests and connections to a target are handled.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct TrafficPolicy {
+    /// Name, namespace, labels.
+    pub meta: Meta,
+    /// What it applies to; at least one.
+    pub targets: Vec<PolicyTarget>,
+    /// How an endpoint is chosen.
+    pub balancing: Option<Balancing>,
+    /// How long a request may take in all.
+    pub request_timeout: Option<Duration>,
+}
+
+/// How an endpoint is chosen among equals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+pub enum Balancing {
+    /// One after the other, by weight.
+    RoundRobin,
+}
+
+/// Who may call the workloads that it selects. A workload that no policy selects refuses every caller; a selected one
+/// allows what an allow rule matches and no deny rule matches.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct AccessPolicy {
+    /// Name, namespace, labels.
+    pub meta: Meta,
+    /// Whose workloads it selects; at least one of kind Service, Namespace or Mesh.
+    pub targets: Vec<PolicyTarget>,
+    /// The rules; none means that nobody may call.
+    pub rules: Vec<AccessRule>,
+}
+
+/// One rule of an [`AccessPolicy`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct AccessRule {
+    /// Its name, unique in the policy, where it has one.
+    pub name: Option<Name>,
+    /// Whether a match allows or denies.
+    pub action: AccessAction,
+    /// Which callers it matches; at least one.
+    pub from: Vec<Callers>,
+    /// On which Service ports; empty for all.
+    pub ports: Vec<Port>,
+}
+
+/// Whether a rule's match allows or denies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub enum AccessAction {
+    /// Allows, unless a deny rule matches too.
+    Allow,
+    /// Denies, whatever else matches.
+    Deny,
+}
+
+/// A set of callers, each proven by its certificate.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub enum Callers {
+    /// Anyone with an identity of a trusted domain.
+    Anyone,
+    /// Exactly this identity.
+    Identity(SpiffeId),
+    /// Every account of a namespace of the mesh's own trust domain.
+    Namespace(Namespace),
+    /// One account of a namespace of the mesh's own trust domain.
+    Account(Namespace, AccountName),
+}

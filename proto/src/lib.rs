@@ -1,0 +1,17 @@
+//! The wire's types: weft's own messages, generated, and the xDS v3 types in use. No logic.
+
+/// `weft.v1`: the Agent stream, the certificate service, and what weft adds to xDS resources.
+#[expect(
+    missing_docs,
+    unused_qualifications,
+    clippy::allow_attributes,
+    reason = "generated; the .proto files hold the documentation"
+)]
+pub mod weft {
+    tonic::include_proto!("weft.v1");
+}
+
+pub use envoy_types::pb::{envoy, google, xds};
+
+/// The type URL prefix of every packed message.
+pub const TYPE_PREFIX: &str = "type.googleapis.com/";
