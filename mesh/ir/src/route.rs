@@ -102,7 +102,7 @@ impl RouteMatch {
 pub enum RouteAction {
     /// To one of these clusters; weights are above zero and there is at least one.
     Forward(Vec<WeightedCluster>),
-    /// Nowhere: the rule names a backend that does not exist, or has none (Gateway API: status 500).
+    /// Nowhere: none of the rule's backends exists, or it has none (Gateway API: status 500).
     Refuse {
         /// Why, for the record and the answer's body.
         cause: String,
@@ -116,4 +116,7 @@ pub struct WeightedCluster {
     pub cluster: ServicePort,
     /// Its share against the route's other clusters, above zero.
     pub weight: u32,
+    /// Why requests of this share are refused with status 500: the backend does not exist, or the route may not use it
+    /// (Gateway API, HTTPRouteRule "BackendRefs"). It keeps its share, so that the others get no more than was written.
+    pub refusal: Option<String>,
 }
