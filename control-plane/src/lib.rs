@@ -1,1 +1,18 @@
-//! Skeleton.
+//! The control plane: a store of objects, a certificate authority, xDS and Agent streams for proxies, an admin API.
+//!
+//! [`ControlPlane::start`] runs one inside the calling process (several may run side by side: nothing is global);
+//! [`run`] is what the binaries call. Proxies are served on one TLS port (delta ADS, `weft.v1.AgentService`,
+//! `weft.v1.CertificateService`), people and programs on an HTTPS port with JSON bodies ([`wire`]).
+mod args;
+mod config;
+mod context;
+mod run;
+mod running;
+
+pub mod wire;
+
+pub use args::{Args, SEALING_KEY_VARIABLE};
+pub use config::{Config, SealingKeySource, default_names};
+pub use context::Context;
+pub use run::{RunError, run};
+pub use running::{ControlPlane, Running, StartError};

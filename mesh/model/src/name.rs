@@ -151,6 +151,13 @@ impl ClusterName {
     }
 }
 
+impl Host {
+    /// The DNS suffix of services in a mesh that was given no other, as in Kubernetes.
+    pub fn default_mesh_domain() -> Self {
+        Self("cluster.local".into())
+    }
+}
+
 impl NetworkName {
     /// The network of a mesh that has only one.
     pub fn default_network() -> Self {

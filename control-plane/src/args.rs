@@ -1,0 +1,82 @@
+//! The command line of a control plane.
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use weft_ir::MeshNames;
+use weft_model::{ClusterName, Host, TrustDomain};
+
+use crate::{Config, SealingKeySource};
+
+/// The environment variable that holds the sealing key where no file is named.
+pub const SEALING_KEY_VARIABLE: &str = "WEFT_SEALING_KEY";
+
+/// Run a control plane: store, certificate authority, xDS, and the admin API.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// The store's directory.
+    #[arg(long, env = "WEFT_DIR", value_name = "DIR")]
+    pub dir: PathBuf,
+    /// Where xDS, Agent streams and the certificate service are served; port 0 is the system's choice.
+    #[arg(long, env = "WEFT_GRPC", value_name = "IP:PORT", default_value = "127.0.0.1:15012")]
+    pub grpc: SocketAddr,
+    /// Where the admin API is served; port 0 is the system's choice.
+    #[arg(long, env = "WEFT_API", value_name = "IP:PORT", default_value = "127.0.0.1:15014")]
+    pub api: SocketAddr,
+    /// The trust domain: the first part of every SPIFFE ID.
+    #[arg(long, env = "WEFT_TRUST_DOMAIN", default_value = "weft.local")]
+    pub trust_domain: TrustDomain,
+    /// The DNS suffix of services.
+    #[arg(long, env = "WEFT_MESH_DOMAIN", default_value = "cluster.local")]
+    pub mesh_domain: Host,
+    /// The name of this cluster.
+    #[arg(long, env = "WEFT_CLUSTER", default_value = "local")]
+    pub cluster: ClusterName,
+    /// The file with the key that the CA's key is sealed under (64 hexadecimal digits, mode 0600); made with the first
+    /// start. Without it the key is taken from WEFT_SEALING_KEY, else from ~/.config/weft/sealing.key.
+    #[arg(long, env = "WEFT_SEALING_KEY_FILE", value_name = "FILE")]
+    pub sealing_key_file: Option<PathBuf>,
+    /// Where the context file for the admin API is written (mode 0600); ~/.config/weft/context.json by default.
+    #[arg(long, env = "WEFT_CONTEXT", value_name = "FILE")]
+    pub context_file: Option<PathBuf>,
+    /// How long a workload's certificate is valid, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 86_400, value_parser = clap::value_parser!(u64).range(60..=7_776_000))]
+    pub leaf_lifetime: u64,
+}
+
+impl Args {
+    /// The configuration that these arguments and the environment stand for.
+    ///
+    /// # Errors
+    /// Where a default place is needed and neither `HOME` nor `XDG_CONFIG_HOME` is set: what to set instead.
+    pub fn config(self) -> Result<Config, String> {
+        let sealing_key = match self.sealing_key_file {
+            Some(file) => SealingKeySource::File(file),
+            None if std::env::var_os(SEALING_KEY_VARIABLE).is_some() => {
+                SealingKeySource::Variable(SEALING_KEY_VARIABLE.to_owned())
+            }
+            None => SealingKeySource::File(configuration_folder("--sealing-key-file")?.join("sealing.key")),
+        };
+        let context_file = match self.context_file {
+            Some(file) => file,
+            None => configuration_folder("--context-file")?.join("context.json"),
+        };
+        Ok(Config {
+            dir: self.dir,
+            sealing_key,
+            context_file: Some(context_file),
+            names: MeshNames { trust_domain: self.trust_domain, mesh_domain: self.mesh_domain, cluster: self.cluster },
+            grpc: self.grpc,
+            api: self.api,
+            leaf_lifetime: Duration::from_secs(self.leaf_lifetime),
+            lease: Config::DEFAULT_LEASE,
+        })
+    }
+}
+
+/// The user's folder for weft: `$XDG_CONFIG_HOME/weft`, else `$HOME/.config/weft`.
+fn configuration_folder(flag: &str) -> Result<PathBuf, String> {
+    let base = std::env::var_os("XDG_CONFIG_HOME").filter(|it| !it.is_empty()).map(PathBuf::from).or_else(|| {
+        std::env::var_os("HOME").filter(|it| !it.is_empty()).map(|home| PathBuf::from(home).join(".config"))
+    });
+    base.map(|base| base.join("weft"))
+        .ok_or_else(|| format!("there is no home folder (neither XDG_CONFIG_HOME nor HOME is set): give {flag}"))
+}

@@ -1,0 +1,296 @@
+//! The admin API's JSON bodies, read by the server and by its clients. Field names are camelCase.
+//!
+//! | method and path | body | answer |
+//! |---|---|---|
+//! | `GET /v1/objects?kind=&namespace=&name=` | | [`ObjectList`] |
+//! | `POST /v1/apply` | [`ApplyRequest`] | [`ApplyResponse`], or 422 with [`Refusal`] |
+//! | `DELETE /v1/objects/{kind}/{namespace}/{name}` | | [`Deleted`] |
+//! | `POST /v1/tokens` | [`TokenRequest`] | [`TokenResponse`] |
+//! | `GET /v1/workloads` | | [`WorkloadList`] |
+//! | `GET /v1/workloads/{namespace}/{name}/proxy?path=` | | the proxy's own JSON |
+//! | `GET /v1/edges` | | [`EdgeList`] |
+//! | `GET /v1/status` | | [`Status`] |
+//! | `GET /metrics` | | Prometheus text |
+//!
+//! Every request carries `authorization: Bearer <token>`; every failure is an [`ApiError`].
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use weft_model::{Diagnostic, Source};
+
+/// Why a request failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ApiError {
+    /// What, where, why.
+    pub error: String,
+    /// What to do.
+    pub hint: String,
+}
+
+/// Objects with the revision at which they were read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ObjectList {
+    /// The store's revision.
+    pub revision: String,
+    /// The objects, ordered by kind, namespace and name.
+    pub items: Vec<ObjectItem>,
+}
+
+/// One stored object.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ObjectItem {
+    /// The object in its Kubernetes form.
+    pub object: Value,
+    /// Who may change it.
+    pub owner: String,
+    /// The store's number when it was created.
+    pub created: u64,
+    /// The store's number when it was last changed.
+    pub modified: u64,
+    /// Where it was read from.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub source: Option<Source>,
+}
+
+/// Documents to apply, all or nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ApplyRequest {
+    /// YAML or JSON texts, each of one or several objects.
+    pub documents: Vec<Document>,
+    /// Whether to say only what would happen.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// One text with the name of the file that it was read from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Document {
+    /// The file's name for diagnostics; `-` for standard input.
+    pub file: String,
+    /// The text.
+    pub text: String,
+}
+
+/// What an apply did, or would do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ApplyResponse {
+    /// The revision that holds the changes.
+    pub revision: String,
+    /// One entry an object, in the order of the documents.
+    pub changes: Vec<ObjectChange>,
+    /// What is worth knowing.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// What happened to one object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ObjectChange {
+    /// `Kind namespace/name`.
+    pub object: String,
+    /// What happened.
+    pub change: ChangeKind,
+}
+
+/// What an apply does to an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ChangeKind {
+    /// It was not there.
+    Created,
+    /// It was there and differs now.
+    Updated,
+    /// It was there as written; nothing was stored.
+    Unchanged,
+}
+
+/// Why an apply was refused; nothing changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Refusal {
+    /// Everything that was found, errors and warnings.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// An object is gone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Deleted {
+    /// The revision that no longer holds it.
+    pub revision: String,
+}
+
+/// A join token to make.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TokenRequest {
+    /// The namespace of the identity that it is bound to.
+    pub namespace: String,
+    /// The account of the identity that it is bound to.
+    pub account: String,
+    /// How long it is valid, in seconds, 1 to 600 (600 where nothing is said).
+    #[serde(default)]
+    pub ttl_seconds: Option<u64>,
+}
+
+/// A join token that was made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TokenResponse {
+    /// The join file's content: see `weft_certs::JoinFile`. A secret.
+    pub join_file: Value,
+}
+
+/// The workloads that have registered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkloadList {
+    /// The workloads, ordered by namespace and name.
+    pub items: Vec<WorkloadItem>,
+}
+
+/// One registered workload.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkloadItem {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its account.
+    pub account: String,
+    /// Its SPIFFE ID.
+    pub identity: String,
+    /// Where peers reach it; empty for one that only calls.
+    pub address: String,
+    /// Whether it is up.
+    pub state: WorkloadState,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Its proxy's version.
+    pub version: String,
+    /// Whether its Agent stream is open.
+    pub connected: bool,
+    /// The highest revision that its proxy has seen; empty before it has said one.
+    pub revision: String,
+    /// Whether it has acknowledged everything that was sent to it at the present revision.
+    pub in_sync: bool,
+    /// How many resources its present ADS stream was sent.
+    pub resources_sent: u64,
+    /// How many resources its present ADS stream was sent in a version that it already held. Zero unless something is
+    /// wrong.
+    pub resent: u64,
+    /// What its proxy rejected and still holds an older version of (or nothing), with its own words.
+    pub rejected: Vec<RejectedResource>,
+    /// The addresses that its listeners are bound to, by listener name.
+    pub listeners: BTreeMap<String, String>,
+}
+
+/// Where a registration stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum WorkloadState {
+    /// It takes work.
+    Registered,
+    /// It finishes what it has.
+    Draining,
+    /// Its lease has run out.
+    Expired,
+}
+
+/// A resource that a proxy refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RejectedResource {
+    /// The resource's type URL.
+    pub type_url: String,
+    /// Its name.
+    pub name: String,
+    /// Why, in the proxy's words.
+    pub reason: String,
+}
+
+/// The latest summaries of who calls whom.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EdgeList {
+    /// One entry for each caller, service and destination, in that order.
+    pub items: Vec<EdgeItem>,
+}
+
+/// One edge as its caller saw it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EdgeItem {
+    /// The caller, `namespace/name`.
+    pub workload: String,
+    /// The service port as the caller addressed it.
+    pub service: String,
+    /// The service port as the route chose.
+    pub destination: String,
+    /// Requests (connections where `tcp`) in the last second that had any.
+    pub requests: u64,
+    /// Of these, those that failed.
+    pub failures: u64,
+    /// Median latency in that second, in microseconds.
+    pub latency_us_p50: u64,
+    /// 99th percentile of the latency in that second, in microseconds.
+    pub latency_us_p99: u64,
+    /// Answers by status class in that second: index 1 for 1xx to 5 for 5xx; 0 for no answer.
+    pub status_classes: Vec<u64>,
+    /// Whether the edge carries TCP connections.
+    pub tcp: bool,
+    /// How long ago that second ended, in milliseconds.
+    pub age_ms: u64,
+    /// Requests since the control plane or the caller's stream started.
+    pub requests_total: u64,
+    /// Failures since then.
+    pub failures_total: u64,
+    /// Bytes sent since then.
+    pub bytes_sent_total: u64,
+    /// Bytes received since then.
+    pub bytes_received_total: u64,
+    /// Answers by status class since then.
+    pub status_classes_total: Vec<u64>,
+}
+
+/// The control plane in one look.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// The store's revision.
+    pub revision: String,
+    /// The mesh's trust domain.
+    pub trust_domain: String,
+    /// The DNS suffix of services.
+    pub mesh_domain: String,
+    /// The cluster's name.
+    pub cluster: String,
+    /// The proxies with an open stream.
+    pub proxies: ProxyCount,
+    /// xDS resources sent since the control plane started.
+    pub resources_sent: u64,
+    /// Of these, those that the client already held in the same version. Zero unless something is wrong.
+    pub resources_resent: u64,
+    /// When it started, RFC 3339.
+    pub started: String,
+    /// Its version.
+    pub version: String,
+}
+
+/// How many proxies are there, and how many have everything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProxyCount {
+    /// With an open ADS stream.
+    pub connected: u64,
+    /// Of these, those that have acknowledged all that concerns them at the present revision.
+    pub in_sync: u64,
+}
