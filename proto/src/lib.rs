@@ -5,6 +5,7 @@
     missing_docs,
     unused_qualifications,
     clippy::allow_attributes,
+    clippy::large_enum_variant,
     reason = "generated; the .proto files hold the documentation"
 )]
 pub mod weft {
