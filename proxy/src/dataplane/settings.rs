@@ -1,0 +1,131 @@
+//! What is local to this machine: addresses, names, timeouts. What is the mesh's comes in snapshots.
+use std::{collections::BTreeMap, fmt, io, net::SocketAddr, time::Duration};
+
+use weft_ir::ServicePort;
+use weft_model::PortName;
+use weft_net::LocalAddr;
+
+/// How a data plane is started.
+pub struct Settings {
+    /// How many worker threads; at least one is started.
+    pub workers: usize,
+    /// This instance's name, the first part of each decision id.
+    pub instance: String,
+    /// Five characters drawn once a process start, the second part of each decision id.
+    pub start: String,
+    /// Where peers connect to with mesh TLS; port 0 for the system's choice.
+    pub inbound: Option<SocketAddr>,
+    /// Where the application sends HTTP for every service; port 0 for the system's choice.
+    pub outbound: Option<SocketAddr>,
+    /// One listener for each TCP service port that the application calls; port 0 for the system's choice.
+    pub tcp: Vec<(ServicePort, SocketAddr)>,
+    /// Where the application's ports are reached, by name. A chain's `application_port` goes to the socket of that port
+    /// number, and to `127.0.0.1:<application_port>` where there is none.
+    pub applications: BTreeMap<PortName, SocketAddr>,
+    /// Bounds on waiting.
+    pub timeouts: Timeouts,
+    /// Where records go, one JSON line each; `None` writes none. It is written to by a thread of its own.
+    pub access_log: Option<Box<dyn io::Write + Send>>,
+}
+
+impl Settings {
+    /// Settings with one worker, no listener, no access log and the default timeouts.
+    pub fn new(instance: impl Into<String>, start: impl Into<String>) -> Self {
+        Self {
+            workers: 1,
+            instance: instance.into(),
+            start: start.into(),
+            inbound: None,
+            outbound: None,
+            tcp: Vec::new(),
+            applications: BTreeMap::new(),
+            timeouts: Timeouts::default(),
+            access_log: None,
+        }
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("workers", &self.workers)
+            .field("instance", &self.instance)
+            .field("start", &self.start)
+            .field("inbound", &self.inbound)
+            .field("outbound", &self.outbound)
+            .field("tcp", &self.tcp)
+            .field("applications", &self.applications)
+            .field("timeouts", &self.timeouts)
+            .field("access_log", &self.access_log.is_some())
+            .finish()
+    }
+}
+
+/// Bounds on waiting. Peers' defaults stand beside ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// How long a request waits for a host, cluster or endpoints that are asked for the first time.
+    pub on_demand: Duration,
+    /// How long an inbound TLS handshake may take (Linkerd's detection: 10 s).
+    pub handshake: Duration,
+    /// How long a request's head may take from its first byte (Envoy's edge guide and slowloris tests: 10 s).
+    pub head: Duration,
+    /// How long connecting to the local application may take (Linkerd: 1 s).
+    pub application_connect: Duration,
+    /// How long an upstream connection is kept unused by the client side (below common servers' 60 s).
+    pub pool_idle: Duration,
+    /// How long a mesh server side keeps an unused HTTP/1.1 connection: longer than any client side uses one, so that
+    /// the client side is the one that closes (DESIGN §5, Drain).
+    pub server_idle: Duration,
+    /// How long an unused connection of the local application is kept open (Envoy: 1 h; nginx: 75 s).
+    pub client_idle: Duration,
+    /// How long draining goes on accepting, so that peers that have not heard of it yet are still served.
+    pub drain_accept: Duration,
+    /// When draining ends, whatever is still in flight (ztunnel: 5 s; Linkerd: 120 s).
+    pub drain: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            on_demand: Duration::from_secs(1),
+            handshake: Duration::from_secs(10),
+            head: Duration::from_secs(10),
+            application_connect: Duration::from_secs(1),
+            pool_idle: Duration::from_secs(45),
+            server_idle: Duration::from_secs(60),
+            client_idle: Duration::from_secs(900),
+            drain_accept: Duration::from_millis(500),
+            drain: Duration::from_secs(20),
+        }
+    }
+}
+
+/// The addresses that a data plane's listeners were given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bound {
+    /// Where peers connect to.
+    pub inbound: Option<LocalAddr>,
+    /// Where the application sends HTTP.
+    pub outbound: Option<LocalAddr>,
+    /// Where the application connects for each TCP service port, in the order of the settings.
+    pub tcp: Vec<(ServicePort, LocalAddr)>,
+}
+
+/// Why a data plane did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A listener could not be bound.
+    #[error("cannot listen for {listener} on {address}: {error}")]
+    Bind {
+        /// Which listener: `inbound`, `outbound`, or a TCP service port.
+        listener: String,
+        /// The address that was asked for.
+        address: SocketAddr,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// A thread or its runtime could not be made.
+    #[error("cannot start a worker: {0}")]
+    Worker(io::Error),
+}
