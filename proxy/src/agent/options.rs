@@ -1,0 +1,25 @@
+//! What the embedder of a proxy decides beyond its bootstrap.
+use std::path::PathBuf;
+
+use super::join::JoinToken;
+
+/// What the embedder of a proxy decides beyond its bootstrap.
+#[derive(Debug, Default)]
+pub struct Options {
+    /// Where records go.
+    pub access_log: AccessLog,
+    /// The join token, needed where the state directory holds no valid certificate.
+    pub token: Option<JoinToken>,
+}
+
+/// Where the access log goes: JSON lines, one for each HTTP request and each TCP connection.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum AccessLog {
+    /// To standard output.
+    #[default]
+    Stdout,
+    /// Appended to a file, which is made 0600 if it does not exist.
+    File(PathBuf),
+    /// Nowhere.
+    Off,
+}
