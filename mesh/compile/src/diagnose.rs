@@ -1,0 +1,118 @@
+//! What is to be said of an object as the others stand.
+use weft_model::{
+    Code, Diagnostic, FieldPath, Meta, Object, ObjectRef, PolicyTarget, Stored, TargetKind, TrafficPolicy,
+};
+
+use crate::{
+    Scope,
+    attach::{self, Broken},
+    objects::Objects,
+    policy,
+    reference::{self, Reference, ReferenceKind},
+};
+
+pub(crate) fn diagnose(objects: &Objects, stored: &Stored) -> Vec<Diagnostic> {
+    let object = stored.object.reference();
+    let mut found = Vec::new();
+    match &stored.object {
+        Object::Service(_) | Object::Workload(_) => {}
+        Object::HttpRoute(_) => references(objects, &object, &stored.object, &mut found),
+        Object::TrafficPolicy(policy) => {
+            targets(&object, &policy.meta, &policy.targets, &mut found);
+            references(objects, &object, &stored.object, &mut found);
+            traffic(objects, &object, policy, &mut found);
+        }
+        Object::AccessPolicy(policy) => {
+            targets(&object, &policy.meta, &policy.targets, &mut found);
+            references(objects, &object, &stored.object, &mut found);
+            for (at, target) in policy.targets.iter().enumerate() {
+                if target.kind == TargetKind::HttpRoute {
+                    let field = FieldPath::from("spec.targetRefs").index(at).key("kind");
+                    let text = "an AccessPolicy cannot target an HTTPRoute, so this target has no effect";
+                    let hint = "target the Service that the route forwards to";
+                    found.push(Diagnostic::warning(&object, field, Code::UnsupportedField, text).hint(hint));
+                }
+            }
+        }
+    }
+    found.into_iter().map(|diagnostic| diagnostic.at(stored.source.clone())).collect()
+}
+
+fn references(objects: &Objects, object: &ObjectRef, content: &Object, found: &mut Vec<Diagnostic>) {
+    for reference in reference::of(content) {
+        if let Err(broken) = attach::check(objects, &object.namespace, &reference) {
+            found.extend(told(object, &reference, &broken));
+        }
+    }
+}
+
+fn told(object: &ObjectRef, reference: &Reference, broken: &Broken) -> Option<Diagnostic> {
+    let warning = |key: &str, code, text: String| Diagnostic::warning(object, reference.field.key(key), code, text);
+    let text = broken.text(reference);
+    Some(match (broken, reference.kind) {
+        // A policy's foreign target is told by `targets`.
+        (Broken::Foreign, ReferenceKind::Target) => return None,
+        (Broken::Foreign, ReferenceKind::Parent) => {
+            let text = format!("{} is in another namespace: consumer routes are not supported yet", reference.target);
+            let hint = format!("write the route in namespace {}", reference.target.namespace);
+            warning("namespace", Code::UnsupportedField, text).hint(hint)
+        }
+        (Broken::Foreign, ReferenceKind::Backend) => warning("namespace", Code::DanglingReference, text)
+            .hint("forward to a Service of the route's own namespace; ReferenceGrant is not supported yet"),
+        (Broken::Missing, _) => warning("name", Code::DanglingReference, text),
+        (Broken::Port(_, has), _) => {
+            let has: Vec<_> = has.iter().map(ToString::to_string).collect();
+            warning("port", Code::DanglingReference, text).hint(format!("its ports are {}", has.join(", ")))
+        }
+        (Broken::NotHttp(_), _) => warning("port", Code::InvalidValue, text)
+            .hint("set the Service port's appProtocol to http if it does speak HTTP"),
+        (Broken::Section, _) => warning("sectionName", Code::DanglingReference, text)
+            .hint("a section is a rule's name, spec.rules[].name of the HTTPRoute"),
+    })
+}
+
+/// Targets that the policy must not have.
+fn targets(object: &ObjectRef, meta: &Meta, targets: &[PolicyTarget], found: &mut Vec<Diagnostic>) {
+    for (at, target) in targets.iter().enumerate().filter(|(_, target)| Scope::of(meta, target).is_none()) {
+        let field = FieldPath::from("spec.targetRefs").index(at);
+        let (key, text, hint) = match (target.kind, &target.section) {
+            (TargetKind::Mesh | TargetKind::Namespace | TargetKind::Service, Some(_)) => {
+                ("sectionName", "only an HTTPRoute has sections", "leave sectionName out")
+            }
+            (TargetKind::Mesh, None) => {
+                ("kind", "the mesh can be targeted from weft-system only", "move the policy to namespace weft-system")
+            }
+            (TargetKind::Namespace | TargetKind::Service | TargetKind::HttpRoute, _) => {
+                ("name", "a policy can target its own namespace only", "write the policy in the target's namespace")
+            }
+        };
+        found.push(Diagnostic::warning(object, field.key(key), Code::InvalidValue, text).hint(hint));
+    }
+}
+
+/// Fields that lose or have no place.
+fn traffic(objects: &Objects, object: &ObjectRef, policy: &TrafficPolicy, found: &mut Vec<Diagnostic>) {
+    for (at, target) in policy.targets.iter().enumerate() {
+        let Some(scope) = Scope::of(&policy.meta, target) else { continue };
+        let routes = target.kind == TargetKind::HttpRoute;
+        if policy.balancing.is_some() && routes {
+            let text =
+                format!("spec.targetRefs[{at}] is an HTTPRoute, whose requests are balanced by each Service behind it");
+            let diagnostic = Diagnostic::warning(object, "spec.balancing", Code::UnsupportedField, text);
+            found.push(diagnostic.hint("target the Service instead"));
+        }
+        let mut overridden = |field: &str, winner: Option<&ObjectRef>| {
+            if let Some(winner) = winner.filter(|winner| *winner != object) {
+                let text = format!("{winner} is older, has the same target as spec.targetRefs[{at}], and wins");
+                let hint = "change or delete the older policy, or target something more specific";
+                found.push(Diagnostic::warning(object, field, Code::OverriddenField, text).hint(hint));
+            }
+        };
+        if policy.balancing.is_some() && !routes {
+            overridden("spec.balancing", policy::oldest(objects, scope.clone(), |it| it.balancing).map(|it| it.1));
+        }
+        if policy.request_timeout.is_some() {
+            overridden("spec.timeouts.request", policy::oldest(objects, scope, |it| it.request_timeout).map(|it| it.1));
+        }
+    }
+}

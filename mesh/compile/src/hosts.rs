@@ -1,0 +1,153 @@
+//! The virtual hosts of a Service's HTTP ports.
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use weft_ir::{
+    HeaderMatch, HostPort, MeshNames, Resource, Route, RouteAction, RouteMatch, RouteOrigin, ServicePort, VirtualHost,
+    WeightedCluster,
+};
+use weft_model::{HttpMatch, HttpRoute, HttpRule, ObjectRef, PathMatch, Port, Protocol, Service, Stored};
+
+use crate::{
+    Scope, attach,
+    objects::{Objects, service_ref},
+    policy,
+    reference::{Reference, ReferenceKind},
+    service::service_port,
+};
+
+pub(crate) fn hosts(names: &MeshNames, objects: &Objects, reference: &ObjectRef) -> Vec<Resource> {
+    let Some(service) = objects.service(reference) else { return Vec::new() };
+    let http: Vec<_> = service.ports.iter().filter(|spec| spec.protocol == Protocol::Http).collect();
+    let mut hosts = Vec::new();
+    for spec in &http {
+        let Some(host) = (Builder { names, objects, service: reference }).host(spec.port) else { continue };
+        if let Some(bare) = bare_authority(service, &http, &host) {
+            hosts.push(Resource::VirtualHost(Arc::new(VirtualHost { authority: bare, ..host.clone() })));
+        }
+        hosts.push(Resource::VirtualHost(Arc::new(host)));
+    }
+    hosts
+}
+
+/// The authority without a port, where there is only one HTTP port that it can mean.
+fn bare_authority(
+    service: &Service,
+    http: &[&weft_model::ServicePortSpec],
+    VirtualHost { authority, .. }: &VirtualHost,
+) -> Option<HostPort> {
+    let free = service.port(Port::HTTP).is_none();
+    (http.len() == 1 && free).then(|| HostPort { host: authority.host.clone(), port: Port::HTTP })
+}
+
+struct Builder<'a> {
+    names: &'a MeshNames,
+    objects: &'a Objects,
+    service: &'a ObjectRef,
+}
+
+impl Builder<'_> {
+    /// `None` where the Service's host would be longer than a DNS name may be.
+    fn host(&self, port: Port) -> Option<VirtualHost> {
+        let service = service_port(self.names, self.service, port);
+        let host = service.host(&self.names.mesh_domain).parse().ok()?;
+        let mut origins = BTreeSet::from([self.service.clone()]);
+        let attached = attach::routes(self.objects, self.service, port);
+        let mut routes = Vec::new();
+        for (stored, route) in &attached {
+            origins.insert(stored.object.reference());
+            self.add_routes(stored, route, &mut routes, &mut origins);
+        }
+        if attached.is_empty() {
+            routes.push(self.default_route(&service, &mut origins));
+        }
+        // Stable: ties stay in the order of creation, name, rule and alternative, in which they were added.
+        routes.sort_by_key(|route| route.matches.order());
+        let origins = origins.into_iter().collect();
+        Some(VirtualHost { authority: HostPort { host, port }, service, routes, origins })
+    }
+
+    fn default_route(&self, service: &ServicePort, origins: &mut BTreeSet<ObjectRef>) -> Route {
+        let own = WeightedCluster { cluster: service.clone(), weight: 1, refusal: None };
+        Route {
+            origin: RouteOrigin { object: self.service.clone(), rule: 0, alternative: 0 },
+            matches: RouteMatch { path: PathMatch::Prefix("/".to_owned()), method: None, headers: Vec::new() },
+            action: RouteAction::Forward(vec![own]),
+            timeout: self.timeout(None, policy::of_service(self.service), origins),
+        }
+    }
+
+    fn add_routes(
+        &self,
+        stored: &Stored,
+        route: &HttpRoute,
+        routes: &mut Vec<Route>,
+        origins: &mut BTreeSet<ObjectRef>,
+    ) {
+        let object = stored.object.reference();
+        for (rule, it) in (0..).zip(&route.rules) {
+            let by_rule = it.name.clone().map(|section| Scope::Rule(object.clone(), section));
+            let scopes = by_rule.into_iter().chain([Scope::Route(object.clone())]);
+            let timeout = self.timeout(it.request_timeout, scopes.chain(policy::of_service(self.service)), origins);
+            let action = self.action(&object, it);
+            for (alternative, matches) in (0..).zip(alternatives(it)) {
+                let origin = RouteOrigin { object: object.clone(), rule, alternative };
+                routes.push(Route { origin, matches, action: action.clone(), timeout });
+            }
+        }
+    }
+
+    /// The route's own bound, else that of the most specific policy. Zero is "no bound" (Gateway API,
+    /// HTTPRouteTimeouts "Request"), and ends the search too.
+    fn timeout(
+        &self,
+        own: Option<Duration>,
+        scopes: impl IntoIterator<Item = Scope>,
+        origins: &mut BTreeSet<ObjectRef>,
+    ) -> Option<Duration> {
+        let timeout = own.or_else(|| {
+            let (timeout, policy) = policy::winner(self.objects, scopes, |policy| policy.request_timeout)?;
+            origins.insert(policy.clone());
+            Some(timeout)
+        });
+        timeout.filter(|timeout| !timeout.is_zero())
+    }
+
+    fn action(&self, route: &ObjectRef, rule: &HttpRule) -> RouteAction {
+        let with_share = rule.backends.iter().filter(|backend| backend.weight > 0);
+        let clusters: Vec<_> = with_share
+            .map(|backend| {
+                let target = service_ref(backend.namespace.clone(), backend.name.clone());
+                let cluster = service_port(self.names, &target, backend.port);
+                let (field, port) = (Default::default(), Some(backend.port));
+                let reference = Reference { field, kind: ReferenceKind::Backend, target, port, section: None };
+                let check = attach::check(self.objects, &route.namespace, &reference);
+                let refusal = check.err().map(|broken| broken.text(&reference));
+                WeightedCluster { cluster, weight: backend.weight, refusal }
+            })
+            .collect();
+        if clusters.iter().any(|cluster| cluster.refusal.is_none()) {
+            return RouteAction::Forward(clusters);
+        }
+        let causes: BTreeSet<_> = clusters.into_iter().filter_map(|cluster| cluster.refusal).collect();
+        let cause = match causes.is_empty() {
+            true => "the rule has no backend".to_owned(),
+            false => causes.into_iter().collect::<Vec<_>>().join("; "),
+        };
+        RouteAction::Refuse { cause }
+    }
+}
+
+/// The rule's matches; every path where it has none.
+fn alternatives(rule: &HttpRule) -> Vec<RouteMatch> {
+    if rule.matches.is_empty() {
+        return vec![RouteMatch { path: PathMatch::Prefix("/".to_owned()), method: None, headers: Vec::new() }];
+    }
+    rule.matches.iter().map(route_match).collect()
+}
+
+fn route_match(HttpMatch { path, method, headers }: &HttpMatch) -> RouteMatch {
+    let header = |it: &weft_model::HeaderMatch| HeaderMatch { name: it.name.clone(), value: it.value.clone() };
+    let mut headers: Vec<_> = headers.iter().map(header).collect();
+    headers.sort_by(|a, b| a.name.cmp(&b.name));
+    RouteMatch { path: path.clone(), method: method.clone(), headers }
+}

@@ -1,0 +1,44 @@
+//! A Service's clusters, and the outbound listeners of its TCP ports.
+use std::{sync::Arc, time::Duration};
+
+use weft_ir::{Balance, Cluster, Listener, ListenerBody, MeshNames, OutboundTcp, Resource, ServicePort, UpstreamTls};
+use weft_model::{Balancing, ObjectRef, Port, Protocol};
+
+use crate::{objects::Objects, policy};
+
+/// How long connecting may take where nothing else is said; Envoy's default is 5 s, which is longer than a request
+/// usually has.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The name of a port of a Service of this cluster.
+pub(crate) fn service_port(names: &MeshNames, service: &ObjectRef, port: Port) -> ServicePort {
+    let ObjectRef { namespace, name, .. } = service.clone();
+    ServicePort { cluster: names.cluster.clone(), namespace, service: name, port }
+}
+
+pub(crate) fn clusters(names: &MeshNames, objects: &Objects, reference: &ObjectRef) -> Vec<Resource> {
+    let Some(service) = objects.service(reference) else { return Vec::new() };
+    let balancing = policy::winner(objects, policy::of_service(reference), |policy| policy.balancing);
+    let balance = match balancing {
+        Some((Balancing::RoundRobin, _)) | None => Balance::RoundRobin,
+    };
+    let mut origins = vec![reference.clone()];
+    origins.extend(balancing.map(|(_, policy)| policy.clone()));
+    origins.sort_unstable();
+    let mut resources = Vec::new();
+    for spec in &service.ports {
+        let name = service_port(names, reference, spec.port);
+        if spec.protocol == Protocol::Tcp {
+            resources.push(Resource::Listener(Arc::new(Listener {
+                name: Listener::outbound_name(&name),
+                body: ListenerBody::OutboundTcp(OutboundTcp { cluster: name.clone() }),
+                origins: vec![reference.clone()],
+            })));
+        }
+        let tls = UpstreamTls { sni: name.sni(&names.trust_domain) };
+        let (protocol, origins) = (spec.protocol, origins.clone());
+        let cluster = Cluster { name, protocol, tls, balance, connect_timeout: CONNECT_TIMEOUT, origins };
+        resources.push(Resource::Cluster(Arc::new(cluster)));
+    }
+    resources
+}
