@@ -5,22 +5,27 @@
 //! `weft-verify`'s. [`decode`] reads objects from YAML or JSON and tells every error at once, each with file, line and
 //! field.
 mod diagnostic;
+mod duration;
 mod name;
 mod object;
 mod policy;
+mod revision;
 mod route;
 mod service;
 mod spiffe;
 mod workload;
 
 pub mod decode;
+pub mod encode;
 
+pub use decode::{Decoded, decode};
 pub use diagnostic::{Code, Diagnostic, FieldPath, Severity, Source};
 pub use name::{
     AccountName, ClusterName, Host, InvalidName, LocalityName, Name, Namespace, NetworkName, Port, PortName,
 };
 pub use object::{Kind, Labels, Meta, Object, ObjectRef, Owner, Selector, Stored};
 pub use policy::{AccessAction, AccessPolicy, AccessRule, Balancing, Callers, PolicyTarget, TargetKind, TrafficPolicy};
+pub use revision::{InvalidRevision, Revision};
 pub use route::{BackendRef, HeaderMatch, HttpMatch, HttpMethod, HttpRoute, HttpRule, ParentRef, PathMatch, TextMatch};
 pub use service::{Protocol, Service, ServicePortSpec, TargetPort};
 pub use spiffe::{InvalidSpiffeId, SpiffeId, TrustDomain};

@@ -1,0 +1,217 @@
+//! From objects to their Kubernetes form, such that decoding what was encoded yields an equal object.
+use serde_json::{Map, Value, json};
+
+use crate::{
+    AccessAction, AccessPolicy, AccessRule, BackendRef, Balancing, Callers, HeaderMatch, HttpMatch, HttpRoute,
+    HttpRule, Labels, Locality, Object, ParentRef, PathMatch, PolicyTarget, Protocol, Service, ServicePortSpec,
+    TargetKind, TargetPort, TextMatch, TrafficPolicy, Workload, duration,
+};
+
+/// The object in Kubernetes form: `apiVersion`, `kind`, `metadata`, `spec`.
+///
+/// Defaults are written out where the form could otherwise be read differently (a Service port's protocol, a backend's
+/// namespace) and left out elsewhere.
+pub fn to_json(object: &Object) -> Value {
+    let meta = object.meta();
+    let mut metadata = fields([("name", text(&meta.name)), ("namespace", text(&meta.namespace))]);
+    put_labels(&mut metadata, "labels", &meta.labels);
+    put_labels(&mut metadata, "annotations", &meta.annotations);
+    let spec = match object {
+        Object::Service(it) => service(it),
+        Object::Workload(it) => workload(it),
+        Object::HttpRoute(it) => http_route(it),
+        Object::TrafficPolicy(it) => traffic_policy(it),
+        Object::AccessPolicy(it) => access_policy(it),
+    };
+    let kind = object.kind();
+    json!({"apiVersion": kind.api_version(), "kind": kind.as_str(), "metadata": metadata, "spec": spec})
+}
+
+/// The object in Kubernetes form as one YAML document, without a `---` line, with a line break at its end.
+pub fn to_yaml(object: &Object) -> String {
+    let value = to_json(object);
+    // JSON is YAML too: what the writer cannot do (it can do all of JSON) is still written, only less prettily.
+    serde_saphyr::to_string(&value).unwrap_or_else(|_| format!("{value:#}\n"))
+}
+
+fn text(value: &impl ToString) -> Value {
+    Value::String(value.to_string())
+}
+
+fn fields<const N: usize>(fields: [(&str, Value); N]) -> Map<String, Value> {
+    fields.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
+fn put(map: &mut Map<String, Value>, key: &str, value: Option<Value>) {
+    if let Some(value) = value {
+        map.insert(key.to_owned(), value);
+    }
+}
+
+fn put_labels(map: &mut Map<String, Value>, key: &str, labels: &Labels) {
+    put(map, key, (!labels.is_empty()).then(|| json!(labels)));
+}
+
+fn service(Service { meta: _, ports, selector }: &Service) -> Value {
+    let mut spec = Map::new();
+    put_labels(&mut spec, "selector", &selector.0);
+    put(&mut spec, "ports", Some(ports.iter().map(service_port).collect()));
+    Value::Object(spec)
+}
+
+fn service_port(ServicePortSpec { name, port, target, protocol }: &ServicePortSpec) -> Value {
+    let mut map = Map::new();
+    put(&mut map, "name", name.as_ref().map(text));
+    put(&mut map, "port", Some(json!(port)));
+    let target = match target {
+        TargetPort::Number(number) if number == port => None,
+        TargetPort::Number(number) => Some(json!(number)),
+        TargetPort::Name(name) => Some(text(name)),
+    };
+    put(&mut map, "targetPort", target);
+    let protocol = match protocol {
+        Protocol::Http => "http",
+        Protocol::Tcp => "tcp",
+    };
+    put(&mut map, "appProtocol", Some(json!(protocol)));
+    Value::Object(map)
+}
+
+fn workload(workload: &Workload) -> Value {
+    let Workload {
+        meta: _,
+        account,
+        address,
+        ports,
+        locality: Locality { region, zone, sub_zone },
+        network,
+        cluster,
+        trust_domain,
+        weight,
+        draining,
+    } = workload;
+    let mut spec = fields([("serviceAccount", text(account)), ("address", text(address))]);
+    let ports: Map<_, _> = ports.iter().map(|(name, port)| (name.to_string(), json!(port))).collect();
+    put(&mut spec, "ports", (!ports.is_empty()).then_some(Value::Object(ports)));
+    let mut locality = Map::new();
+    put(&mut locality, "region", region.as_ref().map(text));
+    put(&mut locality, "zone", zone.as_ref().map(text));
+    put(&mut locality, "subZone", sub_zone.as_ref().map(text));
+    put(&mut spec, "locality", (!locality.is_empty()).then_some(Value::Object(locality)));
+    put(&mut spec, "network", Some(text(network)));
+    put(&mut spec, "cluster", Some(text(cluster)));
+    put(&mut spec, "trustDomain", trust_domain.as_ref().map(text));
+    put(&mut spec, "weight", Some(json!(weight)));
+    put(&mut spec, "draining", draining.then_some(Value::Bool(true)));
+    Value::Object(spec)
+}
+
+fn http_route(HttpRoute { meta: _, parents, rules }: &HttpRoute) -> Value {
+    let parents: Value = parents.iter().map(parent).collect();
+    let rules: Value = rules.iter().map(http_rule).collect();
+    json!({"parentRefs": parents, "rules": rules})
+}
+
+fn parent(ParentRef { namespace, name, port }: &ParentRef) -> Value {
+    // The group must be written: left out, the Gateway API reads its own.
+    let mut map = fields([
+        ("group", json!("")),
+        ("kind", json!("Service")),
+        ("namespace", text(namespace)),
+        ("name", text(name)),
+    ]);
+    put(&mut map, "port", port.map(|port| json!(port)));
+    Value::Object(map)
+}
+
+fn http_rule(HttpRule { name, matches, backends, request_timeout }: &HttpRule) -> Value {
+    let mut map = Map::new();
+    put(&mut map, "name", name.as_ref().map(text));
+    put(&mut map, "matches", Some(matches.iter().map(http_match).collect()));
+    put(&mut map, "backendRefs", Some(backends.iter().map(backend).collect()));
+    put(&mut map, "timeouts", request_timeout.map(|limit| json!({"request": duration::format(limit)})));
+    Value::Object(map)
+}
+
+fn http_match(HttpMatch { path, method, headers }: &HttpMatch) -> Value {
+    let path = match path {
+        PathMatch::Exact(value) => json!({"type": "Exact", "value": value}),
+        PathMatch::Prefix(value) => json!({"type": "PathPrefix", "value": value}),
+        PathMatch::Regex(value) => json!({"type": "RegularExpression", "value": value}),
+    };
+    let mut map = fields([("path", path)]);
+    put(&mut map, "method", method.as_ref().map(|method| json!(method)));
+    let headers: Vec<_> = headers.iter().map(header).collect();
+    put(&mut map, "headers", (!headers.is_empty()).then_some(Value::Array(headers)));
+    Value::Object(map)
+}
+
+fn header(HeaderMatch { name, value }: &HeaderMatch) -> Value {
+    match value {
+        TextMatch::Exact(value) => json!({"type": "Exact", "name": name, "value": value}),
+        TextMatch::Regex(value) => json!({"type": "RegularExpression", "name": name, "value": value}),
+    }
+}
+
+fn backend(BackendRef { namespace, name, port, weight }: &BackendRef) -> Value {
+    json!({
+        "group": "",
+        "kind": "Service",
+        "namespace": namespace,
+        "name": name,
+        "port": port,
+        "weight": weight,
+    })
+}
+
+fn traffic_policy(policy: &TrafficPolicy) -> Value {
+    let TrafficPolicy { meta: _, targets, balancing, request_timeout } = policy;
+    let mut spec = fields([("targetRefs", targets.iter().map(target).collect())]);
+    let balancing = balancing.map(|balancing| match balancing {
+        Balancing::RoundRobin => json!({"policy": "RoundRobin"}),
+    });
+    put(&mut spec, "balancing", balancing);
+    put(&mut spec, "timeouts", request_timeout.map(|limit| json!({"request": duration::format(limit)})));
+    Value::Object(spec)
+}
+
+fn target(PolicyTarget { kind, namespace: _, name, section }: &PolicyTarget) -> Value {
+    let (group, kind) = match kind {
+        TargetKind::Mesh => ("weft.dev", "Mesh"),
+        TargetKind::Namespace => ("", "Namespace"),
+        TargetKind::Service => ("", "Service"),
+        TargetKind::HttpRoute => ("gateway.networking.k8s.io", "HTTPRoute"),
+    };
+    let mut map = fields([("group", json!(group)), ("kind", json!(kind)), ("name", text(name))]);
+    put(&mut map, "sectionName", section.as_ref().map(text));
+    Value::Object(map)
+}
+
+fn access_policy(AccessPolicy { meta: _, targets, rules }: &AccessPolicy) -> Value {
+    let mut spec = fields([("targetRefs", targets.iter().map(target).collect())]);
+    let rules: Vec<_> = rules.iter().map(access_rule).collect();
+    put(&mut spec, "rules", (!rules.is_empty()).then_some(Value::Array(rules)));
+    Value::Object(spec)
+}
+
+fn access_rule(AccessRule { name, action, from, ports }: &AccessRule) -> Value {
+    let mut map = Map::new();
+    put(&mut map, "name", name.as_ref().map(text));
+    let action = match action {
+        AccessAction::Allow => "Allow",
+        AccessAction::Deny => "Deny",
+    };
+    put(&mut map, "action", Some(json!(action)));
+    put(&mut map, "from", Some(from.iter().map(callers).collect()));
+    put(&mut map, "ports", (!ports.is_empty()).then(|| json!(ports)));
+    Value::Object(map)
+}
+
+fn callers(callers: &Callers) -> Value {
+    match callers {
+        Callers::Anyone => json!({"anyone": true}),
+        Callers::Identity(id) => json!({"identity": id}),
+        Callers::Namespace(namespace) => json!({"namespace": namespace}),
+        Callers::Account(namespace, account) => json!({"namespace": namespace, "account": account}),
+    }
+}
