@@ -1,1 +1,52 @@
-//! Skeleton.
+//! The one evaluator: what a proxy does with a connection or a request, as pure functions over a [`Snapshot`].
+//!
+//! The proxy, `verify`, `explain` and the simulator all come here. Time and randomness are arguments ([`Draws`]), so a
+//! decision can be replayed from a record. The outbound path is, in this order and enforced by its types:
+//!
+//! [`normalize`] → [`route`] → [`permit_outbound`] → [`pick`]
+//!
+//! and the inbound path [`Snapshot::chain`] → [`permit`] (→ [`normalize`] for each request). Each stage takes the value
+//! of the one before it. There is no [`Picked`] without a [`Permit`], and a `Permit` is made in one module only:
+//!
+//! ```compile_fail,E0451
+//! // A permit cannot be made outside of the module that checks for it.
+//! let forged = weft_decide::Permit { rule: None, sealed: () };
+//! ```
+//!
+//! ```compile_fail,E0308
+//! // An endpoint is picked for what was permitted, not for what was merely routed.
+//! fn skip(routed: weft_decide::Routed<'_>) {
+//!     let _ = weft_decide::pick(routed, 0);
+//! }
+//! ```
+//!
+//! Everything borrows from the snapshot: a decision touches no reference count, so workers share no cache line for it.
+mod backoff;
+mod detect;
+mod evaluate;
+mod normalize;
+mod permit;
+mod pick;
+mod refusal;
+mod renewal;
+mod route;
+mod snapshot;
+
+pub use backoff::Backoff;
+pub use detect::{Detection, Hello, MAX_PREFIX, detect};
+pub use evaluate::{
+    Accepted, Decision, Draws, Forwarded, InboundDecision, evaluate_inbound, evaluate_outbound, evaluate_tcp,
+};
+pub use normalize::{Authority, BadRequest, MAX_TARGET, Normal, RequestHead, Target, normalize};
+pub use permit::{Admitted, Denied, Permit, Permitted, permit, permit_outbound};
+pub use pick::{Picked, pick};
+pub use refusal::{Destination, Refusal};
+pub use renewal::Renewal;
+pub use route::{Routed, Routing, route, route_tcp};
+pub use snapshot::{
+    Applied, Assembler, ClusterEntry, HostEntry, Lookup, Output, Rejected, Scope, Snapshot, TcpEntry, Unusable, Update,
+    check,
+};
+
+#[cfg(test)]
+mod testing;

@@ -1,0 +1,149 @@
+//! Whole decisions as plain, comparable data: what tests, `explain` and the simulator ask for.
+//!
+//! These are the stages that the proxy runs one by one, and nothing else.
+use std::time::Duration;
+
+use serde::Serialize;
+use weft_ir::{EndpointAddress, RouteOrigin, RuleName, ServicePort};
+use weft_model::{Port, SpiffeId, WorkloadRef};
+
+use crate::{
+    BadRequest, Destination, Refusal, RequestHead, Routing, Snapshot, normalize, permit, permit_outbound, pick, route,
+    route_tcp,
+};
+
+/// The random draws of a decision, kept in its record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+pub struct Draws {
+    /// For the weighted split: uniform.
+    pub split: u64,
+    /// The round-robin cursor.
+    pub pick: u64,
+}
+
+/// What becomes of an outbound request or connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum Decision {
+    /// It goes to an endpoint.
+    Forwarded(Box<Forwarded>),
+    /// The control plane must be asked first.
+    Needs(Destination),
+    /// It goes nowhere.
+    Refused(Refusal),
+}
+
+/// Where a request or connection goes, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Forwarded {
+    /// The service port that the client addressed.
+    pub service: ServicePort,
+    /// The route that took it; `None` for TCP.
+    pub route: Option<RouteOrigin>,
+    /// The cluster that it chose.
+    pub cluster: ServicePort,
+    /// The endpoint's workload.
+    pub workload: WorkloadRef,
+    /// The endpoint's address.
+    #[serde(serialize_with = "address")]
+    pub address: EndpointAddress,
+    /// The identity that the endpoint must prove.
+    pub identity: SpiffeId,
+    /// The target that is forwarded: path and query; `None` for TCP.
+    pub target: Option<String>,
+    /// How long it may take in all.
+    pub timeout: Option<Duration>,
+}
+
+/// What becomes of an inbound connection or request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum InboundDecision {
+    /// It reaches the application.
+    Accepted(Accepted),
+    /// It does not.
+    Refused(Refusal),
+}
+
+/// What an inbound connection or request reaches, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Accepted {
+    /// The service port that was called.
+    pub service: ServicePort,
+    /// The application's port.
+    pub port: Port,
+    /// The rule that allows it.
+    pub rule: Option<RuleName>,
+    /// The target that the application sees: path and query; `None` for TCP.
+    pub target: Option<String>,
+}
+
+/// Decides an outbound HTTP request.
+pub fn evaluate_outbound(snapshot: &Snapshot, head: &RequestHead<'_>, draws: Draws) -> Decision {
+    match normalize(snapshot.scope(), head) {
+        Ok(request) => {
+            let target = request.target.to_string();
+            finish(route(snapshot, &request, draws.split), Some(target), draws.pick)
+        }
+        Err(cause) => Decision::Refused(cause.into()),
+    }
+}
+
+/// Decides an outbound TCP connection to a service port's listener.
+pub fn evaluate_tcp(snapshot: &Snapshot, service: &ServicePort, draws: Draws) -> Decision {
+    finish(route_tcp(snapshot, service), None, draws.pick)
+}
+
+/// Decides an inbound connection of `caller` whose hello names `server_name`; with `head`, a request on it.
+pub fn evaluate_inbound(
+    snapshot: &Snapshot,
+    server_name: &str,
+    caller: &SpiffeId,
+    head: Option<&RequestHead<'_>>,
+) -> InboundDecision {
+    let Some(chain) = snapshot.chain(server_name) else {
+        return InboundDecision::Refused(Refusal::Misdirected { server_name: server_name.to_owned() });
+    };
+    // A request that has no canonical form never gets as far as policy.
+    let target = match head.map(|head| normalize(snapshot.scope(), head)).transpose() {
+        Ok(request) => request.map(|request| request.target.to_string()),
+        Err(cause) => return InboundDecision::Refused(<BadRequest as Into<Refusal>>::into(cause)),
+    };
+    match permit(chain, caller) {
+        Ok(admitted) => InboundDecision::Accepted(Accepted {
+            service: chain.service.clone(),
+            port: chain.application_port,
+            rule: admitted.permit().rule().cloned(),
+            target,
+        }),
+        Err(denied) => InboundDecision::Refused(denied.into()),
+    }
+}
+
+fn finish(routing: Routing<'_>, target: Option<String>, cursor: u64) -> Decision {
+    let routed = match routing {
+        Routing::Routed(routed) => routed,
+        Routing::Needs(destination) => return Decision::Needs(destination),
+        Routing::Refused(refusal) => return Decision::Refused(refusal),
+    };
+    match pick(permit_outbound(routed), cursor) {
+        Ok(picked) => Decision::Forwarded(Box::new(Forwarded {
+            service: routed.service().clone(),
+            route: routed.origin().cloned(),
+            cluster: picked.cluster().name.clone(),
+            workload: picked.endpoint().workload.clone(),
+            address: picked.address(),
+            identity: picked.identity().clone(),
+            target,
+            timeout: routed.timeout(),
+        })),
+        Err(refusal) => Decision::Refused(refusal),
+    }
+}
+
+fn address<S: serde::Serializer>(address: &EndpointAddress, serializer: S) -> Result<S::Ok, S::Error> {
+    match address {
+        EndpointAddress::Socket(socket) => serializer.collect_str(socket),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,215 @@
+//! The one canonical form of a request: what policy sees, what is routed by, and what is forwarded.
+//!
+//! What cannot be brought into one form is refused, so that no two readers of it can disagree.
+mod host;
+mod path;
+
+use std::{borrow::Cow, fmt};
+
+use serde::Serialize;
+
+pub use self::host::Authority;
+use crate::Scope;
+
+/// The longest request target, in bytes.
+pub const MAX_TARGET: usize = 8 * 1024;
+
+/// A request head as it was received.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestHead<'a> {
+    /// The method.
+    pub method: &'a [u8],
+    /// The Host header's value (HTTP/1.1) or `:authority`; empty where there is none. That there is only one is the
+    /// codec's to check.
+    pub authority: &'a [u8],
+    /// The request target as received: origin-form, absolute-form or asterisk-form (RFC 9112 §3.2).
+    pub target: &'a [u8],
+    /// The header fields in their order, values without surrounding white space.
+    pub headers: &'a [(&'a [u8], &'a [u8])],
+}
+
+/// A request head in canonical form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Normal<'a> {
+    /// The method, a token.
+    pub method: &'a str,
+    /// The authority in full: what hosts are looked up by.
+    pub authority: Authority<'a>,
+    /// The target: what is forwarded, in origin-form or asterisk-form.
+    pub target: Target<'a>,
+    /// The header fields as received.
+    pub headers: &'a [(&'a [u8], &'a [u8])],
+}
+
+/// A normalized request target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target<'a> {
+    /// The normalized path, starting with `/`; `*` for asterisk-form. Borrowed if it was normal already.
+    pub path: Cow<'a, str>,
+    /// The query without its `?`, as received.
+    pub query: Option<&'a str>,
+}
+
+impl fmt::Display for Target<'_> {
+    /// As it is forwarded: `path[?query]`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.path)?;
+        match self.query {
+            Some(query) => write!(f, "?{query}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Why a request has no canonical form. Every one is the client's fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, thiserror::Error)]
+#[serde(rename_all = "kebab-case")]
+pub enum BadRequest {
+    /// RFC 9110 §9.1: a method is a token.
+    #[error("the method is not a token")]
+    Method,
+    /// CONNECT asks for a tunnel, which is not offered.
+    #[error("CONNECT is not offered")]
+    Connect,
+    /// RFC 9112 §3.2: a request names its host.
+    #[error("the host is missing")]
+    HostMissing,
+    /// Several hosts in one value.
+    #[error("the host is a list")]
+    HostList,
+    /// RFC 9110 §4.2.4: user information is not for requests.
+    #[error("the host has user information")]
+    HostUserInfo,
+    /// Not a DNS name of letters, digits, `-` and `.` in labels of at most 63 characters and 253 in all.
+    #[error("the host is not a DNS name")]
+    HostName,
+    /// Not a number from 1 to 65535.
+    #[error("the host's port is not a port")]
+    HostPort,
+    /// An absolute target with another authority than the host.
+    #[error("the target's authority is not the host")]
+    HostMismatch,
+    /// Longer than [`MAX_TARGET`].
+    #[error("the target is longer than 8 KiB")]
+    TargetTooLong,
+    /// None of RFC 9112 §3.2's forms that the method may have.
+    #[error("the target has no form that the method may have")]
+    TargetForm,
+    /// A control character, a space, or bytes that are not UTF-8.
+    #[error("the path has a character that it cannot have")]
+    PathCharacter,
+    /// `\`, `%5C` or `%2F`: separators to some readers and not to others.
+    #[error("the path has an ambiguous separator (a backslash or an encoded slash)")]
+    PathSeparator,
+    /// `%` without two hexadecimal digits, or encoded bytes that are control characters or not UTF-8.
+    #[error("the path has an invalid percent-encoding")]
+    PathEncoding,
+    /// A segment that is empty or a dot segment once its parameters are stripped: `/..;x/`.
+    #[error("the path hides a dot segment behind a parameter")]
+    PathParameter,
+    /// `#` does not belong into a request.
+    #[error("the target has a fragment")]
+    Fragment,
+    /// A control character, a space, or bytes that are not UTF-8.
+    #[error("the query has a character that it cannot have")]
+    Query,
+}
+
+/// Brings a request head into its canonical form. The same form comes out if the result is normalized again.
+///
+/// Costs no allocation where host and path are canonical already, except for short host names.
+///
+/// # Errors
+/// Whatever leaves room for two readings.
+pub fn normalize<'a>(scope: &Scope, head: &RequestHead<'a>) -> Result<Normal<'a>, BadRequest> {
+    let method = method(head.method)?;
+    if head.target.len() > MAX_TARGET {
+        return Err(BadRequest::TargetTooLong);
+    }
+    let authority = host::authority(scope, head.authority)?;
+    let target = target(scope, method, head.target, &authority)?;
+    Ok(Normal { method, authority, target, headers: head.headers })
+}
+
+fn method(method: &[u8]) -> Result<&str, BadRequest> {
+    match method {
+        [] => Err(BadRequest::Method),
+        b"CONNECT" => Err(BadRequest::Connect),
+        method if method.iter().copied().all(is_token) => str::from_utf8(method).map_err(|_| BadRequest::Method),
+        _ => Err(BadRequest::Method),
+    }
+}
+
+/// RFC 9110 §5.6.2 `tchar`.
+pub(crate) const fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+        )
+}
+
+fn target<'a>(
+    scope: &Scope,
+    method: &str,
+    target: &'a [u8],
+    authority: &Authority<'_>,
+) -> Result<Target<'a>, BadRequest> {
+    match target {
+        [b'/', ..] => origin_form(target),
+        b"*" if method == "OPTIONS" => Ok(Target { path: Cow::Borrowed("*"), query: None }),
+        _ => absolute_form(scope, method, target, authority),
+    }
+}
+
+fn origin_form(target: &[u8]) -> Result<Target<'_>, BadRequest> {
+    if target.contains(&b'#') {
+        return Err(BadRequest::Fragment);
+    }
+    let (path, query) = match target.iter().position(|&byte| byte == b'?') {
+        Some(at) => (&target[..at], Some(query(&target[at + 1..])?)),
+        None => (target, None),
+    };
+    Ok(Target { path: path::normalize(path)?, query })
+}
+
+/// RFC 9112 §3.2.2: the authority must be the host's; an empty path is `/`, or `*` for OPTIONS (§3.2.4).
+fn absolute_form<'a>(
+    scope: &Scope,
+    method: &str,
+    target: &'a [u8],
+    authority: &Authority<'_>,
+) -> Result<Target<'a>, BadRequest> {
+    let rest = ["http://", "https://"]
+        .iter()
+        .find_map(|scheme| {
+            let (head, rest) = target.split_at_checked(scheme.len())?;
+            head.eq_ignore_ascii_case(scheme.as_bytes()).then_some(rest)
+        })
+        .ok_or(BadRequest::TargetForm)?;
+    let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#')).unwrap_or(rest.len());
+    let (its, rest) = rest.split_at(end);
+    if host::authority(scope, its)? != *authority {
+        return Err(BadRequest::HostMismatch);
+    }
+    match rest {
+        [] if method == "OPTIONS" => Ok(Target { path: Cow::Borrowed("*"), query: None }),
+        [] => Ok(Target { path: Cow::Borrowed("/"), query: None }),
+        [b'?', query_text @ ..] if !query_text.contains(&b'#') => {
+            Ok(Target { path: Cow::Borrowed("/"), query: Some(query(query_text)?) })
+        }
+        [b'/', ..] => origin_form(rest),
+        _ => Err(BadRequest::Fragment),
+    }
+}
+
+/// A query is opaque to weft: it is kept byte for byte, but may hold nothing that breaks a request line.
+fn query(query: &[u8]) -> Result<&str, BadRequest> {
+    if query.iter().any(|&byte| byte <= b' ' || byte == 0x7f) {
+        return Err(BadRequest::Query);
+    }
+    str::from_utf8(query).map_err(|_| BadRequest::Query)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,146 @@
+//! The only place where a [`Permit`] is made.
+use serde::Serialize;
+use weft_ir::{InboundChain, RuleName};
+use weft_model::{AccessAction, Name, Namespace, ObjectRef, SpiffeId};
+
+use crate::Routed;
+
+/// Proof that access was checked. It cannot be made, copied out of its holder or changed outside of this module.
+#[derive(Clone, Copy, Debug)]
+pub struct Permit<'s> {
+    rule: Option<&'s RuleName>,
+    sealed: (),
+}
+
+impl<'s> Permit<'s> {
+    /// The rule that allowed it; `None` on the outbound side, which nothing narrows.
+    pub fn rule(&self) -> Option<&'s RuleName> {
+        let Self { rule, sealed: () } = *self;
+        rule
+    }
+}
+
+/// Why a caller is refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
+pub enum Denied {
+    /// No policy selects the workload, so nobody may call it.
+    #[error("no AccessPolicy selects {namespace}/{service}")]
+    NoPolicy {
+        /// The called service's namespace.
+        namespace: Namespace,
+        /// The called service.
+        service: Name,
+    },
+    /// Policies select the workload and none of their rules allows this caller.
+    #[error("no rule allows {caller} to call {namespace}/{service}, which {} selects", list(policies))]
+    NoRule {
+        /// The caller.
+        caller: SpiffeId,
+        /// The called service's namespace.
+        namespace: Namespace,
+        /// The called service.
+        service: Name,
+        /// The policies that select the workload, ordered.
+        policies: Vec<ObjectRef>,
+    },
+    /// A deny rule matches.
+    #[error("{rule} denies {caller} to call {namespace}/{service}, which {} selects", list(policies))]
+    Rule {
+        /// The caller.
+        caller: SpiffeId,
+        /// The called service's namespace.
+        namespace: Namespace,
+        /// The called service.
+        service: Name,
+        /// The rule.
+        rule: RuleName,
+        /// The policies that select the workload, ordered.
+        policies: Vec<ObjectRef>,
+    },
+}
+
+fn list(policies: &[ObjectRef]) -> String {
+    policies.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// A connection that may use an inbound chain.
+#[derive(Clone, Copy, Debug)]
+pub struct Admitted<'s> {
+    chain: &'s InboundChain,
+    permit: Permit<'s>,
+}
+
+impl<'s> Admitted<'s> {
+    /// The chain.
+    pub fn chain(&self) -> &'s InboundChain {
+        self.chain
+    }
+
+    /// What allows it.
+    pub fn permit(&self) -> Permit<'s> {
+        self.permit
+    }
+}
+
+/// A routed request or connection that may go out.
+#[derive(Clone, Copy, Debug)]
+pub struct Permitted<'s> {
+    routed: Routed<'s>,
+    permit: Permit<'s>,
+}
+
+impl<'s> Permitted<'s> {
+    /// What was permitted.
+    pub fn routed(&self) -> &Routed<'s> {
+        &self.routed
+    }
+
+    /// What allows it.
+    pub fn permit(&self) -> Permit<'s> {
+        self.permit
+    }
+}
+
+/// Whether `caller` may use an inbound chain: no deny rule matches and an allow rule does. Deny wins whatever the
+/// order.
+///
+/// # Errors
+/// Who refuses: no policy at all, no rule, or the deny rule.
+pub fn permit<'s>(chain: &'s InboundChain, caller: &SpiffeId) -> Result<Admitted<'s>, Denied> {
+    let access = &chain.access;
+    let namespace = || chain.service.namespace.clone();
+    let service = || chain.service.service.clone();
+    if access.policies.is_empty() {
+        return Err(Denied::NoPolicy { namespace: namespace(), service: service() });
+    }
+    let first = |action| {
+        let mut rules = access.rules.iter().filter(move |rule| rule.action == action);
+        rules.find(|rule| rule.callers.iter().any(|callers| callers.matches(caller)))
+    };
+    if let Some(rule) = first(AccessAction::Deny) {
+        return Err(Denied::Rule {
+            caller: caller.clone(),
+            namespace: namespace(),
+            service: service(),
+            rule: rule.name.clone(),
+            policies: access.policies.clone(),
+        });
+    }
+    match first(AccessAction::Allow) {
+        Some(rule) => Ok(Admitted { chain, permit: Permit { rule: Some(&rule.name), sealed: () } }),
+        None => Err(Denied::NoRule {
+            caller: caller.clone(),
+            namespace: namespace(),
+            service: service(),
+            policies: access.policies.clone(),
+        }),
+    }
+}
+
+/// Permits what goes out. The called side decides who may call it; nothing narrows the calling side yet.
+pub fn permit_outbound(routed: Routed<'_>) -> Permitted<'_> {
+    Permitted { routed, permit: Permit { rule: None, sealed: () } }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,189 @@
+//! From a normalized request, or a TCP listener, to the cluster that takes it.
+use std::time::Duration;
+
+use smallvec::SmallVec;
+use weft_ir::{HostPort, Route, RouteAction, RouteOrigin, ServicePort, WeightedCluster};
+use weft_model::{PathMatch, TextMatch};
+
+use crate::{
+    ClusterEntry, Destination, HostEntry, Lookup, Normal, Refusal, Snapshot,
+    snapshot::{HeaderPattern, Patterns},
+};
+
+/// What routing comes to.
+#[derive(Debug)]
+pub enum Routing<'s> {
+    /// A cluster takes it.
+    Routed(Routed<'s>),
+    /// Nothing is known of the destination yet: ask the control plane, wait a bounded time, and route again.
+    Needs(Destination),
+    /// Nothing takes it.
+    Refused(Refusal),
+}
+
+/// A request or connection with its cluster. Made by [`route`] and [`route_tcp`] only.
+#[derive(Clone, Copy, Debug)]
+pub struct Routed<'s> {
+    service: &'s ServicePort,
+    host: Option<&'s HostPort>,
+    route: Option<&'s Route>,
+    cluster: &'s ClusterEntry,
+}
+
+impl<'s> Routed<'s> {
+    /// The service port that the client addressed; the cluster's may be another.
+    pub fn service(&self) -> &'s ServicePort {
+        self.service
+    }
+
+    /// The authority of the virtual host; `None` for TCP.
+    pub fn host(&self) -> Option<&'s HostPort> {
+        self.host
+    }
+
+    /// Where the route was written; `None` for TCP.
+    pub fn origin(&self) -> Option<&'s RouteOrigin> {
+        self.route.map(|route| &route.origin)
+    }
+
+    /// The cluster that takes it, with its endpoints.
+    pub fn cluster(&self) -> &'s ClusterEntry {
+        self.cluster
+    }
+
+    /// How long the request may take in all; `None` is no bound.
+    pub fn timeout(&self) -> Option<Duration> {
+        self.route.and_then(|route| route.timeout)
+    }
+}
+
+/// Routes a request by its host's routes: the first that matches wins, which is the most specific one (see
+/// [`weft_ir::RouteMatch::precedence`]). `split` is a uniform draw that chooses among the route's weighted clusters.
+pub fn route<'s>(snapshot: &'s Snapshot, request: &Normal<'_>, split: u64) -> Routing<'s> {
+    let host = match snapshot.host(request.authority.host(), request.authority.port()) {
+        Lookup::Present(host) => host,
+        Lookup::Absent => {
+            return match request.authority.host_port() {
+                Ok(host) => Routing::Refused(Refusal::NotInMesh { destination: Destination::Host(host) }),
+                Err(cause) => Routing::Refused(cause.into()),
+            };
+        }
+        Lookup::Unknown => {
+            return match request.authority.host_port() {
+                Ok(host) => Routing::Needs(Destination::Host(host)),
+                Err(cause) => Routing::Refused(cause.into()),
+            };
+        }
+    };
+    let Some(route) = first_match(host, request) else {
+        return Routing::Refused(Refusal::NoRoute {
+            host: host.virtual_host().authority.clone(),
+            method: request.method.to_owned(),
+            path: request.target.path.clone().into_owned(),
+        });
+    };
+    forward(snapshot, host, route, split)
+}
+
+/// Routes a connection to a TCP service port.
+pub fn route_tcp<'s>(snapshot: &'s Snapshot, service: &ServicePort) -> Routing<'s> {
+    let entry = match snapshot.tcp(service) {
+        Lookup::Present(entry) => entry,
+        Lookup::Absent => {
+            return Routing::Refused(Refusal::NotInMesh { destination: Destination::Service(service.clone()) });
+        }
+        Lookup::Unknown => return Routing::Needs(Destination::Service(service.clone())),
+    };
+    match snapshot.cluster(&entry.body().cluster) {
+        Some(cluster) => Routing::Routed(Routed { service: entry.service(), host: None, route: None, cluster }),
+        None => Routing::Refused(Refusal::ClusterMissing {
+            destination: Destination::Service(service.clone()),
+            cluster: entry.body().cluster.clone(),
+        }),
+    }
+}
+
+fn first_match<'s>(host: &'s HostEntry, request: &Normal<'_>) -> Option<&'s Route> {
+    let (route, _) = host.routes().find(|(route, patterns)| matches(route, patterns, request))?;
+    Some(route)
+}
+
+fn forward<'s>(snapshot: &'s Snapshot, host: &'s HostEntry, route: &'s Route, split: u64) -> Routing<'s> {
+    let virtual_host = host.virtual_host();
+    let clusters = match &route.action {
+        RouteAction::Forward(clusters) => clusters,
+        RouteAction::Refuse { cause } => {
+            let (origin, cause) = (route.origin.clone(), cause.clone());
+            return Routing::Refused(Refusal::BackendMissing { origin, cause });
+        }
+    };
+    let Some(chosen) = share(clusters, split) else {
+        let (origin, cause) = (route.origin.clone(), "no backend has a weight above zero".to_owned());
+        return Routing::Refused(Refusal::BackendMissing { origin, cause });
+    };
+    match snapshot.cluster(&chosen.cluster) {
+        Some(cluster) => Routing::Routed(Routed {
+            service: &virtual_host.service,
+            host: Some(&virtual_host.authority),
+            route: Some(route),
+            cluster,
+        }),
+        None => Routing::Refused(Refusal::ClusterMissing {
+            destination: Destination::Host(virtual_host.authority.clone()),
+            cluster: chosen.cluster.clone(),
+        }),
+    }
+}
+
+/// The cluster whose share of the draw's range the draw falls into. Multiply-shift: each share is off by at most
+/// `sum of weights / 2^64`.
+fn share(clusters: &[WeightedCluster], split: u64) -> Option<&WeightedCluster> {
+    let total: u64 = clusters.iter().map(|cluster| u64::from(cluster.weight)).sum();
+    // Below `total`, which is below 2^64: nothing is cut off.
+    let mut point = ((u128::from(split) * u128::from(total)) >> 64) as u64;
+    clusters.iter().find(|cluster| {
+        let weight = u64::from(cluster.weight);
+        let here = point < weight;
+        point = point.saturating_sub(weight);
+        here
+    })
+}
+
+fn matches(route: &Route, patterns: &Patterns, request: &Normal<'_>) -> bool {
+    let path = &*request.target.path;
+    let path_matches = match &route.matches.path {
+        PathMatch::Exact(exact) => exact == path,
+        PathMatch::Prefix(prefix) => has_prefix(path, prefix),
+        PathMatch::Regex(_) => patterns.path.as_ref().is_some_and(|regex| regex.is_match(path)),
+    };
+    path_matches
+        && route.matches.method.as_ref().is_none_or(|method| method.0 == request.method)
+        && (route.matches.headers.iter().zip(&patterns.headers))
+            .all(|(header, pattern)| header_matches(&header.name, &header.value, pattern, request.headers))
+}
+
+/// Whether `prefix` is whole leading elements of `path` (Gateway API `PathPrefix`); `/` takes everything, `*` too.
+fn has_prefix(path: &str, prefix: &str) -> bool {
+    let prefix = prefix.strip_suffix('/').unwrap_or(prefix);
+    prefix.is_empty() || path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+fn header_matches(name: &str, value: &TextMatch, pattern: &HeaderPattern, headers: &[(&[u8], &[u8])]) -> bool {
+    let mut values =
+        headers.iter().filter(|(its, _)| its.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| *value);
+    let Some(first) = values.next() else { return false };
+    let test = |text: &[u8]| match value {
+        TextMatch::Exact(exact) => exact.as_bytes() == text,
+        TextMatch::Regex(_) => pattern.as_ref().is_some_and(|regex| regex.is_match(text)),
+    };
+    let Some(second) = values.next() else { return test(first) };
+    let mut joined: SmallVec<[u8; 256]> = SmallVec::from_slice(first);
+    for value in std::iter::once(second).chain(values) {
+        joined.push(b',');
+        joined.extend_from_slice(value);
+    }
+    test(&joined)
+}
+
+#[cfg(test)]
+mod tests;

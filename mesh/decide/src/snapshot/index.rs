@@ -1,0 +1,224 @@
+//! What a snapshot makes of single resources, so that deciding costs no more than it must.
+use std::sync::Arc;
+
+use regex::{Regex, bytes};
+use weft_ir::{
+    Balance, Cluster, Endpoints, Health, Listener, ListenerBody, OutboundTcp, Resource, Route, RouteAction,
+    ServicePort, VirtualHost,
+};
+use weft_model::{PathMatch, TextMatch};
+
+/// The longest source of a regular expression, in bytes.
+const MAX_REGEX: usize = 1024;
+
+/// The most memory that a compiled regular expression may take, in bytes.
+const MAX_COMPILED: usize = 1 << 20;
+
+/// A resource that cannot be taken, whatever else is known.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unusable {
+    /// A regular expression that does not compile within its bounds.
+    #[error("the regular expression {source_text:?} cannot be used: {reason}")]
+    Regex {
+        /// Its source, at most its first 128 characters.
+        source_text: String,
+        /// Why.
+        reason: String,
+    },
+    /// An outbound TCP listener whose name is not `outbound/<service port>`.
+    #[error("the TCP listener {0:?} is not named outbound/<cluster>/<namespace>/<service>:<port>")]
+    ListenerName(String),
+}
+
+/// Whether a resource can be taken: what an xDS client asks before it acknowledges one.
+///
+/// # Errors
+/// What is wrong with it, for the rejection's text.
+pub fn check(resource: &Resource) -> Result<(), Unusable> {
+    match resource {
+        Resource::VirtualHost(host) => HostEntry::new(Arc::clone(host)).map(drop),
+        Resource::Listener(listener) => TcpEntry::new(Arc::clone(listener)).map(drop),
+        Resource::Cluster(_) | Resource::Endpoints(_) | Resource::RouteConfiguration(_) => Ok(()),
+    }
+}
+
+/// A header's compiled regular expression, where its match is one.
+pub(crate) type HeaderPattern = Option<bytes::Regex>;
+
+/// The compiled regular expressions of one route, beside the IR that holds their sources.
+#[derive(Clone, Debug)]
+pub(crate) struct Patterns {
+    pub(crate) path: Option<Regex>,
+    /// One for each header match.
+    pub(crate) headers: Vec<HeaderPattern>,
+}
+
+/// A virtual host, ready to route by.
+#[derive(Clone, Debug)]
+pub struct HostEntry {
+    host: Arc<VirtualHost>,
+    patterns: Vec<Patterns>,
+}
+
+impl HostEntry {
+    /// Compiles the host's regular expressions.
+    pub(super) fn new(host: Arc<VirtualHost>) -> Result<Self, Unusable> {
+        let patterns = host.routes.iter().map(patterns).collect::<Result<_, _>>()?;
+        Ok(Self { host, patterns })
+    }
+
+    /// The virtual host.
+    pub fn virtual_host(&self) -> &Arc<VirtualHost> {
+        &self.host
+    }
+
+    /// The clusters that its routes forward to, with repetitions.
+    pub(super) fn clusters(&self) -> impl Iterator<Item = &ServicePort> {
+        self.host
+            .routes
+            .iter()
+            .flat_map(|route| match &route.action {
+                RouteAction::Forward(clusters) => clusters.as_slice(),
+                RouteAction::Refuse { .. } => &[],
+            })
+            .map(|weighted| &weighted.cluster)
+    }
+
+    pub(crate) fn routes(&self) -> impl Iterator<Item = (&Route, &Patterns)> {
+        self.host.routes.iter().zip(&self.patterns)
+    }
+}
+
+fn patterns(route: &Route) -> Result<Patterns, Unusable> {
+    let path = match &route.matches.path {
+        PathMatch::Regex(source) => {
+            Some(compile(source, |text| regex::RegexBuilder::new(text).size_limit(MAX_COMPILED).build())?)
+        }
+        PathMatch::Exact(_) | PathMatch::Prefix(_) => None,
+    };
+    let headers = route.matches.headers.iter().map(|header| match &header.value {
+        TextMatch::Regex(source) => {
+            compile(source, |text| bytes::RegexBuilder::new(text).size_limit(MAX_COMPILED).build()).map(Some)
+        }
+        TextMatch::Exact(_) => Ok(None),
+    });
+    Ok(Patterns { path, headers: headers.collect::<Result<_, _>>()? })
+}
+
+/// Compiles `source` so that it matches whole texts only.
+fn compile<R>(source: &str, build: impl Fn(&str) -> Result<R, regex::Error>) -> Result<R, Unusable> {
+    let unusable = |reason: String| Unusable::Regex { source_text: source.chars().take(128).collect(), reason };
+    if source.len() > MAX_REGEX {
+        return Err(unusable(format!("it is longer than {MAX_REGEX} bytes")));
+    }
+    // On its own first: `a)|(b` is no expression, but becomes one between parentheses.
+    build(source).map_err(|error| unusable(error.to_string()))?;
+    build(&format!(r"\A(?:{source})\z")).map_err(|error| unusable(error.to_string()))
+}
+
+/// The outbound listener of a TCP service port.
+#[derive(Clone, Debug)]
+pub struct TcpEntry {
+    listener: Arc<Listener>,
+    service: ServicePort,
+    body: OutboundTcp,
+}
+
+impl TcpEntry {
+    /// The entry of a listener, if it is one of a TCP service port.
+    pub(super) fn new(listener: Arc<Listener>) -> Result<Option<Self>, Unusable> {
+        let ListenerBody::OutboundTcp(body) = &listener.body else { return Ok(None) };
+        let body = body.clone();
+        let prefix = listener.name.strip_prefix("outbound/");
+        let service = prefix.and_then(|name| name.parse().ok());
+        let service = service.ok_or_else(|| Unusable::ListenerName(listener.name.clone()))?;
+        Ok(Some(Self { listener, service, body }))
+    }
+
+    /// The listener.
+    pub fn listener(&self) -> &Arc<Listener> {
+        &self.listener
+    }
+
+    /// The service port that clients address.
+    pub fn service(&self) -> &ServicePort {
+        &self.service
+    }
+
+    /// Where its connections go.
+    pub fn body(&self) -> &OutboundTcp {
+        &self.body
+    }
+}
+
+/// A cluster with its endpoints, ready to pick from.
+#[derive(Clone, Debug)]
+pub struct ClusterEntry {
+    cluster: Arc<Cluster>,
+    endpoints: Arc<Endpoints>,
+    /// For each healthy endpoint: its place, and the sum of the weights up to and with it.
+    turns: Vec<(u64, u32)>,
+    /// By how much a step of the cursor moves over the sum of weights; coprime to it.
+    stride: u64,
+}
+
+impl ClusterEntry {
+    pub(super) fn new(cluster: Arc<Cluster>, endpoints: Arc<Endpoints>) -> Self {
+        let healthy = || {
+            let numbered = (0u32..).zip(&endpoints.endpoints);
+            numbered.filter(|(_, endpoint)| endpoint.health == Health::Healthy && endpoint.weight > 0)
+        };
+        let common = healthy().fold(0, |common, (_, endpoint)| gcd(common, u64::from(endpoint.weight))).max(1);
+        let mut sum = 0;
+        let turns: Vec<_> = healthy()
+            .map(|(index, endpoint)| {
+                sum += u64::from(endpoint.weight) / common;
+                (sum, index)
+            })
+            .collect();
+        Self { cluster, endpoints, turns, stride: stride(sum) }
+    }
+
+    /// The cluster.
+    pub fn cluster(&self) -> &Arc<Cluster> {
+        &self.cluster
+    }
+
+    /// Its endpoints, those included that take no new work.
+    pub fn endpoints(&self) -> &Arc<Endpoints> {
+        &self.endpoints
+    }
+
+    /// How many endpoints take new work.
+    pub fn healthy(&self) -> usize {
+        self.turns.len()
+    }
+
+    /// The place of the endpoint whose turn `cursor` is; `None` if none takes new work.
+    pub(crate) fn turn(&self, cursor: u64) -> Option<usize> {
+        match self.cluster.balance {
+            Balance::RoundRobin => {
+                let &(sum, _) = self.turns.last()?;
+                let step = u128::from(cursor % sum) * u128::from(self.stride);
+                // Below `sum`: nothing is cut off.
+                let point = (step % u128::from(sum)) as u64;
+                let turn = self.turns.partition_point(|&(upto, _)| upto <= point);
+                self.turns.get(turn).and_then(|&(_, index)| usize::try_from(index).ok())
+            }
+        }
+    }
+}
+
+/// A step near the golden section of `sum` that is coprime to it: each point is visited once a round, and the visits of
+/// a heavy endpoint are spread instead of following each other.
+fn stride(sum: u64) -> u64 {
+    let golden = (u128::from(sum) * 0x9E37_79B9_7F4A_7C15 >> 64) as u64;
+    (golden.max(1)..).find(|&step| gcd(step, sum.max(1)) == 1).unwrap_or(1)
+}
+
+const fn gcd(mut a: u64, mut b: u64) -> u64 {
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    a
+}

@@ -1,0 +1,233 @@
+//! The immutable, indexed view of its resources that a proxy decides from.
+mod assembler;
+mod index;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use foldhash::fast::FixedState;
+use smallvec::SmallVec;
+use weft_ir::{InboundChain, Listener, ListenerBody, MeshNames, Resource, ServicePort};
+use weft_model::{Host, Namespace, Port};
+
+pub(crate) use self::index::{HeaderPattern, Patterns};
+pub use self::{
+    assembler::{Applied, Assembler, Output, Rejected, Update},
+    index::{ClusterEntry, HostEntry, TcpEntry, Unusable, check},
+};
+
+/// Where a proxy stands: what short host names mean there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scope {
+    /// The namespace of its workload.
+    pub namespace: Namespace,
+    /// The names of its mesh.
+    pub names: MeshNames,
+}
+
+/// What is known of a host or service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lookup<T> {
+    /// It is in the mesh.
+    Present(T),
+    /// The control plane has said that it is not.
+    Absent,
+    /// The control plane has not said anything yet.
+    Unknown,
+}
+
+/// What a proxy decides from. Cloning shares everything; parts that a change does not touch are shared between
+/// snapshots.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    scope: Arc<Scope>,
+    revision: Arc<str>,
+    /// Whether what is not there is absent rather than unknown.
+    complete: bool,
+    tables: Tables,
+}
+
+/// Keyed by what clients send, so its hash is seeded (std's SipHash).
+type Hosts = HashMap<Host, SmallVec<[(Port, Option<Arc<HostEntry>>); 1]>>;
+
+/// Keyed by configuration only.
+type Clusters = HashMap<ServicePort, Arc<ClusterEntry>, FixedState>;
+
+/// The tables of a snapshot; `None` as a value is what is known to be absent.
+#[derive(Clone, Debug, Default)]
+struct Tables {
+    listeners: Arc<BTreeMap<String, Arc<Listener>>>,
+    tcp: Arc<BTreeMap<ServicePort, Option<Arc<TcpEntry>>>>,
+    hosts: Arc<Hosts>,
+    clusters: Arc<Clusters>,
+    /// For each server name the inbound listener and the chain's place in it.
+    chains: Arc<HashMap<String, (Arc<Listener>, usize)>>,
+}
+
+impl Snapshot {
+    /// A snapshot of everything there is: what is not among `resources` is absent. For simulation, proofs and tests; a
+    /// proxy's comes from an [`Assembler`].
+    ///
+    /// # Errors
+    /// The first resource that [`check`] refuses.
+    pub fn complete(
+        scope: Scope,
+        revision: impl Into<Arc<str>>,
+        resources: impl IntoIterator<Item = Resource>,
+    ) -> Result<Self, Unusable> {
+        let mut tables = Tables::default();
+        let (mut clusters, mut endpoints) = (Vec::new(), HashMap::new());
+        for resource in resources {
+            match resource {
+                Resource::Cluster(cluster) => clusters.push(cluster),
+                Resource::Endpoints(it) => drop(endpoints.insert(it.name.clone(), it)),
+                Resource::Listener(listener) => {
+                    if let Some(entry) = TcpEntry::new(Arc::clone(&listener))? {
+                        tables.put_tcp(entry.service().clone(), Some(Arc::new(entry)));
+                    }
+                    tables.put_listener(listener.name.clone(), Some(listener));
+                }
+                Resource::RouteConfiguration(_) => {}
+                Resource::VirtualHost(host) => {
+                    let entry = HostEntry::new(host)?;
+                    let authority = entry.virtual_host().authority.clone();
+                    tables.put_host(&authority.host, authority.port, Some(Arc::new(entry)));
+                }
+            }
+        }
+        for cluster in clusters {
+            let its = endpoints.get(&cluster.name).map_or_else(|| no_endpoints(&cluster.name), Arc::clone);
+            tables.put_cluster(cluster.name.clone(), Some(Arc::new(ClusterEntry::new(cluster, its))));
+        }
+        tables.index_chains();
+        Ok(Self { scope: Arc::new(scope), revision: revision.into(), complete: true, tables })
+    }
+
+    /// Where the proxy stands.
+    pub fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// The highest revision that the control plane had named when this was published; empty if none.
+    pub fn revision(&self) -> &Arc<str> {
+        &self.revision
+    }
+
+    /// The host of a canonical authority.
+    pub fn host(&self, host: &str, port: Port) -> Lookup<&HostEntry> {
+        let ports = self.tables.hosts.get(host);
+        let entry = ports.and_then(|ports| ports.iter().find(|(its, _)| *its == port));
+        self.known(entry.map(|(_, entry)| entry.as_deref()))
+    }
+
+    /// The listener of a TCP service port.
+    pub fn tcp(&self, service: &ServicePort) -> Lookup<&TcpEntry> {
+        self.known(self.tables.tcp.get(service).map(Option::as_deref))
+    }
+
+    /// A cluster and its endpoints, if it exists.
+    pub fn cluster(&self, name: &ServicePort) -> Option<&ClusterEntry> {
+        self.tables.clusters.get(name).map(|entry| &**entry)
+    }
+
+    /// The listener of that xDS name.
+    pub fn listener(&self, name: &str) -> Option<&Arc<Listener>> {
+        self.tables.listeners.get(name)
+    }
+
+    /// The inbound chain of a hello's server name, which is compared without regard to case (RFC 6066 §3).
+    pub fn chain(&self, server_name: &str) -> Option<&InboundChain> {
+        let found = self.tables.chains.get(server_name).or_else(|| {
+            let shouts = server_name.bytes().any(|byte| byte.is_ascii_uppercase());
+            shouts.then(|| self.tables.chains.get(&server_name.to_ascii_lowercase())).flatten()
+        });
+        let (listener, place) = found?;
+        chains_of(listener).get(*place)
+    }
+
+    /// Every listener, by name.
+    pub fn listeners(&self) -> impl Iterator<Item = &Arc<Listener>> {
+        self.tables.listeners.values()
+    }
+
+    /// Every host that is present, in no order.
+    pub fn hosts(&self) -> impl Iterator<Item = &HostEntry> {
+        self.tables.hosts.values().flatten().filter_map(|(_, entry)| entry.as_deref())
+    }
+
+    /// Every cluster with its endpoints, in no order.
+    pub fn clusters(&self) -> impl Iterator<Item = &ClusterEntry> {
+        self.tables.clusters.values().map(|entry| &**entry)
+    }
+
+    fn known<T>(&self, entry: Option<Option<T>>) -> Lookup<T> {
+        match entry {
+            Some(Some(entry)) => Lookup::Present(entry),
+            Some(None) => Lookup::Absent,
+            None if self.complete => Lookup::Absent,
+            None => Lookup::Unknown,
+        }
+    }
+}
+
+fn chains_of(listener: &Listener) -> &[InboundChain] {
+    match &listener.body {
+        ListenerBody::Inbound(inbound) => &inbound.chains,
+        ListenerBody::OutboundHttp { .. } | ListenerBody::OutboundTcp(_) => &[],
+    }
+}
+
+fn no_endpoints(name: &ServicePort) -> Arc<weft_ir::Endpoints> {
+    Arc::new(weft_ir::Endpoints { name: name.clone(), endpoints: Vec::new() })
+}
+
+/// Copy on write: a table that a published snapshot shares is copied once, its entries stay shared.
+impl Tables {
+    fn put_listener(&mut self, name: String, listener: Option<Arc<Listener>>) {
+        let listeners = Arc::make_mut(&mut self.listeners);
+        match listener {
+            Some(listener) => drop(listeners.insert(name, listener)),
+            None => drop(listeners.remove(&name)),
+        }
+    }
+
+    fn put_tcp(&mut self, service: ServicePort, entry: Option<Arc<TcpEntry>>) {
+        Arc::make_mut(&mut self.tcp).insert(service, entry);
+    }
+
+    fn put_host(&mut self, host: &Host, port: Port, entry: Option<Arc<HostEntry>>) {
+        let ports = Arc::make_mut(&mut self.hosts).entry(host.clone()).or_default();
+        match ports.iter_mut().find(|(its, _)| *its == port) {
+            Some((_, its)) => *its = entry,
+            None => ports.push((port, entry)),
+        }
+    }
+
+    fn put_cluster(&mut self, name: ServicePort, entry: Option<Arc<ClusterEntry>>) {
+        let clusters = Arc::make_mut(&mut self.clusters);
+        match entry {
+            Some(entry) => drop(clusters.insert(name, entry)),
+            None => drop(clusters.remove(&name)),
+        }
+    }
+
+    fn forget_host(&mut self, host: &Host, port: Port) {
+        let hosts = Arc::make_mut(&mut self.hosts);
+        if let Some(ports) = hosts.get_mut(host) {
+            ports.retain(|(its, _)| *its != port);
+            if ports.is_empty() {
+                hosts.remove(host);
+            }
+        }
+    }
+
+    fn index_chains(&mut self) {
+        let chains = self.listeners.values().flat_map(|listener| {
+            let numbered = chains_of(listener).iter().enumerate();
+            numbered.map(move |(place, chain)| (chain.sni.to_ascii_lowercase(), (Arc::clone(listener), place)))
+        });
+        self.chains = Arc::new(chains.collect());
+    }
+}
