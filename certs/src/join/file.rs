@@ -21,8 +21,9 @@ pub struct JoinFile {
     pub cluster: ClusterName,
     /// The root's SHA-256.
     pub ca_sha256: CaPin,
-    /// The one-time token.
-    pub token: Token,
+    /// The one-time token; `None` once it was used and erased.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<Token>,
     /// The namespace of the identity that the token is bound to.
     pub namespace: Namespace,
     /// The account of the identity that the token is bound to.
@@ -37,7 +38,8 @@ struct Raw {
     mesh_domain: String,
     cluster: String,
     ca_sha256: String,
-    token: Token,
+    #[serde(default)]
+    token: Option<Token>,
     namespace: String,
     account: String,
 }
@@ -56,6 +58,15 @@ impl JoinFile {
     /// Writes the file with mode 0600, in place of one that is there.
     pub fn save(&self, path: &Path) -> Result<(), JoinError> {
         json::save(path, self)
+    }
+
+    /// Takes the token out of the file at `path` if it is still this one: it was used.
+    pub fn erase_token(&self, path: &Path) -> Result<(), JoinError> {
+        let held = Self::load(path)?;
+        if held.token != self.token {
+            return Ok(());
+        }
+        Self { token: None, ..held }.save(path)
     }
 
     /// The identity that the token is bound to.
