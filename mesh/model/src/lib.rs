@@ -17,6 +17,8 @@ mod workload;
 
 pub mod decode;
 pub mod encode;
+#[cfg(feature = "strategies")]
+pub mod strategies;
 
 pub use decode::{Decoded, decode};
 pub use diagnostic::{Code, Diagnostic, FieldPath, Severity, Source};

@@ -1,0 +1,289 @@
+//! Generators of valid objects for property tests of this and other crates; only with the feature `strategies`.
+//!
+//! Values are small and often equal (few names, few ports), so that references between generated objects meet. Every
+//! form that a kind has comes up.
+use std::{collections::BTreeMap, fmt, net::SocketAddr, str::FromStr, sync::Arc, time::Duration};
+
+use proptest::{collection, option, prelude::*};
+
+use crate::{
+    AccessAction, AccessPolicy, AccessRule, BackendRef, Balancing, Callers, HeaderMatch, HttpMatch, HttpMethod,
+    HttpRoute, HttpRule, Labels, Locality, Meta, Name, Namespace, Object, ParentRef, PathMatch, PolicyTarget, Port,
+    PortName, Protocol, Selector, Service, ServicePortSpec, TargetKind, TargetPort, TextMatch, TrafficPolicy, Workload,
+};
+
+/// An object of any kind.
+pub fn object() -> impl Strategy<Value = Object> {
+    prop_oneof![
+        service().prop_map(|it| Object::Service(Arc::new(it))),
+        workload().prop_map(|it| Object::Workload(Arc::new(it))),
+        http_route().prop_map(|it| Object::HttpRoute(Arc::new(it))),
+        traffic_policy().prop_map(|it| Object::TrafficPolicy(Arc::new(it))),
+        access_policy().prop_map(|it| Object::AccessPolicy(Arc::new(it))),
+    ]
+}
+
+/// A Service of one to four ports.
+pub fn service() -> impl Strategy<Value = Service> {
+    let port = (target_port(), protocol());
+    let ports = collection::btree_map(port_number(), port, 1..=4);
+    (meta(label_text("[a-z][a-z0-9-]{0,6}[a-z0-9]")), ports, labels()).prop_map(|(meta, ports, selector)| {
+        let several = ports.len() > 1;
+        let ports = ports.into_iter().enumerate().map(|(index, (port, (target, protocol)))| {
+            let name = (several || index % 2 == 1).then(|| valid(&format!("p{index}")));
+            ServicePortSpec { name, port, target, protocol }
+        });
+        Service { meta, ports: ports.collect(), selector: Selector(selector) }
+    })
+}
+
+/// A Workload.
+pub fn workload() -> impl Strategy<Value = Workload> {
+    let address = (any::<std::net::IpAddr>(), 1..=u16::MAX)
+        .prop_filter("an address that can be reached", |(ip, _)| !ip.is_unspecified() && !ip.is_multicast())
+        .prop_map(SocketAddr::from);
+    let place = || label_text("[A-Za-z0-9._-]{1,8}");
+    let locality =
+        (option::of(place()), option::of(place()), option::of(place())).prop_map(|(region, zone, sub_zone)| {
+            let parse = |text: Option<String>| text.map(|text| valid(&text));
+            Locality { region: parse(region), zone: parse(zone), sub_zone: parse(sub_zone) }
+        });
+    let place_in_mesh = (locality, place(), label_text("[a-z][a-z0-9-]{0,6}[a-z0-9]"), option::of("[a-z0-9._-]{1,12}"));
+    let state = (1_u32..=1_000_000, any::<bool>());
+    let ports = collection::btree_map(port_name(), port_number(), 0..4);
+    (meta(subdomain()), subdomain(), address, ports, place_in_mesh, state).prop_map(
+        |(meta, account, address, ports, (locality, network, cluster, trust_domain), (weight, draining))| Workload {
+            meta,
+            account: valid(&account),
+            address,
+            ports,
+            locality,
+            network: valid(&network),
+            cluster: valid(&cluster),
+            trust_domain: trust_domain.map(|domain| valid(&domain)),
+            weight,
+            draining,
+        },
+    )
+}
+
+/// An HTTPRoute with every form of match.
+pub fn http_route() -> impl Strategy<Value = HttpRoute> {
+    let parent = (namespace(), name(), option::of(port_number()));
+    let parents = collection::btree_set(parent, 1..=3).prop_map(|parents| {
+        parents.into_iter().map(|(namespace, name, port)| ParentRef { namespace, name, port }).collect()
+    });
+    let rules = collection::vec((any::<bool>(), http_rule()), 1..=4).prop_map(|rules| {
+        let named = rules.into_iter().enumerate();
+        named.map(|(index, (has_name, rule))| HttpRule { name: rule_name(has_name, index), ..rule }).collect()
+    });
+    (meta(subdomain()), parents, rules).prop_map(|(meta, parents, rules)| HttpRoute { meta, parents, rules })
+}
+
+/// A TrafficPolicy of any targets.
+pub fn traffic_policy() -> impl Strategy<Value = TrafficPolicy> {
+    let balancing = option::of(Just(Balancing::RoundRobin));
+    (policy_meta(), targets(true), balancing, option::of(duration())).prop_map(
+        |(meta, targets, balancing, request_timeout)| {
+            let (meta, targets) = place_targets(meta, targets);
+            TrafficPolicy { meta, targets, balancing, request_timeout }
+        },
+    )
+}
+
+/// An AccessPolicy of any targets, with every form of callers.
+pub fn access_policy() -> impl Strategy<Value = AccessPolicy> {
+    let callers = prop_oneof![
+        Just(Callers::Anyone),
+        "[a-z0-9.]{1,8}/[A-Za-z0-9_-]{1,8}(/[A-Za-z0-9_-]{1,8}){0,3}"
+            .prop_map(|rest| Callers::Identity(valid(&format!("spiffe://{rest}")))),
+        namespace().prop_map(Callers::Namespace),
+        (namespace(), subdomain()).prop_map(|(namespace, account)| Callers::Account(namespace, valid(&account))),
+    ];
+    let action = prop_oneof![Just(AccessAction::Allow), Just(AccessAction::Deny)];
+    let ports = collection::btree_set(port_number(), 0..3).prop_map(|ports| ports.into_iter().collect());
+    let rule = (any::<bool>(), action, collection::vec(callers, 1..4), ports);
+    (policy_meta(), targets(false), collection::vec(rule, 0..4)).prop_map(|(meta, targets, rules)| {
+        let (meta, targets) = place_targets(meta, targets);
+        let rules = rules.into_iter().enumerate().map(|(index, (has_name, action, from, ports))| AccessRule {
+            name: rule_name(has_name, index),
+            action,
+            from,
+            ports,
+        });
+        AccessPolicy { meta, targets, rules: rules.collect() }
+    })
+}
+
+/// One of a few namespaces.
+pub fn namespace() -> impl Strategy<Value = Namespace> {
+    prop_oneof![Just("shop"), Just("tests"), Just("default")].prop_map(valid)
+}
+
+/// One of a few names of Services.
+pub fn name() -> impl Strategy<Value = Name> {
+    prop_oneof![Just("web"), Just("catalog"), Just("reviews"), Just("reviews-v2"), Just("stock")].prop_map(valid)
+}
+
+/// A port, often a usual one.
+pub fn port_number() -> impl Strategy<Value = Port> {
+    prop_oneof![Just(80_u16), Just(8080), Just(7000), 1..=u16::MAX].prop_map(|number| valid(&number.to_string()))
+}
+
+fn http_rule() -> impl Strategy<Value = HttpRule> {
+    let backend = (namespace(), name(), port_number(), 0_u32..=1_000_000)
+        .prop_map(|(namespace, name, port, weight)| BackendRef { namespace, name, port, weight });
+    let backends = collection::vec(backend, 1..4).prop_map(|mut backends| {
+        if backends.iter().all(|backend| backend.weight == 0) {
+            backends.iter_mut().for_each(|backend| backend.weight = 1);
+        }
+        backends
+    });
+    (collection::vec(http_match(), 1..4), backends, option::of(duration()))
+        .prop_map(|(matches, backends, request_timeout)| HttpRule { name: None, matches, backends, request_timeout })
+}
+
+fn http_match() -> impl Strategy<Value = HttpMatch> {
+    let path = prop_oneof![
+        "(/[a-z0-9~!$&'*+,;=:@_-]{1,4}){0,3}/?".prop_map(|path| PathMatch::Exact(rooted(path))),
+        "(/[a-z0-9~!$&'*+,;=:@_-]{1,4}){0,3}".prop_map(|path| PathMatch::Prefix(rooted(path))),
+        regex().prop_map(PathMatch::Regex),
+    ];
+    let method =
+        prop_oneof![Just("GET"), Just("POST"), Just("DELETE")].prop_map(|method| HttpMethod(method.to_owned()));
+    let value = prop_oneof![
+        text().prop_filter_map("a header's value", |text| {
+            let text = text.replace('\n', " ").trim_matches([' ', '\t']).to_owned();
+            (!text.is_empty()).then_some(TextMatch::Exact(text))
+        }),
+        regex().prop_map(TextMatch::Regex),
+    ];
+    let headers = collection::btree_map("[a-z][a-z0-9!#$%&'*+.^_`|~-]{0,6}", value, 0..3)
+        .prop_map(|headers| headers.into_iter().map(|(name, value)| HeaderMatch { name, value }).collect());
+    (path, option::of(method), headers).prop_map(|(path, method, headers)| HttpMatch { path, method, headers })
+}
+
+fn rooted(path: String) -> String {
+    if path.is_empty() { "/".to_owned() } else { path }
+}
+
+fn regex() -> impl Strategy<Value = String> {
+    prop_oneof![Just("/v[0-9]+/.*"), Just("^(a|b)$"), Just("\\d{3}"), Just("#: 'x'"), Just("\"q\" - \\\\")]
+        .prop_map(str::to_owned)
+}
+
+/// Targets whose namespace and names are not yet their policy's: see [`place_targets`].
+fn targets(routes: bool) -> impl Strategy<Value = Vec<PolicyTarget>> {
+    let section = if routes { option::of(name()).boxed() } else { Just(None).boxed() };
+    let kind = if routes { 0_usize..4 } else { 0..3 };
+    let target = (kind, name(), section).prop_map(|(kind, name, section)| {
+        let kinds = [TargetKind::Mesh, TargetKind::Namespace, TargetKind::Service, TargetKind::HttpRoute];
+        let kind = kinds[kind];
+        let section = section.filter(|_| kind == TargetKind::HttpRoute);
+        PolicyTarget { kind, namespace: None, name, section }
+    });
+    collection::vec(target, 1..4)
+}
+
+/// Makes targets fit the policy, and moves a policy of the mesh to the root namespace.
+fn place_targets(mut meta: Meta, targets: Vec<PolicyTarget>) -> (Meta, Vec<PolicyTarget>) {
+    if targets.iter().any(|target| target.kind == TargetKind::Mesh) {
+        meta.namespace = Namespace::system();
+    }
+    let mut placed: Vec<PolicyTarget> = Vec::new();
+    for mut target in targets {
+        target.namespace = (target.kind != TargetKind::Mesh).then(|| meta.namespace.clone());
+        match target.kind {
+            TargetKind::Mesh => target.name = valid("mesh"),
+            TargetKind::Namespace => target.name = valid(meta.namespace.as_str()),
+            TargetKind::Service | TargetKind::HttpRoute => {}
+        }
+        if !placed.contains(&target) {
+            placed.push(target);
+        }
+    }
+    (meta, placed)
+}
+
+fn policy_meta() -> impl Strategy<Value = Meta> {
+    meta(subdomain())
+}
+
+fn meta(name: BoxedStrategy<String>) -> impl Strategy<Value = Meta> {
+    let annotations = collection::btree_map(label_key(), text(), 0..3);
+    (name, namespace(), labels(), annotations).prop_map(|(name, namespace, labels, annotations)| Meta {
+        name: valid(&name),
+        namespace,
+        labels,
+        annotations,
+    })
+}
+
+fn labels() -> impl Strategy<Value = Labels> {
+    let value = prop_oneof![
+        Just(String::new()),
+        Just("true".to_owned()),
+        Just("1".to_owned()),
+        Just("1e3".to_owned()),
+        Just("null".to_owned()),
+        Just("v2".to_owned()),
+        label_text("[A-Za-z0-9]([A-Za-z0-9._-]{0,6}[A-Za-z0-9])?"),
+    ];
+    collection::btree_map(label_key(), value, 0..4).prop_map(BTreeMap::from_iter)
+}
+
+fn label_key() -> impl Strategy<Value = String> {
+    prop_oneof![
+        Just("app".to_owned()),
+        Just("version".to_owned()),
+        Just("1".to_owned()),
+        Just("true".to_owned()),
+        label_text("([a-z][a-z0-9]{0,4}\\.dev/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,6}[A-Za-z0-9])?"),
+    ]
+}
+
+/// Any text that decoding lets through, often one that YAML could mistake for something else.
+fn text() -> impl Strategy<Value = String> {
+    let tricky =
+        ["", " a ", "- a", "a: b", "# a", "a #b", "'", "\"", "~", "no", "0x1F", ".5", "|", ">", "&a", "*a", "!a", "%"];
+    let lines =
+        ["a\nb", "\na", "a\n", "a\n\n", "  a\n b\n", "a\tb", "\t", "---", "...", "a\n---\nb", "{a", "[a", "{}", "[]"];
+    prop_oneof![
+        proptest::sample::select(tricky.to_vec()).prop_map(str::to_owned),
+        proptest::sample::select(lines.to_vec()).prop_map(str::to_owned),
+        "\\PC{0,12}".prop_map(|text| text.replace(['\u{2028}', '\u{2029}'], "")),
+    ]
+}
+
+fn duration() -> impl Strategy<Value = Duration> {
+    prop_oneof![Just(0), 1..100_000_u64, 1..359_999_999_999_u64].prop_map(Duration::from_millis)
+}
+
+fn target_port() -> impl Strategy<Value = TargetPort> {
+    prop_oneof![port_number().prop_map(TargetPort::Number), port_name().prop_map(TargetPort::Name)]
+}
+
+fn protocol() -> impl Strategy<Value = Protocol> {
+    prop_oneof![Just(Protocol::Http), Just(Protocol::Tcp)]
+}
+
+fn port_name() -> impl Strategy<Value = PortName> {
+    "[a-z][a-z0-9]{0,5}(-[a-z0-9]{1,4})?".prop_map(|text| valid(&text))
+}
+
+fn subdomain() -> BoxedStrategy<String> {
+    label_text("[a-z0-9]([a-z0-9-]{0,6}[a-z0-9])?(\\.[a-z0-9]{1,4}){0,2}")
+}
+
+fn rule_name(has_name: bool, index: usize) -> Option<Name> {
+    has_name.then(|| valid(&format!("rule-{index}")))
+}
+
+fn label_text(pattern: &'static str) -> BoxedStrategy<String> {
+    pattern.boxed()
+}
+
+/// A value of which the generator knows that it is valid.
+fn valid<T: FromStr<Err: fmt::Debug>>(text: &str) -> T {
+    text.parse().unwrap_or_else(|error| panic!("the generator made {text:?}: {error:?}"))
+}
