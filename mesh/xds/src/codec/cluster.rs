@@ -1,0 +1,115 @@
+//! CDS: how one service port is reached.
+use std::collections::HashMap;
+
+use weft_ir::{Balance, Cluster, UpstreamTls};
+use weft_model::Protocol;
+use weft_proto::{
+    envoy::{
+        config::{
+            cluster::v3::{
+                self as wire,
+                cluster::{ClusterDiscoveryType, DiscoveryType, EdsClusterConfig, LbPolicy},
+            },
+            core::v3::Http1ProtocolOptions,
+        },
+        extensions::upstreams::http::v3::{
+            HttpProtocolOptions,
+            http_protocol_options::{
+                ExplicitHttpConfig, UpstreamProtocolOptions, explicit_http_config::ProtocolConfig,
+            },
+        },
+    },
+    google::protobuf::Any,
+};
+
+use super::{
+    common::{
+        ads, duration, pack, parse, read_duration, read_resource_metadata, required, resource_metadata, same_name,
+        unpack,
+    },
+    fault::{Fault, Within, expect, fault, nothing_left},
+    tls,
+};
+
+const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+
+pub(super) fn encode(cluster: &Cluster) -> wire::Cluster {
+    let Cluster { name, protocol, tls: UpstreamTls { sni }, balance, connect_timeout, origins } = cluster;
+    let lb_policy = match balance {
+        Balance::RoundRobin => LbPolicy::RoundRobin,
+    };
+    wire::Cluster {
+        name: name.to_string(),
+        cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::Eds.into())),
+        eds_cluster_config: Some(eds()),
+        connect_timeout: Some(duration(*connect_timeout)),
+        lb_policy: lb_policy.into(),
+        transport_socket: Some(tls::upstream(sni, *protocol)),
+        typed_extension_protocol_options: protocol_options(*protocol),
+        metadata: resource_metadata([], origins, None),
+        ..wire::Cluster::default()
+    }
+}
+
+pub(super) fn decode(name: &str, mut message: wire::Cluster) -> Result<Cluster, Fault> {
+    let own = std::mem::take(&mut message.name);
+    same_name("name", &own, name)?;
+    expect(
+        "type",
+        &message.cluster_discovery_type.take(),
+        &Some(ClusterDiscoveryType::Type(DiscoveryType::Eds.into())),
+    )?;
+    expect("eds_cluster_config", &message.eds_cluster_config.take(), &Some(eds()))?;
+    let connect_timeout = required("connect_timeout", message.connect_timeout.take())?;
+    let connect_timeout = read_duration("connect_timeout", connect_timeout)?;
+    if connect_timeout.is_zero() {
+        return Err(fault("connect_timeout", "it must be above zero"));
+    }
+    expect("lb_policy", &std::mem::take(&mut message.lb_policy), &LbPolicy::RoundRobin.into())?;
+    let (sni, protocol) = tls::read_upstream(message.transport_socket.take())?;
+    expect_protocol_options(std::mem::take(&mut message.typed_extension_protocol_options), protocol)?;
+    let (origins, service) = read_resource_metadata(message.metadata.take())?;
+    expect("metadata.service", &service.as_str(), &"")?;
+    nothing_left(&message)?;
+    Ok(Cluster {
+        name: parse("name", &own)?,
+        protocol,
+        tls: UpstreamTls { sni },
+        balance: Balance::RoundRobin,
+        connect_timeout,
+        origins,
+    })
+}
+
+fn eds() -> EdsClusterConfig {
+    EdsClusterConfig { eds_config: Some(ads()), ..EdsClusterConfig::default() }
+}
+
+/// HTTP/1.1 said outright; nothing for a cluster of opaque bytes.
+fn protocol_options(protocol: Protocol) -> HashMap<String, Any> {
+    match protocol {
+        Protocol::Http => HashMap::from([(HTTP_OPTIONS.to_owned(), pack(&http1()))]),
+        Protocol::Tcp => HashMap::new(),
+    }
+}
+
+fn expect_protocol_options(mut found: HashMap<String, Any>, protocol: Protocol) -> Result<(), Fault> {
+    let field = "typed_extension_protocol_options";
+    match (protocol, found.remove(HTTP_OPTIONS)) {
+        (Protocol::Http, Some(any)) => expect(HTTP_OPTIONS, &unpack(any).within(field)?, &http1()).within(field)?,
+        (Protocol::Tcp, None) => {}
+        (Protocol::Http, None) => return Err(fault(field, "HTTP/1.1 is announced by ALPN and not said here")),
+        (Protocol::Tcp, Some(_)) => return Err(fault(field, "it is set on a cluster of opaque bytes")),
+    }
+    if found.is_empty() { Ok(()) } else { Err(fault(field, "it has an entry that this version does not read")) }
+}
+
+fn http1() -> HttpProtocolOptions {
+    let http1 = ProtocolConfig::HttpProtocolOptions(Http1ProtocolOptions::default());
+    HttpProtocolOptions {
+        upstream_protocol_options: Some(UpstreamProtocolOptions::ExplicitHttpConfig(ExplicitHttpConfig {
+            protocol_config: Some(http1),
+        })),
+        ..HttpProtocolOptions::default()
+    }
+}

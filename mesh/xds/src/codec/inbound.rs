@@ -1,0 +1,148 @@
+//! The inbound listener: one filter chain for each service port, chosen by the server name of the TLS hello.
+use weft_ir::{Access, Inbound, InboundChain, Listener, ServicePort};
+use weft_model::{Host, Port, Protocol, WorkloadRef};
+use weft_proto::{
+    envoy::config::{
+        core::v3::TrafficDirection,
+        listener::v3::{self as wire, Filter, FilterChain, FilterChainMatch},
+    },
+    weft,
+};
+
+use super::{
+    access,
+    common::{annotate, annotation, origin, parse, read_origin, required, text},
+    fault::{Fault, Within, expect, fault, nothing_left},
+    filters::{
+        HTTP, TCP, application, expect_same, inbound_http, network_filter, only, open_filter, read_tcp_proxy,
+        tcp_proxy, tls_inspector,
+    },
+    tls,
+};
+
+/// How many service ports a workload may stand behind.
+const MAX_CHAINS: usize = 1_000;
+
+/// The listener without its name and metadata. A hello that no chain names is refused: there is no default chain.
+pub(super) fn encode(inbound: &Inbound) -> wire::Listener {
+    let Inbound { workload: _, chains } = inbound;
+    wire::Listener {
+        filter_chains: chains.iter().map(encode_chain).collect(),
+        listener_filters: vec![tls_inspector()],
+        traffic_direction: TrafficDirection::Inbound.into(),
+        ..wire::Listener::default()
+    }
+}
+
+/// Reads the chains out of the listener of that name.
+pub(super) fn decode(name: &str, message: &mut wire::Listener) -> Result<Inbound, Fault> {
+    let workload = workload(name).ok_or_else(|| fault("name", "it is not inbound/<namespace>/<workload>"))?;
+    expect("listener_filters", &std::mem::take(&mut message.listener_filters), &vec![tls_inspector()])?;
+    let chains = std::mem::take(&mut message.filter_chains);
+    if chains.len() > MAX_CHAINS {
+        return Err(fault("filter_chains", format!("there are more than {MAX_CHAINS}")));
+    }
+    let chains = chains.into_iter().enumerate();
+    let chains = chains.map(|(at, chain)| decode_chain(chain).within(format_args!("filter_chains[{at}]")));
+    let chains: Vec<_> = chains.collect::<Result<_, _>>()?;
+    if !chains.is_sorted_by(|a, b| a.service < b.service) {
+        return Err(fault("filter_chains", "each service port stands once, in ascending order"));
+    }
+    let mut names: Vec<&str> = chains.iter().map(|chain| chain.sni.as_str()).collect();
+    names.sort_unstable();
+    if names.windows(2).any(|pair| matches!(pair, [a, b] if a == b)) {
+        return Err(fault("filter_chains", "two have the same server name"));
+    }
+    Ok(Inbound { workload, chains })
+}
+
+fn workload(name: &str) -> Option<WorkloadRef> {
+    let (namespace, workload) = name.strip_prefix("inbound/")?.split_once('/')?;
+    let workload = WorkloadRef { namespace: namespace.parse().ok()?, name: workload.parse().ok()? };
+    (Listener::inbound_name(&workload) == name).then_some(workload)
+}
+
+fn encode_chain(chain: &InboundChain) -> FilterChain {
+    let InboundChain { sni, service, host, protocol, application_port, access: Access { policies, rules } } = chain;
+    let name = service.to_string();
+    let mut filters = access::encode(rules);
+    filters.push(match protocol {
+        Protocol::Http => network_filter(HTTP, &inbound_http(&name, host.as_str(), *application_port)),
+        Protocol::Tcp => network_filter(TCP, &tcp_proxy(&name, &application(*application_port))),
+    });
+    FilterChain {
+        filter_chain_match: Some(FilterChainMatch {
+            server_names: vec![sni.clone()],
+            transport_protocol: "tls".to_owned(),
+            ..FilterChainMatch::default()
+        }),
+        filters,
+        metadata: Some(annotate(&weft::InboundChain {
+            service: name.clone(),
+            host: host.to_string(),
+            protocol: protocol_name(*protocol).to_owned(),
+            application_port: application_port.get().into(),
+            policies: policies.iter().map(|policy| origin(policy, 0, 0)).collect(),
+        })),
+        transport_socket: Some(tls::downstream(*protocol)),
+        name,
+        ..FilterChain::default()
+    }
+}
+
+fn decode_chain(mut chain: FilterChain) -> Result<InboundChain, Fault> {
+    let service: ServicePort = parse("name", &chain.name)?;
+    let annotated = required("metadata", annotation(chain.metadata.take()).within("metadata")?)?;
+    let weft::InboundChain { service: its, host, protocol, application_port, policies } = annotated;
+    expect("metadata.service", &its, &chain.name)?;
+    let host: Host = parse("metadata.host", &host)?;
+    let port = u16::try_from(application_port).ok().and_then(Port::new);
+    let port = port.ok_or_else(|| fault("metadata.application_port", "it must be a number from 1 to 65535"))?;
+    let policies = policies.into_iter().enumerate().map(|(at, it)| match read_origin(it) {
+        Ok((policy, 0, 0)) => Ok(policy),
+        Ok(_) => Err(fault(&format!("metadata.policies[{at}]"), "a whole object is expected")),
+        Err(wrong) => Err(wrong).within(format_args!("metadata.policies[{at}]")),
+    });
+    let policies = policies.collect::<Result<_, _>>()?;
+
+    let sni = decode_match(required("filter_chain_match", chain.filter_chain_match.take())?)?;
+    let (rules, rest) = access::decode(std::mem::take(&mut chain.filters))?;
+    let last = only("filters", rest)?;
+    let name = std::mem::take(&mut chain.name);
+    let spoken = decode_last(last, &name, &host, port).within("filters[last]")?;
+    expect("metadata.protocol", &protocol.as_str(), &protocol_name(spoken))?;
+    tls::expect_downstream(chain.transport_socket.take(), spoken)?;
+    nothing_left(&chain)?;
+    let access = Access { policies, rules };
+    Ok(InboundChain { sni, service, host, protocol: spoken, application_port: port, access })
+}
+
+/// Reads the filter that hands on to the application: what it speaks. Where to must be what the metadata says.
+fn decode_last(filter: Filter, name: &str, host: &Host, port: Port) -> Result<Protocol, Fault> {
+    match filter.name.as_str() {
+        HTTP => {
+            expect_same(&open_filter(filter, HTTP)?, &inbound_http(name, host.as_str(), port))?;
+            Ok(Protocol::Http)
+        }
+        TCP => {
+            expect("cluster", &read_tcp_proxy(open_filter(filter, TCP)?)?, &application(port))?;
+            Ok(Protocol::Tcp)
+        }
+        _ => Err(fault("name", "only the HTTP connection manager and the TCP proxy are read")),
+    }
+}
+
+fn decode_match(mut message: FilterChainMatch) -> Result<String, Fault> {
+    let sni = only("filter_chain_match.server_names", std::mem::take(&mut message.server_names))?;
+    let transport = std::mem::take(&mut message.transport_protocol);
+    expect("filter_chain_match.transport_protocol", &transport.as_str(), &"tls")?;
+    nothing_left(&message).within("filter_chain_match")?;
+    text("filter_chain_match.server_names", sni)
+}
+
+const fn protocol_name(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Http => "http",
+        Protocol::Tcp => "tcp",
+    }
+}

@@ -1,0 +1,300 @@
+//! One route of a virtual host.
+use std::collections::HashMap;
+
+use weft_ir::{HeaderMatch, Route, RouteAction, RouteMatch, RouteOrigin, WeightedCluster};
+use weft_model::{HttpMethod, PathMatch, TextMatch};
+use weft_proto::{
+    envoy::{
+        config::{
+            core::v3::{DataSource, data_source::Specifier},
+            route::v3::{
+                self as wire, DirectResponseAction, HeaderMatcher,
+                header_matcher::HeaderMatchSpecifier,
+                route::Action,
+                route_action::{ClusterNotFoundResponseCode, ClusterSpecifier},
+                route_match::PathSpecifier,
+                weighted_cluster::ClusterWeight,
+            },
+        },
+        r#type::matcher::v3::{StringMatcher, string_matcher::MatchPattern},
+    },
+    google::protobuf::UInt32Value,
+    weft,
+};
+
+use super::{
+    common::{
+        annotate, annotation, duration, origin, parse, read_duration, read_origin, read_regex, required, safe_regex,
+        shorten, text,
+    },
+    fault::{Fault, Within, expect, fault, nothing_left},
+};
+
+/// The status of a refusal (Gateway API, HTTPRouteRule "BackendRefs").
+const REFUSED: u32 = 500;
+
+/// The pseudo-header that a method match is on the wire.
+const METHOD: &str = ":method";
+
+/// The longest method, header name and path that are read, in bytes.
+const MAX_METHOD_BYTES: usize = 64;
+const MAX_HEADER_NAME_BYTES: usize = 256;
+
+/// What the standard has no field for, on its way between the parts of a route.
+#[derive(Default)]
+struct Extra {
+    refusal_timeout: Option<prost_types::Duration>,
+    refused_shares: HashMap<u32, String>,
+}
+
+pub(super) fn encode(route: &Route) -> wire::Route {
+    let Route { origin: from, matches, action, timeout } = route;
+    let mut extra = Extra::default();
+    let action = match action {
+        RouteAction::Forward(shares) => {
+            let mut action = encode_shares(shares, &mut extra);
+            // Zero is no bound; left out it would be 15 s.
+            action.timeout = Some(duration(timeout.unwrap_or_default()));
+            Action::Route(action)
+        }
+        RouteAction::Refuse { cause } => {
+            extra.refusal_timeout = timeout.map(duration_of_ours);
+            let body = DataSource { specifier: Some(Specifier::InlineString(cause.clone())), ..DataSource::default() };
+            Action::DirectResponse(DirectResponseAction { status: REFUSED, body: Some(body), ..Default::default() })
+        }
+    };
+    let Extra { refusal_timeout, refused_shares } = extra;
+    wire::Route {
+        name: from.to_string(),
+        r#match: Some(encode_match(matches)),
+        action: Some(action),
+        metadata: Some(annotate(&weft::Route {
+            origin: Some(origin(&from.object, from.rule, from.alternative)),
+            refusal_timeout,
+            refused_shares,
+        })),
+        ..wire::Route::default()
+    }
+}
+
+pub(super) fn decode(mut message: wire::Route) -> Result<Route, Fault> {
+    let weft::Route { origin, refusal_timeout, refused_shares } =
+        required("metadata", annotation(message.metadata.take()).within("metadata")?)?;
+    let (object, rule, alternative) = read_origin(required("metadata.origin", origin)?).within("metadata.origin")?;
+    let origin = RouteOrigin { object, rule, alternative };
+    expect("name", &std::mem::take(&mut message.name), &origin.to_string())?;
+    let mut extra = Extra { refusal_timeout, refused_shares };
+    let matches = decode_match(required("match", message.r#match.take())?).within("match")?;
+    let (action, timeout) = match required("action", message.action.take())? {
+        Action::Route(action) => decode_forward(action, &mut extra).within("route")?,
+        Action::DirectResponse(response) => decode_refusal(response, &mut extra).within("direct_response")?,
+        _ => return Err(fault("action", "only route and direct_response are read")),
+    };
+    if extra.refusal_timeout.is_some() || !extra.refused_shares.is_empty() {
+        return Err(fault("metadata", "it speaks of something that the action does not have"));
+    }
+    nothing_left(&message)?;
+    Ok(Route { origin, matches, action, timeout })
+}
+
+fn encode_match(matches: &RouteMatch) -> wire::RouteMatch {
+    let RouteMatch { path, method, headers } = matches;
+    let path = match path {
+        PathMatch::Exact(path) => PathSpecifier::Path(path.clone()),
+        // Envoy's path_separated_prefix takes no trailing slash, so not the root.
+        PathMatch::Prefix(prefix) if prefix == "/" => PathSpecifier::Prefix(prefix.clone()),
+        PathMatch::Prefix(prefix) => PathSpecifier::PathSeparatedPrefix(prefix.clone()),
+        PathMatch::Regex(regex) => PathSpecifier::SafeRegex(safe_regex(regex)),
+    };
+    let method = method.iter().map(|HttpMethod(method)| header(METHOD, MatchPattern::Exact(method.clone())));
+    let headers = headers.iter().map(|HeaderMatch { name, value }| match value {
+        TextMatch::Exact(value) => header(name, MatchPattern::Exact(value.clone())),
+        TextMatch::Regex(regex) => header(name, MatchPattern::SafeRegex(safe_regex(regex))),
+    });
+    wire::RouteMatch {
+        path_specifier: Some(path),
+        headers: method.chain(headers).collect(),
+        ..wire::RouteMatch::default()
+    }
+}
+
+fn header(name: &str, pattern: MatchPattern) -> HeaderMatcher {
+    HeaderMatcher {
+        name: name.to_owned(),
+        header_match_specifier: Some(HeaderMatchSpecifier::StringMatch(StringMatcher {
+            match_pattern: Some(pattern),
+            ..StringMatcher::default()
+        })),
+        ..HeaderMatcher::default()
+    }
+}
+
+fn decode_match(mut message: wire::RouteMatch) -> Result<RouteMatch, Fault> {
+    let path = match required("path", message.path_specifier.take())? {
+        PathSpecifier::Path(path) => PathMatch::Exact(decode_path(path)?),
+        PathSpecifier::Prefix(prefix) if prefix == "/" => PathMatch::Prefix(prefix),
+        PathSpecifier::Prefix(_) => return Err(fault("prefix", "only / is read; others are path_separated_prefix")),
+        PathSpecifier::PathSeparatedPrefix(prefix) if prefix.ends_with('/') => {
+            return Err(fault("path_separated_prefix", "it ends in a slash"));
+        }
+        PathSpecifier::PathSeparatedPrefix(prefix) => PathMatch::Prefix(decode_path(prefix)?),
+        PathSpecifier::SafeRegex(regex) => PathMatch::Regex(read_regex(regex).within("safe_regex")?),
+        _ => return Err(fault("path", "only path, prefix, path_separated_prefix and safe_regex are read")),
+    };
+    let (mut method, mut headers) = (None, Vec::new());
+    for (at, matcher) in std::mem::take(&mut message.headers).into_iter().enumerate() {
+        let HeaderMatch { name, value } = decode_header(matcher).within(format_args!("headers[{at}]"))?;
+        match value {
+            TextMatch::Exact(value) if at == 0 && name == METHOD => method = Some(decode_method(value)?),
+            value if !name.starts_with(':') => headers.push(HeaderMatch { name, value }),
+            _ => {
+                return Err(fault(
+                    &format!("headers[{at}]"),
+                    ":method stands first, with an exact value; no other pseudo-header is read",
+                ));
+            }
+        }
+    }
+    nothing_left(&message)?;
+    Ok(RouteMatch { path, method, headers })
+}
+
+fn decode_path(path: String) -> Result<String, Fault> {
+    if path.starts_with('/') { text("path", path) } else { Err(fault("path", "it does not start with a slash")) }
+}
+
+fn decode_method(method: String) -> Result<HttpMethod, Fault> {
+    let good = (1..=MAX_METHOD_BYTES).contains(&method.len()) && method.bytes().all(is_token);
+    if good { Ok(HttpMethod(method)) } else { Err(fault(METHOD, format!("{:?} is not a method", shorten(&method)))) }
+}
+
+fn decode_header(mut matcher: HeaderMatcher) -> Result<HeaderMatch, Fault> {
+    let name = std::mem::take(&mut matcher.name);
+    let plain = name.strip_prefix(':').unwrap_or(&name);
+    let lower = |b: u8| is_token(b) && !b.is_ascii_uppercase();
+    if !(1..=MAX_HEADER_NAME_BYTES).contains(&plain.len()) || !plain.bytes().all(lower) {
+        return Err(fault("name", format!("{:?} is not a header's name in lower case", shorten(&name))));
+    }
+    let Some(HeaderMatchSpecifier::StringMatch(mut value)) = matcher.header_match_specifier.take() else {
+        return Err(fault("string_match", "it is missing, and only it is read"));
+    };
+    nothing_left(&matcher)?;
+    let pattern = value.match_pattern.take();
+    nothing_left(&value).within("string_match")?;
+    let value = match pattern {
+        Some(MatchPattern::Exact(value)) => TextMatch::Exact(text("string_match.exact", value)?),
+        Some(MatchPattern::SafeRegex(regex)) => TextMatch::Regex(read_regex(regex).within("string_match.safe_regex")?),
+        Some(_) | None => return Err(fault("string_match", "only exact and safe_regex are read")),
+    };
+    Ok(HeaderMatch { name, value })
+}
+
+fn encode_shares(shares: &[WeightedCluster], extra: &mut Extra) -> wire::RouteAction {
+    for (at, share) in (0..).zip(shares) {
+        if let Some(refusal) = &share.refusal {
+            extra.refused_shares.insert(at, refusal.clone());
+        }
+    }
+    let specifier = match shares {
+        [WeightedCluster { cluster, weight: 1, refusal: _ }] => ClusterSpecifier::Cluster(cluster.to_string()),
+        shares => ClusterSpecifier::WeightedClusters(wire::WeightedCluster {
+            clusters: shares.iter().map(encode_share).collect(),
+            ..wire::WeightedCluster::default()
+        }),
+    };
+    wire::RouteAction {
+        cluster_specifier: Some(specifier),
+        cluster_not_found_response_code: not_found_code(!extra.refused_shares.is_empty()),
+        ..wire::RouteAction::default()
+    }
+}
+
+/// What a reader that knows no refused shares answers for one: its cluster does not exist.
+fn not_found_code(has_refused_share: bool) -> i32 {
+    let code = match has_refused_share {
+        true => ClusterNotFoundResponseCode::InternalServerError,
+        false => ClusterNotFoundResponseCode::ServiceUnavailable,
+    };
+    code.into()
+}
+
+fn encode_share(share: &WeightedCluster) -> ClusterWeight {
+    ClusterWeight {
+        name: share.cluster.to_string(),
+        weight: Some(UInt32Value { value: share.weight }),
+        ..ClusterWeight::default()
+    }
+}
+
+type Decoded = (RouteAction, Option<std::time::Duration>);
+
+fn decode_forward(mut action: wire::RouteAction, extra: &mut Extra) -> Result<Decoded, Fault> {
+    let timeout = read_duration("timeout", required("timeout", action.timeout.take())?)?;
+    let code = std::mem::take(&mut action.cluster_not_found_response_code);
+    expect("cluster_not_found_response_code", &code, &not_found_code(!extra.refused_shares.is_empty()))?;
+    let specifier = required("cluster", action.cluster_specifier.take())?;
+    nothing_left(&action)?;
+    let mut shares = match specifier {
+        ClusterSpecifier::Cluster(cluster) => {
+            vec![WeightedCluster { cluster: parse("cluster", &cluster)?, weight: 1, refusal: None }]
+        }
+        ClusterSpecifier::WeightedClusters(mut weighted) => {
+            let clusters = std::mem::take(&mut weighted.clusters).into_iter().enumerate();
+            nothing_left(&weighted).within("weighted_clusters")?;
+            let share = |(at, it)| decode_share(it).within(format_args!("weighted_clusters.clusters[{at}]"));
+            clusters.map(share).collect::<Result<Vec<_>, _>>()?
+        }
+        _ => return Err(fault("cluster", "only cluster and weighted_clusters are read")),
+    };
+    let total = shares.iter().try_fold(0u32, |sum, share| sum.checked_add(share.weight));
+    if shares.is_empty() || total.is_none() {
+        return Err(fault("weighted_clusters", "there must be one or more, with weights that sum to less than 2^32"));
+    }
+    for (at, refusal) in std::mem::take(&mut extra.refused_shares) {
+        let share = usize::try_from(at).ok().and_then(|at| shares.get_mut(at));
+        let share = share.ok_or_else(|| fault("metadata.refused_shares", "it names a place that does not exist"))?;
+        share.refusal = Some(text("metadata.refused_shares", refusal)?);
+    }
+    Ok((RouteAction::Forward(shares), (!timeout.is_zero()).then_some(timeout)))
+}
+
+fn decode_share(mut share: ClusterWeight) -> Result<WeightedCluster, Fault> {
+    let cluster = parse("name", &std::mem::take(&mut share.name))?;
+    let UInt32Value { value: weight } = required("weight", share.weight.take())?;
+    if weight == 0 {
+        return Err(fault("weight", "it must be above zero"));
+    }
+    nothing_left(&share)?;
+    Ok(WeightedCluster { cluster, weight, refusal: None })
+}
+
+fn decode_refusal(mut response: DirectResponseAction, extra: &mut Extra) -> Result<Decoded, Fault> {
+    expect("status", &std::mem::take(&mut response.status), &REFUSED)?;
+    let mut body = required("body", response.body.take())?;
+    let Some(Specifier::InlineString(cause)) = body.specifier.take() else {
+        return Err(fault("body.inline_string", "it is missing, and only it is read"));
+    };
+    nothing_left(&body).within("body")?;
+    nothing_left(&response)?;
+    let timeout = match extra.refusal_timeout.take() {
+        Some(prost_types::Duration { seconds, nanos }) => {
+            let timeout = weft_proto::google::protobuf::Duration { seconds, nanos };
+            Some(read_duration("metadata.refusal_timeout", timeout)?)
+        }
+        None => None,
+    };
+    if timeout.is_some_and(|timeout| timeout.is_zero()) {
+        return Err(fault("metadata.refusal_timeout", "it must be above zero"));
+    }
+    Ok((RouteAction::Refuse { cause: text("body.inline_string", cause)? }, timeout))
+}
+
+fn duration_of_ours(span: std::time::Duration) -> prost_types::Duration {
+    let weft_proto::google::protobuf::Duration { seconds, nanos } = duration(span);
+    prost_types::Duration { seconds, nanos }
+}
+
+/// RFC 9110 §5.6.2.
+fn is_token(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b)
+}
