@@ -1,0 +1,8 @@
+//! What objects compile to, judged from outside.
+mod access;
+mod incremental;
+mod policies;
+mod random;
+mod routes;
+mod services;
+mod support;
