@@ -214,7 +214,8 @@ impl fmt::Debug for Authority {
 impl SigningCertificate {
     fn root(domain: &TrustDomain, now: u64) -> Result<Self, AuthorityError> {
         let key = KeyPair::generate()?;
-        let validity = Validity { not_before: now.saturating_sub(BACKDATE), not_after: now + ROOT_LIFETIME };
+        let validity =
+            Validity { not_before: now.saturating_sub(BACKDATE), not_after: now.saturating_add(ROOT_LIFETIME) };
         let parameters = issue::signer(domain, "root", 1, validity)?;
         let certificate = parameters.self_signed(&key).map_err(|_| AuthorityError::Encoding)?;
         Ok(Self { certificate: certificate.into(), key, validity })
@@ -225,7 +226,7 @@ impl SigningCertificate {
         let key = KeyPair::generate()?;
         let validity = Validity {
             not_before: now.saturating_sub(BACKDATE).max(self.validity.not_before),
-            not_after: (now + INTERMEDIATE_LIFETIME).min(self.validity.not_after),
+            not_after: now.saturating_add(INTERMEDIATE_LIFETIME).min(self.validity.not_after),
         };
         let certificate = self.sign(&issue::signer(domain, "intermediate", 0, validity)?, &key)?;
         Ok(Self { certificate, key, validity })

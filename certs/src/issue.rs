@@ -10,6 +10,9 @@ use weft_model::{SpiffeId, TrustDomain};
 
 use crate::{AuthorityError, text};
 
+/// The last second that X.509 can express, of the year 9999 (RFC 5280 §4.1.2.5); since 1970.
+const LAST_SECOND: u64 = 253_402_300_799;
+
 /// From when until when a certificate is valid, in seconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Validity {
@@ -46,9 +49,9 @@ pub(crate) fn leaf(id: &SpiffeId, validity: Validity) -> Result<CertificateParam
 fn fields(serial: &[u8], validity: Validity, uri: &str) -> Result<CertificateParams, AuthorityError> {
     let mut parameters = CertificateParams::default();
     parameters.distinguished_name = DistinguishedName::new();
-    let epoch = rcgen::date_time_ymd(1970, 1, 1);
-    parameters.not_before = epoch + Duration::from_secs(validity.not_before);
-    parameters.not_after = epoch + Duration::from_secs(validity.not_after);
+    let at = |seconds: u64| rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(seconds.min(LAST_SECOND));
+    parameters.not_before = at(validity.not_before);
+    parameters.not_after = at(validity.not_after);
     parameters.serial_number = Some(SerialNumber::from_slice(serial));
     let uri = Ia5String::try_from(uri).map_err(|_| AuthorityError::Encoding)?;
     parameters.subject_alt_names = vec![SanType::URI(uri)];

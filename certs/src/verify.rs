@@ -2,7 +2,7 @@
 use rustls_pki_types::{CertificateDer, UnixTime};
 use weft_model::{InvalidSpiffeId, SpiffeId, TrustDomain};
 
-use crate::{TrustBundle, TrustBundles, leaf};
+use crate::{TrustBundle, TrustBundles, leaf, text};
 
 mod verifiers;
 
@@ -50,7 +50,7 @@ pub enum VerifyError {
     #[error("the trust domain {0} is not trusted here")]
     UnknownTrustDomain(TrustDomain),
     /// Not valid yet, expired, not signed by the bundle's roots.
-    #[error("the chain is refused: {0}")]
+    #[error("the chain is refused: {}", reason(.0))]
     Chain(webpki::Error),
     /// Another identity than the one that was called.
     #[error("the peer is {presented}, not {expected}")]
@@ -135,6 +135,23 @@ pub fn verify_peer(
 /// `peer_certificates()` of a finished handshake.
 pub fn identity_of(leaf: &CertificateDer<'_>) -> Result<SpiffeId, VerifyError> {
     leaf::inspect(leaf).map(|leaf| leaf.id)
+}
+
+/// webpki's refusal for people: what happens in practice in words, the rest by webpki's name for it.
+fn reason(error: &webpki::Error) -> String {
+    match error {
+        webpki::Error::CertExpired { not_after, .. } => {
+            format!("a certificate expired at {}", text::rfc3339(not_after.as_secs()))
+        }
+        webpki::Error::CertNotValidYet { not_before, .. } => {
+            format!("a certificate is not valid before {}", text::rfc3339(not_before.as_secs()))
+        }
+        webpki::Error::UnknownIssuer => "no root of its trust domain's bundle signed it".to_owned(),
+        webpki::Error::InvalidSignatureForPublicKey => {
+            "a signature is not of the issuer that it names (another root of the same name?)".to_owned()
+        }
+        other => other.to_string(),
+    }
 }
 
 fn inspect(leaf: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) -> Result<SpiffeId, VerifyError> {

@@ -1,0 +1,8 @@
+//! The crate from outside: what it issues, what it refuses, what it writes.
+mod authority;
+mod join;
+mod malformed;
+mod mtls;
+mod robust;
+mod sealing;
+mod support;
