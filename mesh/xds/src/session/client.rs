@@ -202,6 +202,16 @@ impl Client {
     /// Takes one message. Each resource is judged by itself: what is good is in the update, what is not is named in the
     /// NACK, and what was held under its name stays.
     pub fn response(&mut self, response: DeltaDiscoveryResponse) -> Update {
+        self.checked_response(response, |_| Ok(()))
+    }
+
+    /// [`response`](Self::response), where each resource must also pass `check`: what its reader asks beyond what the
+    /// wire's types say, such as that its regular expressions compile. What does not pass is rejected with that text.
+    pub fn checked_response(
+        &mut self,
+        response: DeltaDiscoveryResponse,
+        check: impl Fn(&Resource) -> Result<(), String>,
+    ) -> Update {
         self.counts.responses += 1;
         let DeltaDiscoveryResponse {
             system_version_info,
@@ -222,7 +232,7 @@ impl Client {
         self.revision = node::later(self.revision.take(), &system_version_info);
         let mut update = Update::default();
         for resource in resources {
-            self.take(resource_type, &type_url, resource, &mut update);
+            self.take(resource_type, &type_url, resource, &check, &mut update);
         }
         for name in removed_resources {
             self.drop_removed(resource_type, &name, &mut update);
@@ -264,7 +274,14 @@ impl Client {
         self.counts
     }
 
-    fn take(&mut self, resource_type: ResourceType, url: &str, wire: WireResource, update: &mut Update) {
+    fn take(
+        &mut self,
+        resource_type: ResourceType,
+        url: &str,
+        wire: WireResource,
+        check: &impl Fn(&Resource) -> Result<(), String>,
+        update: &mut Update,
+    ) {
         self.counts.resources += 1;
         let name = wire.name.clone();
         let Some(interest) = self.types.get_mut(&resource_type) else {
@@ -276,19 +293,19 @@ impl Client {
             return;
         }
         let version = Version::parse(&wire.version);
-        match (version.clone(), read(url, wire)) {
-            (Ok(version), Ok(resource)) => {
+        let taken = read(url, wire).and_then(|resource| match &version {
+            Ok(version) => Ok((resource, version.clone())),
+            Err(long) => Err(format!("version: {long}")),
+        });
+        match taken {
+            Ok((resource, version)) => {
                 let held = interest.names.entry(name.into()).or_insert(Held { explicit: false, version: None });
                 if held.version.replace(version.clone()).as_ref() == Some(&version) {
                     self.counts.unchanged += 1;
                 }
                 update.added.push((resource, version));
             }
-            (version, taken) => {
-                let reason = match taken {
-                    Err(reason) => reason,
-                    Ok(_) => "version: it is too long".to_owned(),
-                };
+            Err(reason) => {
                 let key = ResourceKey::new(resource_type, name);
                 update.rejected.push(Rejection { key, version: version.ok(), reason });
             }
