@@ -293,7 +293,8 @@ impl Client {
             return;
         }
         let version = Version::parse(&wire.version);
-        let taken = read(url, wire).and_then(|resource| match &version {
+        let checked = read(url, wire).and_then(|resource| check(&resource).map(|()| resource));
+        let taken = checked.and_then(|resource| match &version {
             Ok(version) => Ok((resource, version.clone())),
             Err(long) => Err(format!("version: {long}")),
         });
