@@ -11,6 +11,7 @@ use std::{
     collections::BTreeMap, fmt, net::SocketAddr, num::NonZeroUsize, path::PathBuf, str::FromStr, time::Duration,
 };
 
+use weft_certs::CaPin;
 use weft_ir::{MeshNames, ServicePort};
 use weft_model::{AccountName, Labels, Locality, Name, Namespace, NetworkName, PortName, SpiffeId, WorkloadRef};
 
@@ -56,7 +57,7 @@ pub struct Bootstrap {
     /// The control plane's certificate service.
     pub control_plane: ControlPlaneAddress,
     /// SHA-256 of the mesh's root certificate (DER).
-    pub ca_sha256: CaHash,
+    pub ca_sha256: CaPin,
     /// How long a request waits for a host that is asked for the first time.
     pub on_demand_timeout: Duration,
     /// How many worker threads the data plane runs.
@@ -143,38 +144,6 @@ impl FromStr for ControlPlaneAddress {
         let host: weft_model::Host = host.parse().map_err(|_| InvalidAddress)?;
         let port: weft_model::Port = port.parse().map_err(|_| InvalidAddress)?;
         Ok(Self { host: host.to_string(), port: port.get() })
-    }
-}
-
-/// The SHA-256 of the mesh's root certificate: 64 hex digits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CaHash(pub [u8; 32]);
-
-impl fmt::Display for CaHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-/// A text that is not a SHA-256 in hex.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("it is not 64 hex digits")]
-pub struct InvalidHash;
-
-impl FromStr for CaHash {
-    type Err = InvalidHash;
-
-    fn from_str(text: &str) -> Result<Self, InvalidHash> {
-        let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-        let mut hash = [0; 32];
-        if text.len() != 2 * hash.len() {
-            return Err(InvalidHash);
-        }
-        for (byte, pair) in hash.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-            let &[high, low] = pair else { return Err(InvalidHash) };
-            *byte = 16 * digit(high).ok_or(InvalidHash)? + digit(low).ok_or(InvalidHash)?;
-        }
-        Ok(Self(hash))
     }
 }
 

@@ -2,11 +2,12 @@
 use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use serde_saphyr::{DuplicateKeyPolicy, MergeKeyPolicy, Spanned};
+use weft_certs::CaPin;
 use weft_ir::{MeshNames, ServicePort};
 use weft_model::{ClusterName, Host, Labels, Locality, NetworkName, PortName, TrustDomain};
 
 use super::{
-    Bootstrap, CaHash, ControlPlaneAddress, DEFAULT_ON_DEMAND_TIMEOUT, FieldError, InvalidBootstrap, TcpListener,
+    Bootstrap, ControlPlaneAddress, DEFAULT_ON_DEMAND_TIMEOUT, FieldError, InvalidBootstrap, TcpListener,
     tree::{Errors, Fields, Node, Value},
 };
 
@@ -280,7 +281,7 @@ struct Local {
     status: Option<SocketAddr>,
     state_directory: Option<PathBuf>,
     control_plane: Option<ControlPlaneAddress>,
-    ca_sha256: Option<CaHash>,
+    ca_sha256: Option<CaPin>,
     on_demand_timeout: Duration,
     workers: NonZeroUsize,
 }
