@@ -144,9 +144,9 @@ impl<'a> Fields<'a> {
     }
 
     /// A field that its length, a number of `bytes` bytes, stands before.
-    fn field(&mut self, bytes: usize) -> Option<Fields<'a>> {
+    fn field(&mut self, bytes: usize) -> Option<Self> {
         let count = self.number(bytes)?;
-        self.take(count).map(Fields)
+        self.take(count).map(Self)
     }
 }
 

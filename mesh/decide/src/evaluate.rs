@@ -8,8 +8,7 @@ use weft_ir::{EndpointAddress, RouteOrigin, RuleName, ServicePort};
 use weft_model::{Port, SpiffeId, WorkloadRef};
 
 use crate::{
-    BadRequest, Destination, Refusal, RequestHead, Routing, Snapshot, normalize, permit, permit_outbound, pick, route,
-    route_tcp,
+    Destination, Refusal, RequestHead, Routing, Snapshot, normalize, permit, permit_outbound, pick, route, route_tcp,
 };
 
 /// The random draws of a decision, kept in its record.
@@ -105,7 +104,7 @@ pub fn evaluate_inbound(
     // A request that has no canonical form never gets as far as policy.
     let target = match head.map(|head| normalize(snapshot.scope(), head)).transpose() {
         Ok(request) => request.map(|request| request.target.to_string()),
-        Err(cause) => return InboundDecision::Refused(<BadRequest as Into<Refusal>>::into(cause)),
+        Err(cause) => return InboundDecision::Refused(cause.into()),
     };
     match permit(chain, caller) {
         Ok(admitted) => InboundDecision::Accepted(Accepted {

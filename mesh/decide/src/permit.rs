@@ -5,7 +5,7 @@ use weft_model::{AccessAction, Name, Namespace, ObjectRef, SpiffeId};
 
 use crate::Routed;
 
-/// Proof that access was checked. It cannot be made, copied out of its holder or changed outside of this module.
+/// Proof that access was checked, of one chain or route. It cannot be made or changed outside of this module.
 #[derive(Clone, Copy, Debug)]
 pub struct Permit<'s> {
     rule: Option<&'s RuleName>,
@@ -53,7 +53,7 @@ pub enum Denied {
         /// The called service.
         service: Name,
         /// The rule.
-        rule: RuleName,
+        rule: Box<RuleName>,
         /// The policies that select the workload, ordered.
         policies: Vec<ObjectRef>,
     },
@@ -122,7 +122,7 @@ pub fn permit<'s>(chain: &'s InboundChain, caller: &SpiffeId) -> Result<Admitted
             caller: caller.clone(),
             namespace: namespace(),
             service: service(),
-            rule: rule.name.clone(),
+            rule: Box::new(rule.name.clone()),
             policies: access.policies.clone(),
         });
     }

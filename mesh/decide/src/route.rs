@@ -121,6 +121,10 @@ fn forward<'s>(snapshot: &'s Snapshot, host: &'s HostEntry, route: &'s Route, sp
         let (origin, cause) = (route.origin.clone(), "no backend has a weight above zero".to_owned());
         return Routing::Refused(Refusal::BackendMissing { origin, cause });
     };
+    if let Some(cause) = &chosen.refusal {
+        let (origin, cause) = (route.origin.clone(), cause.clone());
+        return Routing::Refused(Refusal::BackendMissing { origin, cause });
+    }
     match snapshot.cluster(&chosen.cluster) {
         Some(cluster) => Routing::Routed(Routed {
             service: &virtual_host.service,

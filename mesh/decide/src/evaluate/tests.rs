@@ -1,1 +1,74 @@
-//! Tests.
+use weft_ir::{Access, Caller, Health};
+use weft_model::{AccessAction, Kind};
+
+use super::*;
+use crate::testing::*;
+
+fn snapshot() -> Snapshot {
+    let allow = rule("one", 0, AccessAction::Allow, vec![Caller::Identity(identity("web"))]);
+    let access = Access { policies: vec![object(Kind::AccessPolicy, "one")], rules: vec![allow] };
+    let resources = [
+        resource(host("web", vec![route_to(4, everything(), &[("v1", 1)])])),
+        resource(cluster("v1")),
+        resource(endpoints("v1", &[(1, Health::Healthy), (1, Health::Healthy)])),
+        tcp("db", "v1"),
+        inbound(vec![chain("stock", access)]),
+    ];
+    Snapshot::complete(scope(), "1", resources).unwrap()
+}
+
+#[test]
+fn an_outbound_decision_is_replayed_from_its_draws() {
+    let snapshot = snapshot();
+    let draws = Draws { split: 17, pick: 3 };
+    let head = get("Web:80", "/a/../b?c");
+    let decision = evaluate_outbound(&snapshot, &head, draws);
+    assert_eq!(decision, evaluate_outbound(&snapshot, &head, draws));
+    let Decision::Forwarded(forwarded) = decision else { panic!("{decision:?}") };
+    assert_eq!(forwarded.target.as_deref(), Some("/b?c"));
+    assert_eq!(forwarded.route.unwrap().rule, 4);
+    assert_eq!((forwarded.service, forwarded.cluster), (service("web"), service("v1")));
+    assert_eq!(forwarded.workload.to_string(), "shop/v1-1");
+    let tcp = evaluate_tcp(&snapshot, &service("db"), draws);
+    assert!(matches!(tcp, Decision::Forwarded(it) if it.target.is_none() && it.route.is_none()));
+}
+
+#[test]
+fn an_inbound_decision_names_the_rule_or_the_cause() {
+    let snapshot = snapshot();
+    let sni = "80.stock.shop.mesh.weft.local";
+    let head = get("stock", "//x");
+    let InboundDecision::Accepted(accepted) = evaluate_inbound(&snapshot, sni, &identity("web"), Some(&head)) else {
+        panic!("it is allowed")
+    };
+    assert_eq!(accepted.target.as_deref(), Some("/x"));
+    assert_eq!(accepted.rule.unwrap().to_string(), "AccessPolicy shop/one rule 0");
+    assert_eq!(accepted.port.get(), 8080);
+    let refused =
+        |sni: &str, caller, target| match evaluate_inbound(&snapshot, sni, &caller, Some(&get("stock", target))) {
+            InboundDecision::Refused(refusal) => refusal.status(),
+            InboundDecision::Accepted(accepted) => panic!("{accepted:?}"),
+        };
+    assert_eq!(refused(sni, identity("other"), "/"), 403);
+    assert_eq!(refused(sni, identity("web"), "/a%2fb"), 400);
+    assert_eq!(refused("80.web.shop.mesh.weft.local", identity("web"), "/"), 421);
+    assert!(matches!(
+        evaluate_inbound(&snapshot, &sni.to_ascii_uppercase(), &identity("web"), None),
+        InboundDecision::Accepted(Accepted { target: None, .. })
+    ));
+}
+
+#[test]
+fn every_refusal_has_a_status_of_its_class() {
+    let snapshot = snapshot();
+    for (head, status) in [(get("a,b", "/"), 400), (get("nowhere", "/"), 404)] {
+        match evaluate_outbound(&snapshot, &head, Draws::default()) {
+            Decision::Refused(refusal) => assert_eq!(refusal.status(), status),
+            other => panic!("{other:?}"),
+        }
+    }
+    let destination = Destination::Service(service("db"));
+    let unreachable = Refusal::ControlPlaneUnreachable { destination };
+    assert_eq!(unreachable.status(), 503);
+    assert!(unreachable.to_string().starts_with("control plane unreachable"));
+}

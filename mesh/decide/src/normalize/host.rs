@@ -56,6 +56,10 @@ pub(super) fn authority<'a>(scope: &Scope, value: &'a [u8]) -> Result<Authority<
     if value.contains(&b'@') {
         return Err(BadRequest::HostUserInfo);
     }
+    // An IPv6 address names no service, and its colons are no port's.
+    if value.starts_with(b"[") {
+        return Err(BadRequest::HostName);
+    }
     let value = str::from_utf8(value).map_err(|_| BadRequest::HostName)?;
     let (host, port) = match value.split_once(':') {
         // RFC 3986 §3.2.3: an empty port is the scheme's.

@@ -101,7 +101,8 @@ fn encode(text: &mut String, byte: u8) {
 fn resolve(path: &str) -> Result<String, BadRequest> {
     let mut out = String::with_capacity(path.len());
     let mut open = true;
-    for segment in path.split('/').skip(1) {
+    let mut segments = path.split('/').skip(1).peekable();
+    while let Some(segment) = segments.next() {
         // `open`: what is in `out` ends with a directory, whose slash is written with the next segment or at the end.
         match segment {
             "" | "." => open = true,
@@ -109,7 +110,7 @@ fn resolve(path: &str) -> Result<String, BadRequest> {
                 out.truncate(out.rfind('/').unwrap_or(0));
                 open = true;
             }
-            segment if hides_a_dot(segment) => return Err(BadRequest::PathParameter),
+            segment if hides_a_dot(segment, segments.peek().is_none()) => return Err(BadRequest::PathParameter),
             segment => {
                 out.push('/');
                 out.push_str(segment);
@@ -124,8 +125,12 @@ fn resolve(path: &str) -> Result<String, BadRequest> {
 }
 
 /// Whether the segment is nothing, `.` or `..` to a server that strips parameters (`;`, raw or encoded) before it
-/// resolves dot segments.
-fn hides_a_dot(segment: &str) -> bool {
+/// resolves dot segments. At the end of a path, parameters of nothing are harmless (`/;jsessionid=1`).
+fn hides_a_dot(segment: &str, is_last: bool) -> bool {
     let end = segment.find(';').into_iter().chain(segment.find("%3B")).min();
-    end.is_some_and(|end| matches!(&segment[..end], "" | "." | ".."))
+    end.is_some_and(|end| match &segment[..end] {
+        "" => !is_last,
+        "." | ".." => true,
+        _ => false,
+    })
 }

@@ -1,1 +1,60 @@
-//! Tests.
+use weft_ir::{Access, Caller};
+use weft_model::Kind;
+
+use super::*;
+use crate::testing::{chain, identity, object, rule};
+
+fn policies(names: &[&str]) -> Vec<ObjectRef> {
+    names.iter().map(|name| object(Kind::AccessPolicy, name)).collect()
+}
+
+#[test]
+fn a_workload_that_no_policy_selects_refuses_everyone_and_says_so() {
+    let chain = chain("stock", Access::default());
+    let denied = permit(&chain, &identity("web")).unwrap_err();
+    assert_eq!(denied.to_string(), "no AccessPolicy selects shop/stock");
+}
+
+#[test]
+fn what_no_rule_allows_is_refused_with_the_policies_that_select_the_workload() {
+    let allow = rule("one", 0, AccessAction::Allow, vec![Caller::Identity(identity("catalog"))]);
+    let chain = chain("stock", Access { policies: policies(&["one", "two"]), rules: vec![allow] });
+    let denied = permit(&chain, &identity("web")).unwrap_err().to_string();
+    assert!(denied.contains("AccessPolicy shop/one, AccessPolicy shop/two"), "{denied}");
+    assert!(denied.contains("spiffe://weft.local/ns/shop/sa/web"), "{denied}");
+}
+
+#[test]
+fn an_allow_rule_is_named_by_the_permit() {
+    let rules = vec![
+        rule("one", 0, AccessAction::Allow, vec![Caller::Identity(identity("catalog"))]),
+        rule("one", 1, AccessAction::Allow, vec![Caller::Identity(identity("a")), Caller::Identity(identity("web"))]),
+    ];
+    let chain = chain("stock", Access { policies: policies(&["one"]), rules });
+    let admitted = permit(&chain, &identity("web")).unwrap();
+    assert_eq!(admitted.permit().rule().unwrap().to_string(), "AccessPolicy shop/one rule 1");
+    assert_eq!(admitted.chain().service, chain.service);
+}
+
+#[test]
+fn a_deny_rule_wins_wherever_it_stands() {
+    let allow = rule("one", 0, AccessAction::Allow, vec![Caller::Anyone]);
+    let deny = rule("two", 3, AccessAction::Deny, vec![Caller::Identity(identity("web"))]);
+    for rules in [vec![allow.clone(), deny.clone()], vec![deny, allow]] {
+        let chain = chain("stock", Access { policies: policies(&["one", "two"]), rules });
+        let denied = permit(&chain, &identity("web")).unwrap_err();
+        assert!(matches!(&denied, Denied::Rule { rule, .. } if rule.rule == 3), "{denied}");
+        assert!(denied.to_string().contains("AccessPolicy shop/two rule 3 denies"), "{denied}");
+        assert!(permit(&chain, &identity("catalog")).is_ok());
+    }
+}
+
+#[test]
+fn a_namespace_of_another_trust_domain_is_another_namespace() {
+    let caller = Caller::Namespace("weft.local".parse().unwrap(), "shop".parse().unwrap());
+    let allow = rule("one", 0, AccessAction::Allow, vec![caller]);
+    let chain = chain("stock", Access { policies: policies(&["one"]), rules: vec![allow] });
+    assert!(permit(&chain, &identity("web")).is_ok());
+    assert!(permit(&chain, &"spiffe://other/ns/shop/sa/web".parse().unwrap()).is_err());
+    assert!(permit(&chain, &"spiffe://weft.local/ns/shop2/sa/web".parse().unwrap()).is_err());
+}

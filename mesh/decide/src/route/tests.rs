@@ -1,1 +1,265 @@
-//! Tests.
+use proptest::prelude::*;
+use weft_ir::{HeaderMatch, RouteMatch, VirtualHost};
+
+use super::*;
+use crate::{
+    RequestHead, normalize,
+    testing::{authority, cluster, everything, get, host, method, path, resource, route_to, scope, service, tcp},
+};
+
+fn snapshot(host: VirtualHost) -> Snapshot {
+    let clusters = ["web", "v1", "v2", "v3"].map(|name| resource(cluster(name)));
+    let resources = clusters.into_iter().chain([resource(host), tcp("db", "v3"), tcp("dangling", "gone")]);
+    Snapshot::complete(scope(), "7", resources).unwrap()
+}
+
+fn rule_of(snapshot: &Snapshot, head: &RequestHead<'_>) -> Option<u32> {
+    match route(snapshot, &normalize(&scope(), head).unwrap(), 0) {
+        Routing::Routed(routed) => Some(routed.origin().unwrap().rule),
+        Routing::Refused(Refusal::NoRoute { .. }) => None,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn takes(matches: RouteMatch, head: &RequestHead<'_>) -> bool {
+    rule_of(&snapshot(host("web", vec![route_to(0, matches, &[("v1", 1)])])), head).is_some()
+}
+
+#[test]
+fn prefixes_match_whole_elements() {
+    for (prefix, target, is_match) in [
+        ("/", "/", true),
+        ("/", "/x", true),
+        ("/a", "/a", true),
+        ("/a", "/a/", true),
+        ("/a", "/a/b?c", true),
+        ("/a", "/ab", false),
+        ("/a/", "/a", true),
+        ("/a/", "/ab", false),
+        ("/a/b", "/a", false),
+        ("/a", "/A", false),
+        ("/a", "/x/../a", true),
+        ("/a", "/a/../x", false),
+    ] {
+        assert_eq!(
+            takes(path(PathMatch::Prefix(prefix.to_owned())), &get("web", target)),
+            is_match,
+            "{prefix} {target}"
+        );
+    }
+}
+
+#[test]
+fn exact_and_regex_matches_take_whole_paths() {
+    let exact = |text: &str| path(PathMatch::Exact(text.to_owned()));
+    assert!(takes(exact("/a"), &get("web", "/a?b")));
+    assert!(!takes(exact("/a"), &get("web", "/a/")));
+    let regex = |text: &str| path(PathMatch::Regex(text.to_owned()));
+    assert!(takes(regex("/a|/b"), &get("web", "/b")));
+    assert!(!takes(regex("/a|/b"), &get("web", "/bc")));
+    assert!(!takes(regex("/a|/b"), &get("web", "/x/a")));
+    assert!(takes(regex("/v[0-9]+/.*"), &get("web", "/v12/x")));
+}
+
+#[test]
+fn the_server_wide_target_is_taken_by_the_route_for_everything_only() {
+    let head = RequestHead { method: b"OPTIONS", ..get("web", "*") };
+    assert!(takes(everything(), &head));
+    assert!(!takes(path(PathMatch::Prefix("/a".to_owned())), &head));
+}
+
+#[test]
+fn methods_are_compared_with_case() {
+    let matches = RouteMatch { method: method("GET"), ..everything() };
+    assert!(takes(matches.clone(), &get("web", "/")));
+    assert!(!takes(matches.clone(), &RequestHead { method: b"get", ..get("web", "/") }));
+    assert!(!takes(matches, &RequestHead { method: b"POST", ..get("web", "/") }));
+}
+
+#[test]
+fn header_names_have_no_case_and_repeated_values_are_joined() {
+    let header = |value| {
+        let headers = vec![HeaderMatch { name: "x-canary".to_owned(), value }];
+        RouteMatch { headers, ..everything() }
+    };
+    let exact = |text: &str| header(TextMatch::Exact(text.to_owned()));
+    let regex = |text: &str| header(TextMatch::Regex(text.to_owned()));
+    let once: &[(&[u8], &[u8])] = &[(b"X-Canary", b"always")];
+    let twice: &[(&[u8], &[u8])] = &[(b"x-canary", b"a"), (b"other", b"x"), (b"X-CANARY", b"b")];
+    let with = |headers| RequestHead { headers, ..get("web", "/") };
+    assert!(takes(exact("always"), &with(once)));
+    assert!(!takes(exact("Always"), &with(once)));
+    assert!(!takes(exact("always"), &with(&[])));
+    assert!(takes(exact("a,b"), &with(twice)));
+    assert!(!takes(exact("a"), &with(twice)));
+    assert!(takes(regex("al.*"), &with(once)));
+    assert!(!takes(regex("al"), &with(once)));
+    assert!(takes(regex("[ab],[ab]"), &with(twice)));
+    assert!(takes(regex(".*"), &with(&[(b"x-canary", b"")])));
+}
+
+#[test]
+fn every_outcome_names_its_cause() {
+    let mut missing = route_to(1, path(PathMatch::Exact("/missing".to_owned())), &[]);
+    missing.action = RouteAction::Refuse { cause: "Service shop/nowhere does not exist".to_owned() };
+    let gone = route_to(2, path(PathMatch::Exact("/gone".to_owned())), &[("gone", 1)]);
+    let weightless = route_to(3, path(PathMatch::Exact("/weightless".to_owned())), &[("v1", 0)]);
+    let snapshot = snapshot(host("web", vec![missing, gone, weightless]));
+    for (head, status, text) in [
+        (get("web", "/x"), 404, "no route of web.shop.svc.cluster.local matches GET /x"),
+        (get("nowhere", "/x"), 404, "nowhere.shop.svc.cluster.local is not in the mesh"),
+        (get("web:81", "/x"), 404, "web.shop.svc.cluster.local:81 is not in the mesh"),
+        (get("web", "/missing"), 500, "HTTPRoute shop/route rule 1 match 0: Service shop/nowhere does not exist"),
+        (get("web", "/gone"), 500, "web.shop.svc.cluster.local leads to local/shop/gone:80, which does not exist"),
+        (get("web", "/weightless"), 500, "HTTPRoute shop/route rule 3 match 0: no backend has a weight above zero"),
+    ] {
+        match route(&snapshot, &normalize(&scope(), &head).unwrap(), 0) {
+            Routing::Refused(refusal) => {
+                assert_eq!((refusal.status(), refusal.to_string().as_str()), (status, text));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn tcp_goes_where_its_listener_says() {
+    let snapshot = snapshot(host("web", Vec::new()));
+    match route_tcp(&snapshot, &service("db")) {
+        Routing::Routed(routed) => {
+            assert_eq!((routed.service(), &routed.cluster().cluster().name), (&service("db"), &service("v3")));
+            assert_eq!((routed.origin(), routed.host(), routed.timeout()), (None, None, None));
+        }
+        other => panic!("{other:?}"),
+    }
+    for (name, status) in [("dangling", 500), ("unknown", 404)] {
+        assert!(matches!(route_tcp(&snapshot, &service(name)), Routing::Refused(it) if it.status() == status));
+    }
+}
+
+#[test]
+fn a_split_follows_its_draw() {
+    let shares = [("v1", 90), ("v2", 0), ("v3", 10)];
+    let snapshot = snapshot(host("web", vec![route_to(0, everything(), &shares)]));
+    let at = |split| match route(&snapshot, &normalize(&scope(), &get("web", "/")).unwrap(), split) {
+        Routing::Routed(routed) => {
+            assert_eq!(routed.host(), Some(&authority("web")));
+            routed.cluster().cluster().name.service.to_string()
+        }
+        other => panic!("{other:?}"),
+    };
+    let edge = (u128::from(u64::MAX) * 9 / 10) as u64;
+    assert_eq!([0, edge, edge + 2, u64::MAX].map(at), ["v1", "v1", "v3", "v3"]);
+}
+
+#[test]
+fn a_missing_backend_keeps_its_share_and_refuses_it() {
+    let mut split = route_to(0, everything(), &[("v1", 1), ("gone", 1)]);
+    if let RouteAction::Forward(shares) = &mut split.action {
+        shares[1].refusal = Some("Service shop/gone does not exist".to_owned());
+    }
+    let snapshot = snapshot(host("web", vec![split]));
+    let request = normalize(&scope(), &get("web", "/")).unwrap();
+    assert!(matches!(route(&snapshot, &request, 0), Routing::Routed(_)));
+    match route(&snapshot, &request, u64::MAX) {
+        Routing::Refused(refusal) => {
+            assert_eq!(refusal.status(), 500);
+            assert!(refusal.to_string().ends_with("Service shop/gone does not exist"), "{refusal}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn path_matches() -> impl Strategy<Value = PathMatch> {
+    let text = prop::sample::select(vec!["/a", "/a/b", "/b", "/a/b/c"]);
+    prop_oneof![
+        text.clone().prop_map(|text| PathMatch::Exact(text.to_owned())),
+        text.clone().prop_map(|text| PathMatch::Prefix(text.to_owned())),
+        Just(PathMatch::Prefix("/".to_owned())),
+        text.prop_map(|text| PathMatch::Regex(format!("{text}.*"))),
+    ]
+}
+
+fn route_matches() -> impl Strategy<Value = RouteMatch> {
+    let method = prop::option::of(
+        prop::sample::select(vec!["GET", "POST"]).prop_map(|it| weft_model::HttpMethod(it.to_owned())),
+    );
+    let header = |name: &'static str| {
+        prop::option::of(prop::sample::select(vec!["1", "2"])).prop_map(move |value| {
+            value.map(|value| HeaderMatch { name: name.to_owned(), value: TextMatch::Exact(value.to_owned()) })
+        })
+    };
+    (path_matches(), method, header("x"), header("y")).prop_map(|(path, method, x, y)| RouteMatch {
+        path,
+        method,
+        headers: [x, y].into_iter().flatten().collect(),
+    })
+}
+
+/// Matching written a second time, for plain requests, with no eye to speed.
+fn naive(matches: &RouteMatch, method: &str, path: &str, headers: &[(&str, &str)]) -> bool {
+    let path_matches = match &matches.path {
+        PathMatch::Exact(text) => text == path,
+        PathMatch::Prefix(text) => {
+            let elements =
+                |text: &str| text.split('/').filter(|it| !it.is_empty()).map(str::to_owned).collect::<Vec<_>>();
+            elements(path).starts_with(&elements(text))
+        }
+        PathMatch::Regex(text) => path.starts_with(text.strip_suffix(".*").unwrap()),
+    };
+    let header_matches = |header: &HeaderMatch| {
+        let TextMatch::Exact(value) = &header.value else { return false };
+        headers.contains(&(header.name.as_str(), value.as_str()))
+    };
+    path_matches
+        && matches.method.as_ref().is_none_or(|it| it.0 == method)
+        && matches.headers.iter().all(header_matches)
+}
+
+proptest! {
+    #[test]
+    fn the_winner_is_the_most_specific_match(
+        mut all in prop::collection::vec(route_matches(), 1..12),
+        method in prop::sample::select(vec!["GET", "POST", "PUT"]),
+        path in prop::sample::select(vec!["/", "/a", "/ab", "/a/b", "/a/b/c", "/b/a"]),
+        x in prop::sample::select(vec!["1", "2", "3"]),
+    ) {
+        all.sort_by_key(RouteMatch::order);
+        let routes = (0..).zip(&all).map(|(rule, matches)| route_to(rule, matches.clone(), &[("v1", 1)])).collect();
+        let snapshot = snapshot(host("web", routes));
+        let headers: &[(&[u8], &[u8])] = &[(b"X", x.as_bytes()), (b"y", b"1")];
+        let winner = rule_of(&snapshot, &RequestHead { method: method.as_bytes(), headers, ..get("web", path) });
+        let candidates = all.iter().filter(|matches| naive(matches, method, path, &[("x", x), ("y", "1")]));
+        let best = candidates.map(RouteMatch::precedence).max();
+        prop_assert_eq!(winner.map(|rule| all[rule as usize].precedence()), best);
+    }
+
+    #[test]
+    fn precedence_is_total(a in route_matches(), b in route_matches(), c in route_matches()) {
+        let mut sorted = [&a, &b, &c].map(RouteMatch::precedence);
+        sorted.sort_unstable();
+        prop_assert!(sorted[0] <= sorted[1] && sorted[1] <= sorted[2] && sorted[0] <= sorted[2]);
+        prop_assert_eq!(a.precedence() == b.precedence(), a.precedence().cmp(&b.precedence()).is_eq());
+    }
+
+    #[test]
+    fn shares_converge_to_weights(weights in prop::collection::vec(0u32..=1_000_000, 1..6), offset: u64) {
+        let total: u64 = weights.iter().map(|weight| u64::from(*weight)).sum();
+        prop_assume!(total > 0);
+        let names: Vec<_> = (0..weights.len()).map(|place| service(&format!("v{place}"))).collect();
+        let clusters: Vec<_> = names.iter().zip(&weights)
+            .map(|(name, weight)| WeightedCluster { cluster: name.clone(), weight: *weight, refusal: None }).collect();
+        // Draws spread evenly over the whole range: the count of each is off by one at each of its two edges.
+        const DRAWS: u64 = 4096;
+        let mut counts = vec![0u64; weights.len()];
+        for draw in 0..DRAWS {
+            let chosen = share(&clusters, draw.wrapping_mul(u64::MAX / DRAWS + 1).wrapping_add(offset)).unwrap();
+            counts[names.iter().position(|name| *name == chosen.cluster).unwrap()] += 1;
+        }
+        for (count, weight) in counts.iter().zip(&weights) {
+            let expected = DRAWS as f64 * f64::from(*weight) / total as f64;
+            prop_assert!((*count as f64 - expected).abs() <= 2.0, "{counts:?} for {weights:?}");
+            prop_assert!(*weight > 0 || *count == 0);
+        }
+    }
+}

@@ -6,7 +6,7 @@ use std::{
 
 use weft_ir::{Cluster, Endpoints, Listener, ListenerBody, Resource, ResourceKey, ResourceType, ServicePort};
 
-use super::{ClusterEntry, HostEntry, Scope, Snapshot, Tables, TcpEntry, Unusable, index::check, no_endpoints};
+use super::{ClusterEntry, HostEntry, Scope, Snapshot, Tables, TcpEntry, Unusable, no_endpoints};
 use crate::Destination;
 
 /// How many hosts are remembered, and subscribed to, that are not in the mesh or not answered yet. An application that
@@ -34,7 +34,8 @@ pub struct Output {
     pub snapshot: Option<Arc<Snapshot>>,
     /// What has come into effect with it: the newest version that was given to [`Assembler::apply`] of each.
     pub applied: Vec<Applied>,
-    /// What cannot be used; the last good version stays. Nothing that [`check`] takes ends here.
+    /// What cannot be used; the last good version stays. Nothing that [`check`](crate::check) takes
+    /// ends here.
     pub rejected: Vec<Rejected>,
 }
 
@@ -138,7 +139,7 @@ impl<T> Answer<T> {
 
 impl ClusterSlot {
     fn is_answered(&self) -> bool {
-        self.cluster.is_absent() || (self.cluster.value.is_some() && self.endpoints.value.is_some())
+        self.cluster.value.is_some() && self.endpoints.value.is_some()
     }
 }
 
@@ -225,11 +226,11 @@ impl Assembler {
     /// Takes a last good configuration from before a restart, in any order: its hosts count as asked for.
     pub fn restore(&mut self, resources: impl IntoIterator<Item = Resource>, revision: &str) -> Output {
         let (mut first, mut then) = (Vec::new(), Vec::new());
-        let mut subscribe = BTreeSet::new();
+        let mut asked = Output::default();
         for resource in resources {
             match &resource {
                 Resource::VirtualHost(host) => {
-                    subscribe.append(&mut self.ask(Destination::Host(host.authority.clone())).subscribe);
+                    self.want(Destination::Host(host.authority.clone()), &mut asked);
                     first.push(resource);
                 }
                 Resource::Listener(_) | Resource::RouteConfiguration(_) => first.push(resource),
@@ -237,7 +238,7 @@ impl Assembler {
             }
         }
         let mut output = self.apply(first.into_iter().chain(then).map(Update::Present), revision);
-        output.subscribe.append(&mut subscribe);
+        output.subscribe.append(&mut asked.subscribe);
         output
     }
 
@@ -263,10 +264,6 @@ impl Assembler {
     }
 
     fn take(&mut self, resource: Resource, draft: &mut Draft, output: &mut Output) {
-        if let Err(reason) = check(&resource) {
-            output.rejected.push(Rejected { key: resource.key(), reason });
-            return;
-        }
         match resource {
             Resource::Cluster(cluster) => {
                 if let Some(slot) = self.clusters.get_mut(&cluster.name) {
@@ -288,18 +285,25 @@ impl Assembler {
                     self.answer(destination, version, output);
                 }
                 Ok(None) => self.put_listener(listener.name.clone(), Some(listener), draft, output),
-                Err(_) => {}
+                Err(reason) => {
+                    let key = ResourceKey::new(ResourceType::Listener, listener.name.as_str());
+                    output.rejected.push(Rejected { key, reason });
+                }
             },
             Resource::RouteConfiguration(it) => {
                 let key = ResourceKey::new(ResourceType::RouteConfiguration, it.name.as_str());
                 output.applied.push(Applied { key, present: true });
             }
             Resource::VirtualHost(host) => {
-                if let Ok(entry) = HostEntry::new(host) {
-                    let clusters = entry.clusters().cloned().collect();
-                    let destination = Destination::Host(entry.virtual_host().authority.clone());
-                    let version = Version { entry: Some(Entry::Host(Arc::new(entry))), clusters };
-                    self.answer(destination, version, output);
+                let key = ResourceKey::virtual_host(&host.authority);
+                match HostEntry::new(host) {
+                    Ok(entry) => {
+                        let clusters = entry.clusters().cloned().collect();
+                        let destination = Destination::Host(entry.virtual_host().authority.clone());
+                        let version = Version { entry: Some(Entry::Host(Arc::new(entry))), clusters };
+                        self.answer(destination, version, output);
+                    }
+                    Err(reason) => output.rejected.push(Rejected { key, reason }),
                 }
             }
         }
@@ -368,12 +372,12 @@ impl Assembler {
     }
 
     fn retain(&mut self, name: ServicePort, output: &mut Output) {
-        let slot = self.clusters.entry(name.clone()).or_default();
-        slot.users += 1;
-        if slot.users == 1 && slot.cluster.value.is_none() && slot.endpoints.value.is_none() {
+        let slot = self.clusters.entry(name.clone()).or_insert_with(|| {
             output.begin(ResourceKey::cluster(&name));
             output.begin(ResourceKey::endpoints(&name));
-        }
+            ClusterSlot::default()
+        });
+        slot.users += 1;
         self.touched.insert(name);
     }
 
@@ -391,8 +395,10 @@ impl Assembler {
         self.strangers.remove(&slot.asked);
         self.pending.remove(destination);
         output.end(key(destination));
-        draft.changed |= slot.published.is_some();
-        draft.forget(destination);
+        if slot.published.is_some() {
+            draft.changed = true;
+            draft.forget(destination);
+        }
         self.release(slot.newest);
         self.release(slot.published);
     }
@@ -447,8 +453,10 @@ impl Assembler {
             self.clusters.remove(&name);
             output.end(ResourceKey::cluster(&name));
             output.end(ResourceKey::endpoints(&name));
-            draft.changed |= draft.tables.clusters.contains_key(&name);
-            draft.tables.put_cluster(name, None);
+            if draft.tables.clusters.contains_key(&name) {
+                draft.changed = true;
+                draft.tables.put_cluster(name, None);
+            }
             return;
         }
         let loses = slot.cluster.is_absent() || slot.endpoints.is_absent();
@@ -539,3 +547,6 @@ impl Draft {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

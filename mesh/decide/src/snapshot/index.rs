@@ -72,7 +72,7 @@ impl HostEntry {
         &self.host
     }
 
-    /// The clusters that its routes forward to, with repetitions.
+    /// The clusters that its routes forward to, with repetitions; not those whose share is refused.
     pub(super) fn clusters(&self) -> impl Iterator<Item = &ServicePort> {
         self.host
             .routes
@@ -81,6 +81,7 @@ impl HostEntry {
                 RouteAction::Forward(clusters) => clusters.as_slice(),
                 RouteAction::Refuse { .. } => &[],
             })
+            .filter(|weighted| weighted.refusal.is_none())
             .map(|weighted| &weighted.cluster)
     }
 
@@ -212,7 +213,7 @@ impl ClusterEntry {
 /// A step near the golden section of `sum` that is coprime to it: each point is visited once a round, and the visits of
 /// a heavy endpoint are spread instead of following each other.
 fn stride(sum: u64) -> u64 {
-    let golden = (u128::from(sum) * 0x9E37_79B9_7F4A_7C15 >> 64) as u64;
+    let golden = ((u128::from(sum) * 0x9E37_79B9_7F4A_7C15) >> 64) as u64;
     (golden.max(1)..).find(|&step| gcd(step, sum.max(1)) == 1).unwrap_or(1)
 }
 

@@ -38,6 +38,17 @@ pub enum Lookup<T> {
     Unknown,
 }
 
+impl<T> Lookup<T> {
+    /// What is known of something else that comes with it.
+    pub fn map<U>(self, f: impl FnOnce(T) -> U) -> Lookup<U> {
+        match self {
+            Self::Present(it) => Lookup::Present(f(it)),
+            Self::Absent => Lookup::Absent,
+            Self::Unknown => Lookup::Unknown,
+        }
+    }
+}
+
 /// What a proxy decides from. Cloning shares everything; parts that a change does not touch are shared between
 /// snapshots.
 #[derive(Clone, Debug)]
