@@ -53,7 +53,7 @@ pub struct TrafficPolicy {
     pub targets: Vec<PolicyTarget>,
     /// How an endpoint is chosen.
     pub balancing: Option<Balancing>,
-    /// How long a request may take in all.
+    /// How long a request may take in all; zero is no limit.
     pub request_timeout: Option<Duration>,
 }
 

@@ -36,7 +36,7 @@ pub struct HttpRule {
     pub matches: Vec<HttpMatch>,
     /// Where a matched request goes: weights sum to more than zero.
     pub backends: Vec<BackendRef>,
-    /// How long a request may take in all; `None` leaves it to policies.
+    /// How long a request may take in all; zero is no limit (as in the Gateway API), `None` leaves it to policies.
     pub request_timeout: Option<Duration>,
 }
 

@@ -1,5 +1,12 @@
 //! Taking typed values from the tree: what is taken is known, what is left over is an error, and all errors are kept.
-use std::{collections::HashMap, fmt, ops::RangeInclusive, str::FromStr, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+    ops::RangeInclusive,
+    str::FromStr,
+    sync::Arc,
+    time::Duration,
+};
 
 use super::{
     MAX_DIAGNOSTICS,
@@ -15,6 +22,10 @@ pub(super) struct Context {
     pub(super) object: Option<String>,
     /// How many errors were found, those left out included.
     pub(super) errors: usize,
+    /// The regular expressions that were compiled and found valid.
+    pub(super) expressions: HashSet<String>,
+    /// How many regular expressions were compiled.
+    pub(super) compiled: usize,
     diagnostics: Vec<Diagnostic>,
     /// Where the findings about the object being read begin.
     object_start: usize,
@@ -22,7 +33,15 @@ pub(super) struct Context {
 
 impl Context {
     pub(super) fn new(file: &str) -> Self {
-        Self { file: file.into(), object: None, errors: 0, diagnostics: Vec::new(), object_start: 0 }
+        Self {
+            file: file.into(),
+            object: None,
+            errors: 0,
+            expressions: HashSet::new(),
+            compiled: 0,
+            diagnostics: Vec::new(),
+            object_start: 0,
+        }
     }
 
     pub(super) fn begin_object(&mut self) {
@@ -163,6 +182,10 @@ impl<'a> Field<'a> {
 
     /// A duration of GEP-2257.
     pub(super) fn duration(&self, cx: &mut Context) -> Option<Duration> {
+        if let Value::Integer(number) = self.node.value {
+            self.wrong_type(cx, "a duration", Some(format!("write its unit too, such as {number}s")));
+            return None;
+        }
         let text = self.text(cx)?;
         let duration = duration::parse(text);
         if duration.is_none() {
@@ -192,7 +215,7 @@ impl<'a> Field<'a> {
         nodes.iter().enumerate().map(|(index, node)| Self { node, path: self.path.index(index) }).collect()
     }
 
-    /// The items of a list that has at most `most`, and at least one where `least` says so.
+    /// The items of a list whose length is within `bounds`; none where it is longer.
     pub(super) fn items(&self, cx: &mut Context, bounds: RangeInclusive<usize>) -> Vec<Self> {
         let items = self.list(cx);
         let is_list = matches!(self.node.value, Value::List(_));
@@ -258,6 +281,11 @@ impl<'a> Fields<'a> {
         self.remove(key).filter(|field| !matches!(field.node.value, Value::Null))
     }
 
+    /// A field that the kind does not have, taken so that its finding can say more.
+    pub(super) fn take_unknown(&mut self, key: &str) -> Option<Field<'a>> {
+        self.remove(key)
+    }
+
     /// The field's value; a finding where it is absent or null.
     pub(super) fn required(&mut self, cx: &mut Context, key: &'static str) -> Option<Field<'a>> {
         let field = self.take(key);
@@ -285,7 +313,7 @@ impl<'a> Fields<'a> {
             if let Some(field) = self.remove(key)
                 && !field.is_empty()
             {
-                let text = format!("weft does not implement `{key}` here");
+                let text = "the field is part of the specification, but weft does not implement it";
                 field.report(cx, Code::UnsupportedField, text, Some("remove it".to_owned()));
             }
         }

@@ -8,7 +8,11 @@ use crate::Code;
 pub(super) const MAX_SOURCE_BYTES: usize = 1024;
 
 /// The most bytes that one compiled expression may take: a bounded repetition can grow a short source a thousandfold.
-const MAX_COMPILED_BYTES: usize = 1 << 20;
+/// Half of what readers of the wire allow, who compile it inside anchors: what is taken here is taken there.
+const MAX_COMPILED_BYTES: usize = 512 << 10;
+
+/// The most different expressions of one text: each may take milliseconds to compile.
+const MAX_EXPRESSIONS: usize = 500;
 
 /// A regular expression of linear time (RE2 syntax): no look-around and no backreferences.
 pub(super) fn regex(cx: &mut Context, field: &Field<'_>) -> Option<String> {
@@ -18,11 +22,20 @@ pub(super) fn regex(cx: &mut Context, field: &Field<'_>) -> Option<String> {
         field.report(cx, Code::TooLarge, found, None);
         return None;
     }
-    // An expression has to match the whole text. One that comments out what follows it (`(?x)… #`) compiles alone but
-    // not inside the anchors.
-    let compiled = compile(text).and_then(|()| compile(&format!("^(?:{text})$")));
-    match compiled {
-        Ok(()) => Some(text.to_owned()),
+    if cx.expressions.contains(text) {
+        return Some(text.to_owned());
+    }
+    cx.compiled += 1;
+    if cx.compiled > MAX_EXPRESSIONS {
+        let found = format!("the text has more than {MAX_EXPRESSIONS} different expressions");
+        field.report(cx, Code::TooLarge, found, Some("split it".to_owned()));
+        return None;
+    }
+    match compile(text) {
+        Ok(()) => {
+            cx.expressions.insert(text.to_owned());
+            Some(text.to_owned())
+        }
         Err(regex::Error::CompiledTooBig(_)) => {
             let found = format!("{:?} compiles to more than {MAX_COMPILED_BYTES} bytes", shorten(text));
             field.report(cx, Code::TooLarge, found, Some("lower its repetition counts".to_owned()));
@@ -40,7 +53,11 @@ pub(super) fn regex(cx: &mut Context, field: &Field<'_>) -> Option<String> {
 }
 
 fn compile(source: &str) -> Result<(), regex::Error> {
-    RegexBuilder::new(source).size_limit(MAX_COMPILED_BYTES).build().map(|_| ())
+    let build = |source: &str| RegexBuilder::new(source).size_limit(MAX_COMPILED_BYTES).build().map(|_| ());
+    build(source)?;
+    // An expression has to match the whole text, so it is used inside anchors. One that ends in a comment (`(?x)a #`)
+    // compiles alone but takes the closing anchor with it.
+    if source.contains('#') { build(&format!("^(?:{source})$")) } else { Ok(()) }
 }
 
 /// A header's name (RFC 9110 §5.1: a token), in lower case.

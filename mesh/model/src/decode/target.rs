@@ -47,6 +47,10 @@ fn target(
     let kind = kind_field.as_ref().and_then(|kind| kind.choice(cx, choices));
     let name_field = fields.take("name");
     let section_field = fields.take("sectionName");
+    if let Some(namespace) = fields.take_unknown("namespace") {
+        let hint = "remove it: a policy targets its own namespace only";
+        namespace.report(cx, Code::UnknownField, "a target has no namespace", Some(hint.to_owned()));
+    }
     if kind.is_none_or(|kind| matches!(kind, TargetKind::Service | TargetKind::HttpRoute)) && name_field.is_none() {
         fields.missing(cx, "name", None);
     }
