@@ -1,2 +1,118 @@
-//! Skeleton.
-fn main() {}
+//! `weft`: one binary for people and for machines: the command line, the control plane, the proxy, and the demo.
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod api;
+mod apply;
+mod context;
+mod delete;
+mod demo;
+mod failure;
+mod get;
+mod output;
+mod proxy_config;
+mod status;
+mod token;
+
+use failure::{Failure, While};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const EXAMPLES: &str = "\
+Examples:
+  weft demo                                     a whole mesh on this machine, with live traffic
+  weft control-plane run --dir /var/lib/weft    a control plane
+  weft apply -f shop.yaml                       objects from a file, a folder or - (standard input)
+  weft get httproutes -n shop -o yaml           what is applied
+  weft token create -n shop --account web       a join file for one workload
+  weft proxy run --join web.join --workload web-0 --application http=127.0.0.1:8080
+
+Exit codes: 0 done; 1 refused or failed, with the reason on standard error; 2 wrong usage.";
+
+/// A service mesh: a sidecar proxy for L4 and L7 traffic, and the control plane that configures it.
+#[derive(Parser)]
+#[command(name = "weft", version, after_help = EXAMPLES, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Start a whole mesh on this machine and show it working.
+    Demo(demo::Arguments),
+    /// Create or change objects from files, folders or standard input.
+    Apply(apply::Arguments),
+    /// Show objects, or the workloads of the mesh.
+    Get(get::Arguments),
+    /// Delete objects.
+    Delete(delete::Arguments),
+    /// Make tokens by which workloads join the mesh.
+    #[command(subcommand)]
+    Token(token::Command),
+    /// Show what a workload's proxy has in effect.
+    ProxyConfig(proxy_config::Arguments),
+    /// Show the control plane, its revision, and how many proxies are in sync.
+    Status(status::Arguments),
+    /// Run the sidecar proxy.
+    #[command(subcommand)]
+    Proxy(ProxyCommand),
+    /// Run the control plane.
+    #[command(subcommand)]
+    ControlPlane(ControlPlaneCommand),
+    /// One service of the demo's shop.
+    #[command(hide = true)]
+    DemoService(demo::service::Arguments),
+}
+
+#[derive(Subcommand)]
+enum ProxyCommand {
+    /// Run a proxy from a join file or a bootstrap.
+    Run(Box<weft_proxy::agent::Args>),
+}
+
+#[derive(Subcommand)]
+enum ControlPlaneCommand {
+    /// Run a control plane.
+    Run(Box<weft_control_plane::Args>),
+}
+
+fn main() -> ExitCode {
+    demo::die_with_parent();
+    match dispatch(Arguments::parse().command) {
+        Ok(code) => code,
+        Err(failure) => {
+            eprintln!("{failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(command: Command) -> Result<ExitCode, Failure> {
+    match command {
+        Command::Demo(arguments) => demo::run(arguments),
+        Command::Apply(arguments) => done(apply::run(&arguments)),
+        Command::Get(arguments) => done(get::run(&arguments)),
+        Command::Delete(arguments) => done(delete::run(&arguments)),
+        Command::Token(token::Command::Create(arguments)) => done(token::create(&arguments)),
+        Command::ProxyConfig(arguments) => done(proxy_config::run(&arguments)),
+        Command::Status(arguments) => done(status::run(&arguments)),
+        Command::Proxy(ProxyCommand::Run(arguments)) => Ok(weft_proxy::agent::run(*arguments)),
+        Command::ControlPlane(ControlPlaneCommand::Run(arguments)) => done(control_plane(*arguments)),
+        Command::DemoService(arguments) => done(demo::service::run(arguments)),
+    }
+}
+
+fn control_plane(arguments: weft_control_plane::Args) -> Result<(), Failure> {
+    use tracing_subscriber::{EnvFilter, fmt, prelude::*};
+    let filter = EnvFilter::try_from_env("WEFT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::registry().with(fmt::layer().json().with_writer(std::io::stderr)).with(filter).init();
+    let running = async { weft_control_plane::run(arguments).await.while_("run the control plane") };
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().while_("start the runtime")?.block_on(running)
+}
+
+fn done(outcome: Result<(), Failure>) -> Result<ExitCode, Failure> {
+    outcome.map(|()| ExitCode::SUCCESS)
+}

@@ -1,1 +1,121 @@
-//! Skeleton.
+//! Fuzz targets: plain functions from bytes to a verdict, one for each parser of bytes that users or peers send.
+//!
+//! A target panics where a promise is broken: the parser itself never panics, and what it accepts keeps its properties.
+//! `tests/corpus.rs` runs each over its corpus and seeded mutations of it; a coverage-guided fuzzer can call them as
+//! they are.
+use weft_decide::{RequestHead, Scope, detect, normalize};
+use weft_ir::{Dialect, View};
+use weft_model::{SpiffeId, decode::decode};
+use weft_xds::{encode, type_url};
+
+/// A target: panics where a promise is broken.
+pub type Target = fn(&[u8]);
+
+/// Every target with the name of its corpus' folder.
+pub const TARGETS: [(&str, Target); 7] = [
+    ("yaml", yaml_to_model),
+    ("wire", wire_to_ir),
+    ("detection", detection),
+    ("spiffe", spiffe_id),
+    ("path", path_normalization),
+    ("authority", authority_normalization),
+    ("join", join_file),
+];
+
+/// YAML or JSON to objects: what is decoded can be written and decoded again to the same.
+pub fn yaml_to_model(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    for (object, _) in decode("fuzz.yaml", text).objects {
+        let written = weft_model::encode::to_yaml(&object);
+        let again = decode("again.yaml", &written);
+        assert!(again.diagnostics.iter().all(|it| !it.is_error()), "{written}\n{:?}", again.diagnostics);
+        assert_eq!(again.objects.len(), 1, "{written}");
+        assert!(again.objects.iter().all(|(it, _)| *it == object), "{written}");
+    }
+}
+
+/// xDS to IR, the first byte choosing the type: what is accepted encodes to something that decodes to the same.
+pub fn wire_to_ir(bytes: &[u8]) {
+    let Some((&choice, rest)) = bytes.split_first() else { return };
+    let types = weft_ir::ResourceType::ALL;
+    let resource_type = types[usize::from(choice) % types.len()];
+    let name_end = rest.iter().position(|&byte| byte == 0).unwrap_or(0);
+    let name = String::from_utf8_lossy(&rest[..name_end]);
+    let message = rest.get(name_end + 1..).unwrap_or_default();
+    if let Ok(resource) = weft_xds::decode(type_url(resource_type), &name, message) {
+        let encoded = encode(&resource, &View { dialect: Dialect::Weft });
+        let again = weft_xds::decode(type_url(resource_type), &name, &encoded.bytes);
+        assert_eq!(again.as_ref().ok(), Some(&resource));
+    }
+}
+
+/// Protocol detection: more bytes never change an answer that was final.
+pub fn detection(bytes: &[u8]) {
+    let mut last = None;
+    for end in 0..=bytes.len().min(512) {
+        let now = detect(&bytes[..end]);
+        if let Some(last) = last
+            && last != weft_decide::Detection::More
+        {
+            assert_eq!(last, now, "after {end} bytes");
+        }
+        last = Some(now);
+    }
+    detect(bytes);
+}
+
+/// SPIFFE IDs: what is accepted prints as it was read.
+pub fn spiffe_id(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    if let Ok(id) = text.parse::<SpiffeId>() {
+        assert_eq!(id.to_string(), text);
+        assert!(id.is_of(&id.trust_domain()));
+        assert!(!id.path().contains("//") && !id.path().contains("/../") && !id.path().contains('%'));
+    }
+}
+
+/// Paths: what is accepted is a fixed point and holds nothing that could be read in two ways.
+pub fn path_normalization(bytes: &[u8]) {
+    let head = RequestHead { method: b"GET", authority: b"catalog.shop", target: bytes, headers: &[] };
+    let scope = scope();
+    let Ok(normal) = normalize(&scope, &head) else { return };
+    let forwarded = normal.target.to_string();
+    let path = forwarded.split('?').next().unwrap_or_default();
+    assert!(path.starts_with('/'), "{forwarded:?}");
+    assert!(!path.contains("//") && !path.contains('\\') && !path.contains('#'), "{forwarded:?}");
+    let dots = |segment: &str| matches!(segment.split(';').next(), Some("." | ".."));
+    assert!(!path.split('/').any(dots), "{forwarded:?}");
+    let lower = path.to_ascii_lowercase();
+    assert!(!lower.contains("%2f") && !lower.contains("%5c") && !lower.contains("%2e"), "{forwarded:?}");
+    let head = RequestHead { target: forwarded.as_bytes(), ..head };
+    let again = normalize(&scope, &head).unwrap_or_else(|error| panic!("{forwarded:?} is refused: {error}"));
+    assert_eq!(again.target.to_string(), forwarded);
+}
+
+/// Authorities: what is accepted is lower case, has no user information, and is a fixed point.
+pub fn authority_normalization(bytes: &[u8]) {
+    let head = RequestHead { method: b"GET", authority: bytes, target: b"/", headers: &[] };
+    let scope = scope();
+    let Ok(normal) = normalize(&scope, &head) else { return };
+    let Ok(canonical) = normal.authority.host_port() else { return };
+    let text = canonical.to_string();
+    assert!(!text.contains(['@', ',', ' ']) && text == text.to_ascii_lowercase(), "{text:?}");
+    let head = RequestHead { authority: text.as_bytes(), ..head };
+    let again = normalize(&scope, &head).unwrap_or_else(|error| panic!("{text:?} is refused: {error}"));
+    assert_eq!(again.authority.host_port().ok(), Some(canonical));
+}
+
+/// Join files.
+pub fn join_file(bytes: &[u8]) {
+    // Nothing more is promised than an answer.
+    let _answer = weft_certs::join::JoinFile::parse(bytes, "fuzz");
+}
+
+fn scope() -> Scope {
+    let names = weft_ir::MeshNames {
+        trust_domain: weft_model::TrustDomain::default_domain(),
+        mesh_domain: weft_model::Host::default_mesh_domain(),
+        cluster: weft_model::ClusterName::local(),
+    };
+    Scope { namespace: weft_model::Namespace::default_namespace(), names }
+}

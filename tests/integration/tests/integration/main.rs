@@ -1,1 +1,10 @@
-//! Skeleton.
+//! A whole mesh in one process: a file for each behaviour.
+mod access;
+mod change;
+mod endpoints;
+mod join;
+mod on_demand;
+mod outage;
+mod routing;
+mod shop;
+mod tcp;

@@ -1,0 +1,40 @@
+//! How commands talk to the control plane's admin API.
+use weft_control_plane::{
+    client::{CallError, Client},
+    wire::ApiError,
+};
+
+use crate::{
+    context::ContextArguments,
+    failure::{Failure, While},
+};
+
+/// A client of the control plane that the arguments name.
+pub(crate) fn client(context: &ContextArguments) -> Result<Client, Failure> {
+    Client::new(context.load()?).while_("prepare TLS")
+}
+
+/// Runs a command's asynchronous part on this thread.
+pub(crate) fn block_on<T, E>(work: impl Future<Output = Result<T, E>>) -> Result<T, Failure>
+where
+    Failure: From<E>,
+{
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().while_("start the runtime")?;
+    Ok(runtime.block_on(work)?)
+}
+
+impl From<CallError> for Failure {
+    fn from(error: CallError) -> Self {
+        let text = error.to_string();
+        match error {
+            CallError::Unreachable { .. } => Self::new(text).hint("is it running, and is this the right context?"),
+            CallError::Refused(ApiError { hint, .. }) if hint.is_empty() => Self::new(text),
+            CallError::Refused(ApiError { hint, .. }) => Self::new(text).hint(hint),
+            CallError::Objects(diagnostics) => {
+                let lines: Vec<_> = diagnostics.iter().map(|diagnostic| format!("\n  {diagnostic}")).collect();
+                Self::new(format!("{text}:{}", lines.concat()))
+            }
+            CallError::Form { .. } => Self::new(text).hint("are `weft` and the control plane of the same version?"),
+        }
+    }
+}

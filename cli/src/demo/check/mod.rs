@@ -1,0 +1,79 @@
+//! `weft demo --check`: a scripted tour that proves what the demo claims, one line for each claim.
+use std::{fmt, time::Instant};
+
+use super::mesh::Mesh;
+use crate::{failure::Failure, output};
+
+mod access;
+mod anyone;
+mod canary;
+mod change;
+mod outage;
+mod stream;
+
+/// What a claim's script found: the measured figure, or what was seen instead.
+type Found = Result<String, Failure>;
+
+/// The claims' lines as they are printed.
+struct Report {
+    passed: u32,
+    failed: u32,
+}
+
+impl Report {
+    /// Prints a claim's line.
+    fn claim(&mut self, claim: &str, found: Found) -> Result<(), Failure> {
+        let (word, figure) = match found {
+            Ok(figure) => {
+                self.passed += 1;
+                ("pass", figure)
+            }
+            Err(failure) => {
+                self.failed += 1;
+                ("FAIL", failure.to_string())
+            }
+        };
+        output::line(format!("{word}  {claim}: {figure}"))
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} passed, {} failed", self.passed, self.failed)
+    }
+}
+
+/// Runs the tour; whether all claims held.
+pub(super) async fn run(mesh: &mut Mesh, started: Instant) -> Result<bool, Failure> {
+    let mut report = Report { passed: 0, failed: 0 };
+    let up = started.elapsed().as_secs_f64();
+    report.claim("the mesh is up within 5 s", figure(up <= 5.0, format!("{up:.2} s")))?;
+    report.claim("a request goes through every service of the shop", access::shop(mesh).await)?;
+    report.claim("a plaintext client is refused at every inbound port", access::plaintext(mesh).await)?;
+    report.claim("a certificate of another trust domain is refused", access::foreign(mesh).await)?;
+    report.claim("both sides of each hop saw the expected identities", access::identities(mesh).await)?;
+    mesh.start_instance(&super::mesh::INTRUDER).await?;
+    mesh.ready().await?;
+    report.claim("an identity that no policy allows is told which policies select", access::named(mesh).await)?;
+    report.claim("a workload that no policy selects says so", access::unselected(mesh).await)?;
+    report.claim("weights 90/10 hold", canary::share(mesh, [90, 10]).await)?;
+    report.claim("from apply to effect takes at most 2 s", change::effect(mesh).await)?;
+    report.claim("weights 50/50 hold", canary::share(mesh, [50, 50]).await)?;
+    report.claim("x-canary: always goes to v2", canary::header(mesh).await)?;
+    report.claim("TCP passes byte for byte, each side closing first", stream::both_ways(mesh).await)?;
+    report.claim("a bad object is refused by field and reason, and nothing changes", change::refused(mesh).await)?;
+    let outage = outage::survive(mesh).await;
+    let (load, back) = match outage {
+        Ok(seen) => (seen.load, seen.back),
+        Err(failure) => (Err(failure), Err(Failure::new("the control plane did not come back"))),
+    };
+    report.claim("no request fails while the control plane is killed and returns", load)?;
+    report.claim("all sidecars are back in sync and nothing unchanged is resent", back)?;
+    output::line(format!("\n{report}"))?;
+    Ok(report.failed == 0)
+}
+
+/// A figure that passes or fails.
+fn figure(holds: bool, text: String) -> Found {
+    if holds { Ok(text) } else { Err(Failure::new(text)) }
+}

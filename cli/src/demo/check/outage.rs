@@ -1,0 +1,67 @@
+//! The control plane's death and return, under load.
+use std::time::{Duration, Instant};
+
+use weft_control_plane::wire::WorkloadItem;
+
+use super::{Found, figure};
+use crate::{
+    demo::{mesh::Mesh, traffic::Load, until},
+    failure::Failure,
+};
+
+/// Requests a second.
+const RATE: u32 = 250;
+/// How long the control plane stays away.
+const AWAY: Duration = Duration::from_secs(3);
+
+/// What was seen.
+pub(super) struct Seen {
+    pub(super) load: Found,
+    pub(super) back: Found,
+}
+
+/// Kills the control plane under load, starts it again, and waits until all sidecars are in sync.
+pub(super) async fn survive(mesh: &mut Mesh) -> Result<Seen, Failure> {
+    let caller = mesh.instance("catalog-0")?;
+    let missing = || Failure::new("catalog's sidecar lacks a listener");
+    let outbound = caller.bound.outbound.ok_or_else(missing)?;
+    let stock = caller.bound.tcp("shop/stock:9000").ok_or_else(missing)?;
+    let proxies = mesh.instances.len() as u64;
+    let start = Instant::now();
+    let load = Load::start(outbound, "reviews", stock, RATE);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    mesh.kill_control_plane().await?;
+    tokio::time::sleep(AWAY).await;
+    mesh.start_control_plane().await?;
+    let returned = Instant::now();
+    let in_sync = until(Duration::from_secs(10), async || {
+        let now = mesh.api().ok()?.status().await.ok()?.proxies;
+        (now.connected == proxies && now.in_sync == proxies).then_some(returned.elapsed())
+    });
+    let in_sync = in_sync.await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let outcome = load.finish(start.elapsed().as_secs_f64()).await;
+    let status = mesh.api()?.status().await?;
+    let workloads = mesh.api()?.workloads().await?.items;
+    let resent = status.resources_resent;
+    let back = match in_sync {
+        Some(after) => figure(
+            resent == 0,
+            format!("{proxies} of {proxies} after {:.0} ms, {} resources sent, {resent} of them unchanged", after.as_secs_f64() * 1000.0, status.resources_sent),
+        ),
+        None => Err(Failure::new(format!("{} of {proxies} in sync after 10 s: {}", status.proxies.in_sync, behind(&workloads)))),
+    };
+    let rate = outcome.requests as f64 / outcome.seconds;
+    let text = format!("{} of {} failed at {rate:.0}/s, a tenth on TLS sessions of their own", outcome.failures.len(), outcome.requests);
+    let load = match outcome.failures.first() {
+        None => figure(rate >= 200.0, text),
+        Some(first) => Err(Failure::new(format!("{text}; the first: {first}"))),
+    };
+    Ok(Seen { load, back })
+}
+
+/// The workloads that are not in sync, by name.
+fn behind(workloads: &[WorkloadItem]) -> String {
+    let behind = workloads.iter().filter(|item| !item.in_sync);
+    behind.map(|item| item.name.as_str()).collect::<Vec<_>>().join(", ")
+}

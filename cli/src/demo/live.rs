@@ -1,0 +1,115 @@
+//! The demo for people: what is where, a live table of each edge, and what to try.
+use std::{
+    collections::BTreeMap,
+    io::{self, IsTerminal},
+    time::{Duration, Instant},
+};
+
+use weft_control_plane::wire::EdgeItem;
+
+use super::{
+    mesh::{Mesh, PLANS},
+    traffic::Trickle,
+};
+use crate::{failure::Failure, output};
+
+/// Calls a second to the shop's front.
+const RATE: u32 = 20;
+
+/// Shows the mesh until the caller stops waiting.
+pub(super) async fn run(mesh: &mut Mesh, started: Instant) -> Result<bool, Failure> {
+    let front = mesh.instance("web-0")?.application.ok_or_else(|| Failure::new("web has no address"))?;
+    output::line(banner(mesh, started)?)?;
+    let _trickle = Trickle::start(front, RATE);
+    let redraws = io::stdout().is_terminal();
+    let every = Duration::from_secs(if redraws { 1 } else { 5 });
+    let mut drawn = 0;
+    loop {
+        tokio::time::sleep(every).await;
+        let edges = match mesh.api()?.edges().await {
+            Ok(edges) => edges.items,
+            // The control plane may be gone for a while (a visitor may have killed it): traffic goes on.
+            Err(error) => {
+                output::line(error.to_string())?;
+                continue;
+            }
+        };
+        let text = table(&edges);
+        if redraws && drawn > 0 {
+            // Up to where the table began, and clear to the end of the screen.
+            output::line(format!("\x1b[{drawn}A\x1b[J{text}"))?;
+        } else {
+            output::line(&text)?;
+        }
+        drawn = text.lines().count();
+    }
+}
+
+fn banner(mesh: &Mesh, started: Instant) -> Result<String, Failure> {
+    let rows = PLANS.iter().map(|plan| {
+        let instance = mesh.instance(plan.instance)?;
+        let shown = |address: Option<std::net::SocketAddr>| address.map_or_else(|| "-".to_owned(), |it| it.to_string());
+        Ok([
+            format!("shop/{}", plan.instance),
+            format!("spiffe://weft.local/ns/shop/sa/{}", plan.account),
+            shown(instance.application),
+            shown(instance.bound.inbound),
+            shown(instance.bound.outbound),
+            format!("http://{}/metrics", instance.bound.status),
+        ])
+    });
+    let rows = rows.collect::<Result<Vec<_>, Failure>>()?;
+    let front = mesh.instance("web-0")?.application.map_or_else(String::new, |front| front.to_string());
+    let outbound = mesh.instance("catalog-0")?.bound.outbound.map_or_else(String::new, |it| it.to_string());
+    let context = mesh.context();
+    let context = context.display();
+    Ok(format!(
+        "A mesh of {} processes is up after {:.1} s: web -> catalog -> reviews (v1, v2), catalog -> stock (TCP).\n\n{}\n\n\
+         Try, in another terminal:\n  \
+         curl http://{front}/                                     # the shop's front\n  \
+         curl -H 'x-canary: always' http://{front}/               # always reviews v2\n  \
+         curl -i -H 'Host: web' http://{outbound}/                # refused: no AccessPolicy selects web\n  \
+         export WEFT_CONTEXT={context}\n  \
+         weft get all                                                     # the objects\n  \
+         weft get httproute reviews -n shop -o yaml | sed 's/weight: 90/weight: 50/; s/weight: 10/weight: 50/' | weft apply -f -\n  \
+         weft proxy-config routes shop/catalog-0                          # what a proxy has in effect\n\
+         (weft is {})\nCtrl-C stops everything.\n",
+        2 * PLANS.len() + 1,
+        started.elapsed().as_secs_f64(),
+        output::table(["WORKLOAD", "IDENTITY", "APPLICATION", "INBOUND", "OUTBOUND", "METRICS"], rows),
+        std::env::current_exe().map_or_else(|_| "target/release/weft".to_owned(), |path| path.display().to_string()),
+    ))
+}
+
+/// One line for each edge, with each destination's share of its service.
+fn table(edges: &[EdgeItem]) -> String {
+    let mut totals = BTreeMap::new();
+    for edge in edges {
+        *totals.entry((&edge.workload, &edge.service)).or_insert(0) += edge.requests_total;
+    }
+    let rows = edges.iter().map(|edge| {
+        let total = totals.get(&(&edge.workload, &edge.service)).copied().unwrap_or_default().max(1);
+        let count = |class: usize| edge.status_classes_total.get(class).copied().unwrap_or_default();
+        let status = match edge.tcp {
+            true => "tcp".to_owned(),
+            false => format!("2xx {}  4xx {}  5xx {}", count(2), count(4), count(5)),
+        };
+        [
+            edge.workload.clone(),
+            short(&edge.service).to_owned(),
+            short(&edge.destination).to_owned(),
+            edge.requests_total.to_string(),
+            format!("{:.1} %", edge.requests_total as f64 * 100.0 / total as f64),
+            edge.failures_total.to_string(),
+            status,
+            format!("{:.2} ms", edge.latency_us_p50 as f64 / 1000.0),
+            format!("{:.2} ms", edge.latency_us_p99 as f64 / 1000.0),
+        ]
+    });
+    output::table(["FROM", "TO", "CHOSEN", "REQUESTS", "SHARE", "FAILED", "STATUS", "P50", "P99"], rows)
+}
+
+/// `local/shop/reviews:80` as `shop/reviews:80`.
+fn short(service: &str) -> &str {
+    service.split_once('/').map_or(service, |(_, rest)| rest)
+}

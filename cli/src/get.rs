@@ -1,0 +1,148 @@
+//! `weft get`: objects, and the workloads of the mesh.
+use clap::Args;
+use serde_json::{Value, json};
+use weft_control_plane::wire::{ObjectItem, WorkloadItem, WorkloadList, WorkloadState};
+use weft_model::Kind;
+
+use crate::{
+    api::{block_on, client},
+    context::ContextArguments,
+    failure::{Failure, While},
+    output::{self, Format},
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  weft get all                       every object
+  weft get httproutes -n shop        one kind in one namespace
+  weft get service reviews -n shop -o yaml
+  weft get workloads                 the running instances, registered or written";
+
+/// What to show.
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Arguments {
+    /// A kind (services, httproutes, trafficpolicies, accesspolicies), `workloads`, or `all`.
+    kind: String,
+    /// One object by its name.
+    name: Option<String>,
+    /// One namespace; all of them where none is named.
+    #[arg(short, long)]
+    namespace: Option<String>,
+    /// The form of the result.
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
+    #[command(flatten)]
+    context: ContextArguments,
+}
+
+/// Shows them.
+pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let Arguments { kind, name, namespace, output, context } = arguments;
+    let kind = parse_kind(kind)?;
+    let api = client(context)?;
+    if kind == Some(Kind::Workload) {
+        return workloads(*output, block_on(api.workloads())?, namespace.as_deref(), name.as_deref());
+    }
+    let items = block_on(api.objects(kind.map(Kind::as_str), namespace.as_deref(), name.as_deref()))?.items;
+    if let (true, Some(name)) = (items.is_empty(), name) {
+        let place = namespace.as_ref().map(|namespace| format!(" in namespace {namespace}")).unwrap_or_default();
+        let kind = kind.map_or("object", Kind::as_str);
+        return Err(Failure::new(format!("there is no {kind} {name}{place}")).hint("`weft get all` lists every object"));
+    }
+    show(*output, &items, name.is_some())
+}
+
+/// The kind that the user means; `None` for all of them.
+pub(crate) fn parse_kind(text: &str) -> Result<Option<Kind>, Failure> {
+    if text.eq_ignore_ascii_case("all") {
+        return Ok(None);
+    }
+    Kind::parse_loosely(text).map(Some).ok_or_else(|| {
+        let kinds: Vec<_> = Kind::ALL.iter().map(|kind| kind.as_str().to_ascii_lowercase()).collect();
+        Failure::new(format!("there is no kind {text:?}")).hint(format!("kinds are {}, and all", kinds.join(", ")))
+    })
+}
+
+fn show(format: Format, items: &[ObjectItem], single: bool) -> Result<(), Failure> {
+    let objects: Vec<_> = items.iter().map(|item| &item.object).collect();
+    match (format, objects.as_slice()) {
+        (Format::Json, [object]) if single => output::value(format, object),
+        (Format::Json, _) => output::value(format, &json!({ "apiVersion": "v1", "kind": "List", "items": objects })),
+        (Format::Yaml, _) => {
+            let texts: Result<Vec<_>, _> = objects.iter().map(serde_saphyr::to_string).collect();
+            output::line(texts.while_("write YAML")?.join("---\n").trim_end())
+        }
+        (Format::Table, []) => output::line("no objects"),
+        (Format::Table, _) => {
+            let header = ["KIND", "NAMESPACE", "NAME", "OWNER", "MODIFIED", "SOURCE"];
+            output::line(output::table(header, items.iter().map(object_row)))
+        }
+    }
+}
+
+fn object_row(item: &ObjectItem) -> [String; 6] {
+    let metadata = &item.object["metadata"];
+    let source = item.source.as_ref().map_or_else(|| "-".to_owned(), |it| format!("{}:{}", it.file, it.line));
+    [
+        cell(&item.object["kind"]),
+        cell(&metadata["namespace"]),
+        cell(&metadata["name"]),
+        item.owner.clone(),
+        item.modified.to_string(),
+        source,
+    ]
+}
+
+fn workloads(
+    format: Format,
+    mut list: WorkloadList,
+    namespace: Option<&str>,
+    name: Option<&str>,
+) -> Result<(), Failure> {
+    list.items.retain(|item| {
+        namespace.is_none_or(|namespace| item.namespace == namespace) && name.is_none_or(|name| item.name == name)
+    });
+    if format != Format::Table {
+        return output::value(format, &list);
+    }
+    if list.items.is_empty() {
+        return output::line("no workloads");
+    }
+    let header = ["NAMESPACE", "NAME", "STATE", "IN SYNC", "IDENTITY", "ADDRESS", "REVISION", "VERSION"];
+    output::line(output::table(header, list.items.iter().map(workload_row)))
+}
+
+fn workload_row(item: &WorkloadItem) -> [String; 8] {
+    let state = match item.state {
+        WorkloadState::Registered => "registered",
+        WorkloadState::Draining => "draining",
+        WorkloadState::Expired => "expired",
+    };
+    let in_sync = match (item.connected, item.in_sync) {
+        (false, _) => "disconnected",
+        (true, true) => "yes",
+        (true, false) => "no",
+    };
+    let shown = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
+    [
+        shown(&item.namespace),
+        shown(&item.name),
+        state.to_owned(),
+        in_sync.to_owned(),
+        shown(&item.identity),
+        shown(&item.address),
+        shown(&item.revision),
+        shown(&item.version),
+    ]
+}
+
+/// A value as a cell of a table.
+pub(crate) fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) if text.is_empty() => "-".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,39 @@
+//! `weft status`: the control plane at a glance.
+use clap::Args;
+
+use crate::{
+    api::{block_on, client},
+    context::ContextArguments,
+    failure::Failure,
+    output::{self, Format},
+};
+
+/// How to show it.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// The form of the result.
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
+    #[command(flatten)]
+    context: ContextArguments,
+}
+
+/// Shows it.
+pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let status = block_on(client(&arguments.context)?.status())?;
+    if arguments.output != Format::Table {
+        return output::value(arguments.output, &status);
+    }
+    output::line(format!(
+        "revision       {}\ntrust domain   {}\nmesh domain    {}\ncluster        {}\nproxies        {} connected, {} in sync\n\
+         started        {}\nversion        {}",
+        status.revision,
+        status.trust_domain,
+        status.mesh_domain,
+        status.cluster,
+        status.proxies.connected,
+        status.proxies.in_sync,
+        status.started,
+        status.version,
+    ))
+}

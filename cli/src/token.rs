@@ -1,0 +1,52 @@
+//! `weft token create`: a join file for one workload identity.
+use std::{fs::OpenOptions, io::Write, os::unix::fs::OpenOptionsExt, path::PathBuf};
+
+use clap::{Args, Subcommand};
+use weft_control_plane::wire::TokenRequest;
+
+use crate::{
+    api::{block_on, client},
+    context::ContextArguments,
+    failure::{Failure, While},
+    output,
+};
+
+/// What to do with tokens.
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Make a join file: address, trust domain, the CA's hash, and a token that works once.
+    Create(CreateArguments),
+}
+
+/// Whom the token lets in.
+#[derive(Args)]
+#[command(after_help = "Example:\n  weft token create -n shop --account web --out web.join")]
+pub(crate) struct CreateArguments {
+    /// The workload's namespace.
+    #[arg(short, long)]
+    namespace: String,
+    /// The account whose identity the workload gets: spiffe://<trust domain>/ns/<namespace>/sa/<account>.
+    #[arg(long)]
+    account: String,
+    /// How many seconds the token may wait for its use.
+    #[arg(long, default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=600))]
+    ttl: u64,
+    /// The file to write (mode 0600, must not exist); standard output where none is named.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    context: ContextArguments,
+}
+
+/// Makes the join file.
+pub(crate) fn create(arguments: &CreateArguments) -> Result<(), Failure> {
+    let CreateArguments { namespace, account, ttl, out, context } = arguments;
+    let request = TokenRequest { namespace: namespace.clone(), account: account.clone(), ttl_seconds: Some(*ttl) };
+    let made = block_on(client(context)?.token(&request))?;
+    let join = format!("{:#}", made.join_file);
+    let Some(path) = out else { return output::line(join) };
+    let writing = format!("write {}", path.display());
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).while_(&writing)?;
+    writeln!(file, "{join}").while_(&writing)?;
+    output::line(format!("{} lets {namespace}/{account} join once within {ttl} s", path.display()))
+}

@@ -1,0 +1,108 @@
+//! Applications for tests.
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    task::JoinHandle,
+};
+
+/// An application that runs until it is dropped.
+#[derive(Debug)]
+pub struct Application {
+    /// Where it listens.
+    pub address: SocketAddr,
+    seen: Arc<Mutex<Vec<Seen>>>,
+    task: JoinHandle<()>,
+}
+
+/// One request as the application got it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// The request line's first two parts, joined by a space.
+    pub line: String,
+    /// The whole head as text, with the line.
+    pub head: String,
+}
+
+impl Application {
+    /// An HTTP/1.1 server that answers each request with 200 and `name` as its body, and remembers the heads.
+    ///
+    /// # Panics
+    /// Where no port can be bound.
+    pub async fn http(name: &'static str) -> Self {
+        Self::serve(move |stream, seen| async move {
+            // A client that goes away in the middle is not the application's concern.
+            let _gone = answer(stream, name, &seen).await;
+        })
+        .await
+    }
+
+    /// A TCP server that says `greeting` first, then returns every byte, then closes its half.
+    ///
+    /// # Panics
+    /// Where no port can be bound.
+    pub async fn echo(greeting: &'static str) -> Self {
+        Self::serve(move |mut stream: TcpStream, _| async move {
+            let echo = async {
+                stream.write_all(greeting.as_bytes()).await?;
+                let (mut reader, mut writer) = stream.split();
+                tokio::io::copy(&mut reader, &mut writer).await?;
+                writer.shutdown().await
+            };
+            let _gone: std::io::Result<()> = echo.await;
+        })
+        .await
+    }
+
+    /// What the application has got so far.
+    pub fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn serve<F>(connection: impl Fn(TcpStream, Arc<Mutex<Vec<Seen>>>) -> F + Send + 'static) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port on loopback");
+        let address = listener.local_addr().expect("a bound address");
+        let seen = Arc::default();
+        let remembered = Arc::clone(&seen);
+        let task = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(connection(stream, Arc::clone(&remembered)));
+            }
+        });
+        Self { address, seen, task }
+    }
+}
+
+impl Drop for Application {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn answer(mut stream: TcpStream, name: &str, seen: &Mutex<Vec<Seen>>) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut buffer = Vec::new();
+    loop {
+        let end = loop {
+            if let Some(end) = buffer.windows(4).position(|it| it == b"\r\n\r\n") {
+                break end + 4;
+            }
+            if stream.read_buf(&mut buffer).await? == 0 {
+                return Ok(());
+            }
+        };
+        let head = String::from_utf8_lossy(&buffer[..end]).into_owned();
+        buffer.drain(..end);
+        let line = head.lines().next().unwrap_or_default().rsplit_once(' ').map_or("", |(line, _)| line).to_owned();
+        seen.lock().unwrap_or_else(PoisonError::into_inner).push(Seen { line, head });
+        let length = name.len();
+        stream.write_all(format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{name}").as_bytes()).await?;
+    }
+}

@@ -1,0 +1,98 @@
+//! The control plane's side of a test mesh.
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use tempfile::TempDir;
+use weft_certs::join::{Context, JoinFile};
+use weft_control_plane::{
+    Config, ControlPlane, Running, SealingKeySource,
+    client::{CallError, Client},
+    wire::{ApplyRequest, ApplyResponse, Document, TokenRequest},
+};
+
+/// A mesh's control plane in a temporary folder, which goes when it is dropped.
+#[derive(Debug)]
+pub struct Mesh {
+    folder: TempDir,
+    config: Config,
+    running: Option<Running>,
+    client: Client,
+}
+
+impl Mesh {
+    /// Starts a control plane with an empty store.
+    ///
+    /// # Errors
+    /// What keeps it from starting.
+    pub async fn start() -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("weft-test-").tempdir()?;
+        let key = SealingKeySource::File(folder.path().join("sealing.key"));
+        let mut config = Config::on_loopback(folder.path().join("store"), key);
+        config.context_file = Some(folder.path().join("context.json"));
+        let (running, client) = launch(&mut config).await?;
+        Ok(Self { folder, config, running: Some(running), client })
+    }
+
+    /// A client of its admin API.
+    pub const fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// A folder for the test's own files.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Applies YAML.
+    ///
+    /// # Errors
+    /// What the control plane refuses.
+    pub async fn apply(&self, yaml: &str) -> Result<ApplyResponse, CallError> {
+        let document = Document { file: "test.yaml".to_owned(), text: yaml.to_owned() };
+        self.client.apply(&ApplyRequest { documents: vec![document], dry_run: false }).await
+    }
+
+    /// Makes a join file for one identity and says where it is.
+    ///
+    /// # Errors
+    /// What the control plane refuses.
+    pub async fn join_file(&self, namespace: &str, account: &str, workload: &str) -> Result<PathBuf> {
+        let request = TokenRequest {
+            namespace: namespace.to_owned(),
+            account: account.to_owned(),
+            ttl_seconds: Some(60),
+        };
+        let made = self.client.token(&request).await?;
+        let file = JoinFile::parse(made.join_file.to_string().as_bytes(), "the join file")?;
+        let path = self.folder.path().join(format!("{namespace}.{workload}.join"));
+        file.save(&path)?;
+        Ok(path)
+    }
+
+    /// Stops the control plane; proxies go on with what they have.
+    pub async fn stop_control_plane(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.shutdown().await;
+        }
+    }
+
+    /// Starts the control plane again from its store, at the same address.
+    ///
+    /// # Errors
+    /// What keeps it from starting.
+    pub async fn start_control_plane(&mut self) -> Result<()> {
+        let (running, client) = launch(&mut self.config).await?;
+        self.running = Some(running);
+        self.client = client;
+        Ok(())
+    }
+}
+
+async fn launch(config: &mut Config) -> Result<(Running, Client)> {
+    let running = ControlPlane::start(config.clone()).await?;
+    // Proxies look for it where it was.
+    config.grpc = running.grpc;
+    let context = config.context_file.as_deref().context("a context file is configured")?;
+    let client = Client::new(Context::load(context)?)?;
+    Ok((running, client))
+}

@@ -1,0 +1,168 @@
+//! Sidecars of a test mesh.
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::{Ipv4Addr, SocketAddr},
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Result;
+use weft_model::{Labels, Locality};
+use weft_proxy::agent::{
+    AccessLog, Bound, Options, Proxy,
+    join::{LocalChoices, TcpChoice, join},
+};
+
+use crate::{Connection, DEADLINE, Mesh};
+
+/// Who a sidecar is, and what stands beside it.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The workload's name; unique in the namespace.
+    pub workload: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its account.
+    pub account: String,
+    /// Its labels.
+    pub labels: Vec<(String, String)>,
+    /// The application's ports by name.
+    pub applications: Vec<(String, SocketAddr)>,
+    /// TCP services that it calls, as `namespace/service:port`.
+    pub tcp: Vec<String>,
+    /// Worker threads.
+    pub workers: usize,
+}
+
+impl Plan {
+    /// An instance of `account` in the namespace `shop`, labelled `app: <account>`, with no application.
+    pub fn new(workload: &str, account: &str) -> Self {
+        Self {
+            workload: workload.to_owned(),
+            namespace: "shop".to_owned(),
+            account: account.to_owned(),
+            labels: vec![("app".to_owned(), account.to_owned())],
+            applications: Vec::new(),
+            tcp: Vec::new(),
+            workers: 1,
+        }
+    }
+
+    /// With a further label.
+    #[must_use]
+    pub fn label(mut self, key: &str, value: &str) -> Self {
+        self.labels.push((key.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// With an application's port.
+    #[must_use]
+    pub fn application(mut self, port: &str, address: SocketAddr) -> Self {
+        self.applications.push((port.to_owned(), address));
+        self
+    }
+
+    /// With a TCP service that it calls, as `namespace/service:port`.
+    #[must_use]
+    pub fn calls(mut self, service: &str) -> Self {
+        self.tcp.push(service.to_owned());
+        self
+    }
+
+    /// With so many worker threads.
+    #[must_use]
+    pub const fn workers(mut self, workers: usize) -> Self {
+        self.workers = workers;
+        self
+    }
+}
+
+/// A running sidecar; dropping it stops it at once.
+#[derive(Debug)]
+pub struct Sidecar {
+    /// The proxy itself.
+    pub proxy: Proxy,
+    /// What it has bound.
+    pub bound: Bound,
+    /// Its state directory.
+    pub state: PathBuf,
+    access_log: PathBuf,
+}
+
+impl Sidecar {
+    /// Joins the mesh with a token made for it and waits until the first configuration is in effect.
+    ///
+    /// # Errors
+    /// What keeps it from joining or from becoming ready.
+    pub async fn start(mesh: &Mesh, plan: Plan) -> Result<Self> {
+        let join_file = mesh.join_file(&plan.namespace, &plan.account, &plan.workload).await?;
+        let state = mesh.folder().join("sidecars").join(&plan.namespace).join(&plan.workload);
+        Self::from_join_file(&join_file, state, plan).await
+    }
+
+    /// Starts with a given join file and state directory, as a restart does.
+    ///
+    /// # Errors
+    /// As for [`start`](Self::start).
+    pub async fn from_join_file(join_file: &Path, state: PathBuf, plan: Plan) -> Result<Self> {
+        let joined = join(join_file, choices(&state, &plan)?)?;
+        let access_log = state.join("access.log");
+        let options = Options { access_log: AccessLog::File(access_log.clone()), token: joined.token };
+        let proxy = tokio::task::spawn_blocking(move || {
+            let proxy = Proxy::start(joined.bootstrap, options)?;
+            proxy.wait_ready(DEADLINE)?;
+            anyhow::Ok(proxy)
+        })
+        .await??;
+        let bound = proxy.bound().clone();
+        Ok(Self { proxy, bound, state, access_log })
+    }
+
+    /// Where the application sends HTTP.
+    ///
+    /// # Panics
+    /// Never for a sidecar of this harness: each has an outbound listener.
+    pub fn outbound(&self) -> SocketAddr {
+        self.bound.outbound.expect("every test sidecar has an outbound listener")
+    }
+
+    /// A new connection to the outbound listener.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub async fn connect(&self) -> std::io::Result<Connection> {
+        Connection::open(self.outbound()).await
+    }
+
+    /// Where the application connects for a TCP service, `namespace/service:port`.
+    pub fn tcp(&self, service: &str) -> Option<SocketAddr> {
+        self.bound.tcp.iter().find(|(name, _)| name.to_string().ends_with(service)).map(|(_, address)| *address)
+    }
+
+    /// The access log's lines so far.
+    pub fn access_log(&self) -> Vec<String> {
+        fs::read_to_string(&self.access_log).unwrap_or_default().lines().map(str::to_owned).collect()
+    }
+}
+
+fn choices(state: &Path, plan: &Plan) -> Result<LocalChoices> {
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let mut applications = BTreeMap::new();
+    for (port, address) in &plan.applications {
+        applications.insert(port.parse()?, *address);
+    }
+    let tcp = plan.tcp.iter().map(|service| format!("{service}={any}").parse::<TcpChoice>());
+    Ok(LocalChoices {
+        state_directory: state.to_owned(),
+        workload: Some(plan.workload.parse()?),
+        labels: plan.labels.iter().cloned().collect::<Labels>(),
+        locality: Locality::default(),
+        inbound: (!applications.is_empty()).then_some(any),
+        applications,
+        outbound: Some(any),
+        tcp: tcp.collect::<Result<_, _>>()?,
+        status: any,
+        workers: NonZeroUsize::new(plan.workers).unwrap_or(NonZeroUsize::MIN),
+    })
+}
