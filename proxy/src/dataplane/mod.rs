@@ -3,10 +3,35 @@
 //! [`Dataplane::start`] binds the listeners and starts the workers; [`Dataplane::publish`] and
 //! [`Dataplane::publish_identity`] give them what they decide from; nothing is served before both have come. Every
 //! method of the handle is for the control thread: none is called on the data path.
+//!
+//! The two paths, [`inbound`] and [`outbound`], read from top to bottom as the stages of the design. All decisions are
+//! `weft-decide`'s; here is what they are carried out with.
+mod bell;
 mod edge;
 mod event;
+mod expose;
+mod handle;
+mod histogram;
+mod inbound;
+mod ledger;
+mod metrics;
+mod outbound;
+mod pool;
+mod record;
+mod relay;
+mod respond;
+mod serve;
 mod settings;
+#[cfg(test)]
+mod tests;
+mod tls;
+mod upstream;
+mod worker;
+
+pub mod http;
 
 pub use edge::EdgeSummary;
 pub use event::Event;
+pub use handle::Dataplane;
 pub use settings::{Bound, Settings, StartError, Timeouts};
+pub use tls::Identity;

@@ -74,12 +74,16 @@ pub struct Timeouts {
     pub application_connect: Duration,
     /// How long an upstream connection is kept unused by the client side (below common servers' 60 s).
     pub pool_idle: Duration,
+    /// How long a connection to the local application is kept unused: shorter, because common servers close theirs after
+    /// 5 s (Node.js) without a word that would prove that a request was not processed.
+    pub application_idle: Duration,
     /// How long a mesh server side keeps an unused HTTP/1.1 connection: longer than any client side uses one, so that
     /// the client side is the one that closes (DESIGN §5, Drain).
     pub server_idle: Duration,
     /// How long an unused connection of the local application is kept open (Envoy: 1 h; nginx: 75 s).
     pub client_idle: Duration,
-    /// How long draining goes on accepting, so that peers that have not heard of it yet are still served.
+    /// How long draining goes on accepting, so that peers that have not heard of it yet are still served;
+    /// then unused connections are closed too.
     pub drain_accept: Duration,
     /// When draining ends, whatever is still in flight (ztunnel: 5 s; Linkerd: 120 s).
     pub drain: Duration,
@@ -93,6 +97,7 @@ impl Default for Timeouts {
             head: Duration::from_secs(10),
             application_connect: Duration::from_secs(1),
             pool_idle: Duration::from_secs(45),
+            application_idle: Duration::from_secs(4),
             server_idle: Duration::from_secs(60),
             client_idle: Duration::from_secs(900),
             drain_accept: Duration::from_millis(500),

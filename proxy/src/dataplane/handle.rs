@@ -1,0 +1,198 @@
+//! The control thread's handle on the workers.
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+        mpsc::channel,
+    },
+    thread::{self, JoinHandle},
+};
+
+use tokio::sync::{mpsc, oneshot};
+use weft_certs::{Svid, TrustBundles, tls::TlsError};
+use weft_decide::Snapshot;
+use weft_net::listen;
+
+use super::{
+    Bound, EdgeSummary, Event, Identity, Settings, StartError,
+    expose::Exposition,
+    ledger::{Ledger, LogWriter},
+    metrics::{Metrics, Totals},
+    worker::{self, Command, Role, Start},
+};
+
+/// A running data plane. Every method is for the control thread; none is called on the data path. Dropping it stops the
+/// workers at once, and what is open is abandoned; [`drain`](Self::drain) lets it finish first.
+pub struct Dataplane {
+    workers: Vec<WorkerHandle>,
+    exposition: Mutex<Exposition>,
+    /// Published snapshots that a worker may hold: the last reference is dropped here, so that nothing large is freed
+    /// on a worker.
+    kept: Mutex<Vec<Arc<Snapshot>>>,
+    log: Option<LogWriter>,
+}
+
+struct WorkerHandle {
+    commands: mpsc::UnboundedSender<Command>,
+    stopped: oneshot::Receiver<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Dataplane {
+    /// Binds the listeners and starts the workers. Nothing is accepted before a snapshot and an identity have been
+    /// published: until then clients wait in the kernel's queue.
+    ///
+    /// # Errors
+    /// A listener cannot be bound, or a thread cannot be started.
+    pub fn start(settings: Settings, events: mpsc::Sender<Event>) -> Result<(Self, Bound), StartError> {
+        let Settings { workers, instance, start, inbound, outbound, tcp, applications, timeouts, access_log } =
+            settings;
+        let count = workers.max(1);
+        let mut wanted = Vec::new();
+        wanted.extend(inbound.map(|address| (Role::Inbound, address)));
+        wanted.extend(outbound.map(|address| (Role::Outbound, address)));
+        wanted.extend(tcp.into_iter().map(|(service, address)| (Role::Tcp(service), address)));
+        let mut bound = Bound::default();
+        let mut sockets: Vec<Vec<_>> = (0..count).map(|_| Vec::new()).collect();
+        for (role, address) in wanted {
+            let listeners = listen(address, count).map_err(|error| StartError::Bind {
+                listener: role.to_string(),
+                address,
+                error,
+            })?;
+            match &role {
+                Role::Inbound => bound.inbound = Some(listeners.address),
+                Role::Outbound => bound.outbound = Some(listeners.address),
+                Role::Tcp(service) => bound.tcp.push((service.clone(), listeners.address)),
+            }
+            for (worker, socket) in sockets.iter_mut().zip(listeners.sockets) {
+                worker.push((role.clone(), socket));
+            }
+        }
+        let log = access_log.map(LogWriter::start).transpose().map_err(StartError::Worker)?;
+        let (registry, registered) = channel();
+        let running = Arc::new(AtomicUsize::new(count));
+        let (mut workers, mut totals) = (Vec::new(), Vec::new());
+        for (index, listeners) in sockets.into_iter().enumerate() {
+            let cells = Arc::new(Totals::default());
+            totals.push(cells.clone());
+            let metrics = Metrics::new(cells, registry.clone());
+            let batches = log.as_ref().map(|log| log.batches.clone());
+            let names = (instance.clone(), start.clone());
+            let begin = Start {
+                listeners,
+                timeouts,
+                applications: applications.values().copied().collect(),
+                events: events.clone(),
+                seed: rand::random(),
+            };
+            let ledger = move || Ledger::new(names, index, metrics, batches);
+            workers.push(spawn(index, ledger, begin, running.clone()).map_err(StartError::Worker)?);
+        }
+        let exposition = Mutex::new(Exposition::new(totals, registered));
+        Ok((Self { workers, exposition, kept: Mutex::default(), log }, bound))
+    }
+
+    /// Makes every worker decide from this snapshot, each from its next turn on.
+    pub fn publish(&self, snapshot: Arc<Snapshot>) {
+        self.tell(|| Command::Snapshot(snapshot.clone()));
+        let mut kept = lock(&self.kept);
+        kept.retain(|snapshot| Arc::strong_count(snapshot) > 1);
+        kept.push(snapshot);
+    }
+
+    /// Makes every worker prove itself by this SVID, and check peers against these bundles. Unused upstream connections,
+    /// which were proven by the former ones, are closed.
+    ///
+    /// # Errors
+    /// rustls does not take the certificate or key; the former identity stays.
+    pub fn publish_identity(&self, svid: &Svid, bundles: &TrustBundles) -> Result<(), TlsError> {
+        let identity = Arc::new(Identity::new(svid, bundles)?);
+        self.tell(|| Command::Identity(identity.clone()));
+        Ok(())
+    }
+
+    /// The workers' metrics in Prometheus' text format.
+    pub fn metrics(&self) -> String {
+        lock(&self.exposition).render()
+    }
+
+    /// What each outbound edge has seen since the last call; edges that saw nothing are left out.
+    pub fn edges(&self) -> Vec<EdgeSummary> {
+        lock(&self.exposition).edges()
+    }
+
+    /// Begins to finish: further answers end their connections, after a moment nothing is accepted any more and unused
+    /// connections are closed, and the workers stop when nothing is open or their time is over. [`Event::Drained`] tells
+    /// that all have stopped.
+    pub fn drain(&self) {
+        self.tell(|| Command::Drain);
+    }
+
+    /// Waits until every worker has stopped (after [`drain`](Self::drain)), and every record is written.
+    pub async fn stopped(mut self) {
+        for worker in &mut self.workers {
+            // An error means that the thread is gone without a word: it has stopped all the same.
+            let _ = (&mut worker.stopped).await;
+        }
+        for worker in self.workers {
+            // It has ended or is about to; a panic was printed where it happened.
+            let _ = worker.thread.join();
+        }
+        if let Some(LogWriter { batches, thread }) = self.log {
+            drop(batches);
+            let _ = thread.join();
+        }
+    }
+
+    fn tell(&self, command: impl Fn() -> Command) {
+        for worker in &self.workers {
+            // A worker that has drained is not told any more.
+            let _ = worker.commands.send(command());
+        }
+    }
+}
+
+impl fmt::Debug for Dataplane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Dataplane({} workers)", self.workers.len())
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Inbound => f.write_str("inbound"),
+            Self::Outbound => f.write_str("outbound"),
+            Self::Tcp(service) => service.fmt(f),
+        }
+    }
+}
+
+fn spawn(
+    index: usize,
+    ledger: impl FnOnce() -> Ledger + Send + 'static,
+    start: Start,
+    running: Arc<AtomicUsize>,
+) -> std::io::Result<WorkerHandle> {
+    let (commands, receiver) = mpsc::unbounded_channel();
+    let (stop, stopped) = oneshot::channel();
+    let thread = thread::Builder::new().name(format!("weft-worker-{index}")).spawn(move || {
+        let events = start.events.clone();
+        if let Err(error) = worker::run(ledger(), start, receiver) {
+            tracing::error!(worker = index, %error, "a worker has ended");
+        }
+        if running.fetch_sub(1, Ordering::AcqRel) == 1 {
+            // Nobody listens where the process is ending.
+            let _ = events.try_send(Event::Drained);
+        }
+        let _ = stop.send(());
+    })?;
+    Ok(WorkerHandle { commands, stopped, thread })
+}
+
+/// The control thread's own locks. A panic while one was held leaves numbers, not invariants, half-way.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,314 @@
+//! One request and its answer between two connections, in one task: no hand-off, no channel, one write a direction where
+//! the head and the first of the body are together.
+use std::{
+    future::poll_fn,
+    io::{self, IoSlice},
+    task::{Context, Poll, ready},
+};
+
+use smallvec::SmallVec;
+
+use super::{
+    Decoder, Framing, Malformed, Pieces, RequestHead, ResponseHead, Version,
+    conn::{Conn, HeadError, slices},
+    flow::{Flow, FlowError},
+};
+
+/// The most interim answers to one request.
+const MAX_INTERIM: u8 = 10;
+
+/// What has happened so far; kept outside of the exchange, so that it is known also of one that is dropped.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Progress {
+    /// The status of the answer whose head the client was sent.
+    pub(crate) status: Option<u16>,
+    /// Body bytes towards the upstream.
+    pub(crate) sent: u64,
+    /// Body bytes towards the client.
+    pub(crate) received: u64,
+}
+
+/// What becomes of the connections.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Outcome {
+    /// Whether the client may send its next request.
+    pub(crate) client_lives: bool,
+    /// Whether the upstream may be sent another.
+    pub(crate) upstream_lives: bool,
+}
+
+/// Why an exchange failed.
+#[derive(Debug)]
+pub(crate) enum ExchangeError {
+    /// The client went away.
+    ClientGone,
+    /// The client's body is malformed, or ended early.
+    ClientMalformed(Malformed),
+    /// The upstream took not one byte of the request (invariant 7: it may be sent elsewhere).
+    NothingWritten(io::Error),
+    /// A peer ended its stream in order and authenticated, without one byte of an answer: a weft server that has read one
+    /// byte of a request answers first, so it has not (invariant 7).
+    NotProcessed,
+    /// The upstream went away.
+    UpstreamGone(Option<io::Error>),
+    /// The upstream's answer is malformed.
+    UpstreamMalformed(Malformed),
+}
+
+/// A request as far as it was read when it was decided.
+pub(crate) struct Incoming {
+    /// Its head, and what was there of its body.
+    bytes: Vec<u8>,
+    /// The head.
+    pub(crate) head: RequestHead,
+    /// Which part of the body in `bytes` is passed on.
+    pieces: Pieces,
+}
+
+impl Incoming {
+    /// Takes a request whose head has `length` bytes out of the client's input, with the flow that its body goes on in;
+    /// what lies behind it stays there. `from_outside`: our own fields are not passed on.
+    pub(crate) fn take(client: &mut Conn, length: usize, from_outside: bool) -> Result<(Self, Flow), Malformed> {
+        let mut bytes = client.take_input();
+        let mut head = RequestHead::parse(bytes.get(..length).unwrap_or_default())?;
+        if from_outside {
+            head.fields.remove_ours(&bytes);
+        }
+        let mut body = Flow::new(head.framing.decoder());
+        let mut pieces = Pieces::default();
+        let used = body.first(bytes.get(length..).unwrap_or_default(), &mut pieces)?;
+        let end = length + used;
+        client.unread(bytes.get(end..).unwrap_or_default());
+        bytes.truncate(end);
+        Ok((Self { bytes, head, pieces }, body))
+    }
+
+    /// The bytes that the head names parts of.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The fields as name and value, in order.
+    pub(crate) fn fields(&self) -> Vec<(&[u8], &[u8])> {
+        self.head.fields.iter(&self.bytes).collect()
+    }
+
+    /// Whether the method is HEAD, whose answers have no body.
+    pub(crate) fn is_head(&self) -> bool {
+        self.head.method.bytes(&self.bytes) == b"HEAD"
+    }
+}
+
+/// What an exchange is about, beside the request itself.
+pub(crate) struct Forward<'a> {
+    /// The path that is forwarded.
+    pub(crate) path: &'a str,
+    /// The query that is forwarded.
+    pub(crate) query: Option<&'a str>,
+    /// Whether this is the client's last request, whatever it asks for.
+    pub(crate) last: bool,
+    /// Whether answers' own fields of ours are passed on: those of mesh peers are.
+    pub(crate) trusts_answers: bool,
+}
+
+/// An exchange under way.
+pub(crate) struct Exchange<'a> {
+    forward: &'a Forward<'a>,
+    head: &'a RequestHead,
+    client: &'a mut Conn,
+    upstream: &'a mut Conn,
+    progress: &'a mut Progress,
+    uplink: &'a mut Flow,
+    /// Whether the request may still be sent to another upstream.
+    whole: bool,
+    to_head: bool,
+    /// Whether the upstream takes no more of the request: it has closed its receiving side.
+    deaf: bool,
+}
+
+impl<'a> Exchange<'a> {
+    /// Sends the request's head, with as much of its body as is there.
+    pub(crate) async fn begin(
+        incoming: &'a Incoming,
+        forward: &'a Forward<'a>,
+        (client, uplink): (&'a mut Conn, &'a mut Flow),
+        upstream: &'a mut Conn,
+        progress: &'a mut Progress,
+    ) -> Result<Self, ExchangeError> {
+        let Incoming { bytes, head, pieces } = incoming;
+        let method = head.method.bytes(bytes);
+        upstream.take_wrote();
+        let sent = {
+            let mut out: SmallVec<[IoSlice<'_>; 16]> = SmallVec::new();
+            out.extend([method, b" ", forward.path.as_bytes()].map(IoSlice::new));
+            if let Some(query) = forward.query {
+                out.extend([b"?", query.as_bytes()].map(IoSlice::new));
+            }
+            out.push(IoSlice::new(b" HTTP/1.1\r\n"));
+            slices(bytes, &head.fields.runs(), &mut out);
+            out.push(IoSlice::new(b"\r\n"));
+            slices(bytes.get(head.length..).unwrap_or_default(), &pieces.ranges, &mut out);
+            out.push(IoSlice::new(&pieces.tail));
+            poll_fn(|cx| Poll::Ready(upstream.queue(cx, &out))).await
+        };
+        if let Err(error) = sent {
+            return Err(ExchangeError::NothingWritten(error));
+        }
+        progress.sent = uplink.bytes;
+        let (whole, to_head) = (uplink.is_read(), incoming.is_head());
+        Ok(Self { forward, head, client, upstream, progress, uplink, whole, to_head, deaf: false })
+    }
+
+    /// Passes answers on until the final one is whole.
+    pub(crate) async fn finish(mut self) -> Result<Outcome, ExchangeError> {
+        let head = self.final_head().await?;
+        let keeps_alive = head.keeps_alive;
+        let (mut downlink, client_lives) = self.answer(head).await?;
+        let done = poll_fn(|cx| self.poll_bodies(cx, &mut downlink)).await;
+        self.progress.received = downlink.bytes;
+        done?;
+        let whole = self.uplink.is_read() && !self.deaf;
+        let upstream_lives = whole && keeps_alive && self.upstream.is_clean();
+        Ok(Outcome { client_lives: client_lives && whole, upstream_lives })
+    }
+
+    /// The final answer's head, after the interim ones were passed on.
+    async fn final_head(&mut self) -> Result<ResponseHead, ExchangeError> {
+        let mut interim = 0;
+        loop {
+            let length = poll_fn(|cx| self.poll_head(cx)).await?;
+            let bytes = self.upstream.input().get(..length).unwrap_or_default();
+            let mut head = ResponseHead::parse(bytes, self.to_head).map_err(ExchangeError::UpstreamMalformed)?;
+            if !self.forward.trusts_answers {
+                head.fields.remove_ours(bytes);
+            }
+            if head.status == 101 {
+                return Err(ExchangeError::UpstreamMalformed(Malformed::UnaskedUpgrade));
+            }
+            if !head.is_interim() {
+                return Ok(head);
+            }
+            interim += 1;
+            if interim > MAX_INTERIM {
+                return Err(ExchangeError::UpstreamMalformed(Malformed::TooManyInterim));
+            }
+            // RFC 9110 §15.2: not to an HTTP/1.0 client.
+            if self.head.version == Version::Http11 {
+                let status = StatusLine::of(&head);
+                let mut out = SmallVec::new();
+                status.slices(bytes, &head, &mut out);
+                out.push(IoSlice::new(b"\r\n"));
+                let client = &mut *self.client;
+                poll_fn(|cx| Poll::Ready(client.queue(cx, &out))).await.map_err(|_| ExchangeError::ClientGone)?;
+                poll_fn(|cx| client.poll_drain(cx)).await.map_err(|_| ExchangeError::ClientGone)?;
+            }
+            self.upstream.consume(length);
+        }
+    }
+
+    /// One turn of waiting for an answer's head while the request's body goes on.
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, ExchangeError>> {
+        if self.poll_uplink(cx)?.is_ready() && self.client.poll_gone(cx).is_ready() {
+            return Poll::Ready(Err(ExchangeError::ClientGone));
+        }
+        let ended = match ready!(self.upstream.poll_head(cx)) {
+            Ok(Some(length)) => return Poll::Ready(Ok(length)),
+            Ok(None) if self.upstream.is_secure() && self.whole => ExchangeError::NotProcessed,
+            Ok(None) => ExchangeError::UpstreamGone(None),
+            Err(HeadError::Io(error)) if !self.upstream.take_wrote() && self.whole => {
+                ExchangeError::NothingWritten(error)
+            }
+            Err(HeadError::Io(error)) => ExchangeError::UpstreamGone(Some(error)),
+            Err(HeadError::Malformed(Malformed::Truncated)) => ExchangeError::UpstreamGone(None),
+            Err(HeadError::Malformed(malformed)) => ExchangeError::UpstreamMalformed(malformed),
+        };
+        Poll::Ready(Err(ended))
+    }
+
+    /// Sends the answer's head with as much of its body as is there; the rest of the body, and whether the client may go
+    /// on after it.
+    async fn answer(&mut self, mut head: ResponseHead) -> Result<(Flow, bool), ExchangeError> {
+        let old = self.head.version == Version::Http10;
+        let decoder = if old { Decoder::unchunked(head.framing) } else { head.framing.decoder() };
+        let mut downlink = Flow::new(decoder);
+        let input = self.upstream.input();
+        let (bytes, body) = input.split_at_checked(head.length).unwrap_or((input, &[]));
+        if old && head.framing == Framing::Chunked {
+            head.fields.remove_coding(bytes);
+        }
+        let mut pieces = Pieces::default();
+        let used = downlink.first(body, &mut pieces).map_err(ExchangeError::UpstreamMalformed)?;
+        // A client that is still sending must not send another request behind a body that nobody reads any more.
+        let lives =
+            self.head.keeps_alive && !self.forward.last && head.framing != Framing::UntilClose && self.uplink.is_read();
+        let status = StatusLine::of(&head);
+        let mut out = SmallVec::new();
+        status.slices(bytes, &head, &mut out);
+        out.push(IoSlice::new(if lives { b"\r\n" } else { b"connection: close\r\n\r\n" }));
+        slices(body, &pieces.ranges, &mut out);
+        out.push(IoSlice::new(&pieces.tail));
+        let client = &mut *self.client;
+        poll_fn(|cx| Poll::Ready(client.queue(cx, &out))).await.map_err(|_| ExchangeError::ClientGone)?;
+        self.progress.status = Some(head.status);
+        self.progress.received = downlink.bytes;
+        drop(out);
+        self.upstream.consume(head.length + used);
+        Ok((downlink, lives))
+    }
+
+    /// One turn of passing both bodies on; ready when the answer's is whole.
+    fn poll_bodies(&mut self, cx: &mut Context<'_>, downlink: &mut Flow) -> Poll<Result<(), ExchangeError>> {
+        let uplink = self.poll_uplink(cx)?;
+        if uplink.is_ready() && !downlink.is_read() && self.client.poll_gone(cx).is_ready() {
+            return Poll::Ready(Err(ExchangeError::ClientGone));
+        }
+        let moved = downlink.poll(cx, self.upstream, self.client);
+        self.progress.received = downlink.bytes;
+        Poll::Ready(ready!(moved).map_err(|error| match error {
+            FlowError::Write(_) => ExchangeError::ClientGone,
+            FlowError::Read(error) => ExchangeError::UpstreamGone(Some(error)),
+            FlowError::Malformed(Malformed::Truncated) => ExchangeError::UpstreamGone(None),
+            FlowError::Malformed(malformed) => ExchangeError::UpstreamMalformed(malformed),
+        }))
+    }
+
+    /// One turn of the request's body; ready when it is sent, or the upstream takes no more of it.
+    fn poll_uplink(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, ExchangeError> {
+        if self.deaf {
+            return Ok(Poll::Ready(()));
+        }
+        let moved = self.uplink.poll(cx, self.client, self.upstream);
+        self.progress.sent = self.uplink.bytes;
+        match moved {
+            Poll::Pending => Ok(Poll::Pending),
+            Poll::Ready(Ok(())) => Ok(Poll::Ready(())),
+            // It may have answered before it stopped reading (a 413, say): the answer is still to be read.
+            Poll::Ready(Err(FlowError::Write(_))) => {
+                self.deaf = true;
+                Ok(Poll::Ready(()))
+            }
+            Poll::Ready(Err(FlowError::Read(_) | FlowError::Malformed(Malformed::Truncated))) => {
+                Err(ExchangeError::ClientGone)
+            }
+            Poll::Ready(Err(FlowError::Malformed(malformed))) => Err(ExchangeError::ClientMalformed(malformed)),
+        }
+    }
+}
+
+/// The start line of an answer, up to its reason phrase.
+struct StatusLine([u8; 13]);
+
+impl StatusLine {
+    fn of(head: &ResponseHead) -> Self {
+        let mut line = *b"HTTP/1.1 000 ";
+        let digit = |place: u16| b'0' + u8::try_from(head.status / place % 10).unwrap_or(0);
+        [line[9], line[10], line[11]] = [digit(100), digit(10), digit(1)];
+        Self(line)
+    }
+
+    /// The start line and the fields that are passed on.
+    fn slices<'a>(&'a self, bytes: &'a [u8], head: &ResponseHead, out: &mut SmallVec<[IoSlice<'a>; 16]>) {
+        out.extend([&self.0[..], head.reason.bytes(bytes), b"\r\n"].map(IoSlice::new));
+        slices(bytes, &head.fields.runs(), out);
+    }
+}

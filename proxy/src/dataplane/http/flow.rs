@@ -1,0 +1,92 @@
+//! A body on its way from one connection to another.
+use std::{
+    io,
+    task::{Context, Poll, ready},
+};
+
+use smallvec::SmallVec;
+
+use super::{
+    Decoder, Malformed, Pieces,
+    conn::{Conn, slices},
+};
+
+/// Why a body did not arrive.
+#[derive(Debug)]
+pub(crate) enum FlowError {
+    /// Its sender's stream failed.
+    Read(io::Error),
+    /// Its sender broke the framing, or ended its stream inside the body.
+    Malformed(Malformed),
+    /// Its receiver's stream failed.
+    Write(io::Error),
+}
+
+/// A body and where it is.
+#[derive(Debug)]
+pub(crate) struct Flow {
+    decoder: Decoder,
+    /// Bytes passed on, framing included.
+    pub(crate) bytes: u64,
+}
+
+impl Flow {
+    /// A body of which nothing was read.
+    pub(crate) fn new(decoder: Decoder) -> Self {
+        Self { decoder, bytes: 0 }
+    }
+
+    /// Whether the last byte was read.
+    pub(crate) fn is_read(&self) -> bool {
+        self.decoder.is_done()
+    }
+
+    /// Takes what is already here, for the one write that also carries the head; how many bytes of `input` it is.
+    pub(crate) fn first(&mut self, input: &[u8], pieces: &mut Pieces) -> Result<usize, Malformed> {
+        let used = self.decoder.decode(input, pieces)?;
+        self.bytes += size(pieces);
+        Ok(used)
+    }
+
+    /// Passes the body on; ready when its last byte was sent.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, from: &mut Conn, to: &mut Conn) -> Poll<Result<(), FlowError>> {
+        loop {
+            ready!(to.poll_drain(cx)).map_err(FlowError::Write)?;
+            if self.decoder.is_done() {
+                return Poll::Ready(Ok(()));
+            }
+            if !from.input().is_empty() {
+                let used = self.pass(cx, from.input(), to)?;
+                from.consume(used);
+                continue;
+            }
+            let passed = from.poll_through(cx, |cx, bytes| match bytes {
+                [] => (0, self.decoder.end().map_err(FlowError::Malformed)),
+                bytes => match self.pass(cx, bytes, to) {
+                    Ok(used) => (used, Ok(())),
+                    Err(error) => (0, Err(error)),
+                },
+            });
+            ready!(passed).map_err(FlowError::Read)??;
+        }
+    }
+
+    /// Decodes `input` and writes what is passed on of it.
+    fn pass(&mut self, cx: &mut Context<'_>, input: &[u8], to: &mut Conn) -> Result<usize, FlowError> {
+        let mut pieces = Pieces::default();
+        let used = self.decoder.decode(input, &mut pieces).map_err(FlowError::Malformed)?;
+        self.bytes += size(&pieces);
+        if !pieces.is_empty() {
+            let mut out = SmallVec::new();
+            slices(input, &pieces.ranges, &mut out);
+            out.push(io::IoSlice::new(&pieces.tail));
+            to.queue(cx, &out).map_err(FlowError::Write)?;
+        }
+        Ok(used)
+    }
+}
+
+fn size(pieces: &Pieces) -> u64 {
+    let ranges: usize = pieces.ranges.iter().map(ExactSizeIterator::len).sum();
+    (ranges + pieces.tail.len()) as u64
+}

@@ -1,0 +1,22 @@
+//! HTTP/1.1 by a codec of our own: strict where lenient readers let two of them disagree, and passing on what it does not
+//! have to change as it came.
+mod body;
+mod chunk;
+mod conn;
+mod exchange;
+mod field;
+mod flow;
+mod head;
+mod malformed;
+mod scan;
+#[cfg(test)]
+mod tests;
+
+pub use body::{Decoder, Pieces};
+pub(crate) use conn::{Conn, HeadError};
+pub(crate) use exchange::{Exchange, ExchangeError, Forward, Incoming, Outcome, Progress};
+pub use field::{Fields, MAX_FIELDS, Span};
+pub(crate) use flow::Flow;
+pub use head::{Framing, RequestHead, ResponseHead, Version};
+pub use malformed::Malformed;
+pub use scan::{HeadScan, MAX_HEAD};

@@ -1,0 +1,219 @@
+//! The inbound path: accept ─ detect ─ secure ─ detect inside ─ normalize ─ route ─ permit ─ pick ─ connect ─ stream ─
+//! record. TCP is permitted once a connection; HTTP repeats it from *normalize* for each request.
+use std::{net::SocketAddr, time::Duration};
+
+use tokio::{net::TcpStream, time::timeout};
+use tokio_rustls::TlsAcceptor;
+use weft_certs::tls::peer_identity;
+use weft_decide::{Detection, Draws, Refusal, detect, normalize, permit};
+use weft_ir::InboundChain;
+use weft_model::{Protocol, SpiffeId};
+use weft_net::{PeerAddr, reset_on_close};
+
+use super::{
+    histogram::add,
+    http::{Conn, Exchange, Forward, Incoming, Outcome},
+    metrics::Direction,
+    outbound::decided,
+    pool::Proven,
+    record::{Key, Record, Stage},
+    relay::relay,
+    respond::{Ending, Failure},
+    serve::{Job, Path, serve},
+    tls::{Io, alpn},
+    upstream,
+    worker::{View, Worker},
+};
+
+/// Serves a peer's connection to the inbound listener.
+pub(super) async fn connection(worker: &Worker, tcp: TcpStream, peer: PeerAddr) {
+    let mut record = Record::begin(worker.ledger(), Direction::Inbound, true, peer);
+    match secured(worker, tcp, &mut record).await {
+        Ok(Secured { io, caller, server_name, protocol: Protocol::Http }) => {
+            // From here on each request has its own record.
+            record.forget();
+            let path = Inbound { worker, caller, server_name };
+            serve(worker, &path, Conn::new(io), peer).await;
+        }
+        Ok(secured) => tcp_stream(worker, secured, &mut record).await,
+        Err(Failure { ending, detail }) => record.fail(ending, detail),
+    }
+}
+
+/// A peer that has proven who it is.
+struct Secured {
+    io: Io,
+    caller: SpiffeId,
+    server_name: String,
+    protocol: Protocol,
+}
+
+/// The stages *detect* and *secure*.
+async fn secured(worker: &Worker, tcp: TcpStream, record: &mut Record) -> Result<Secured, Failure> {
+    let bound = worker.timeouts().handshake;
+    let identity = worker.identity();
+    let identity = identity.ok_or_else(|| Failure::new(Ending::Unready, "this proxy has no certificate yet"))?;
+    let handshake = async {
+        record.at(Stage::Detect);
+        let mut prefix = [0; 64];
+        let seen = tcp.peek(&mut prefix).await.map_err(|error| Failure::new(Ending::ClientGone, error.to_string()))?;
+        if let Some(spoken) = plaintext(prefix.get(..seen).unwrap_or_default()) {
+            // Nothing reaches the application, and nothing is said to whom we do not know.
+            let _ = reset_on_close(&tcp);
+            return Err(Failure::new(Ending::Plaintext, format!("the client speaks {spoken}, not mesh TLS")));
+        }
+        record.at(Stage::Secure);
+        let accepted = TlsAcceptor::from(identity.server()).accept(tcp).await;
+        accepted.map_err(|error| {
+            add(&worker.totals().handshakes_failed, 1);
+            Failure::new(Ending::Handshake, format!("the TLS handshake failed: {error}"))
+        })
+    };
+    let tls = match timeout(bound, handshake).await {
+        Ok(tls) => tls?,
+        Err(_) => return Err(Failure::new(Ending::Handshake, format!("no TLS handshake within {bound:?}"))),
+    };
+    let session = tls.get_ref().1;
+    let caller = peer_identity(session);
+    let caller = caller.ok_or_else(|| Failure::new(Ending::Handshake, "the client's certificate names nobody"))?;
+    record.note(Key::Caller, &caller);
+    let server_name = session.server_name().unwrap_or_default().to_owned();
+    let protocol = match session.alpn_protocol() {
+        Some(protocol) if protocol == alpn(Protocol::Http) => Protocol::Http,
+        Some(protocol) if protocol == alpn(Protocol::Tcp) => Protocol::Tcp,
+        Some(_) | None => {
+            let _ = reset_on_close(tls.get_ref().0);
+            return Err(Failure::new(Ending::WrongProtocol, "the client offers neither http/1.1 nor weft-tcp"));
+        }
+    };
+    Ok(Secured { io: Io::Server(Box::new(tls)), caller, server_name, protocol })
+}
+
+/// What a client speaks that does not begin with a TLS handshake record (RFC 8446 §5.1).
+fn plaintext(prefix: &[u8]) -> Option<&'static str> {
+    match (prefix, detect(prefix)) {
+        ([], _) => Some("nothing"),
+        ([0x16, ..], Detection::More | Detection::Tls(_)) => None,
+        (_, Detection::Http1) => Some("HTTP/1"),
+        (_, Detection::Http2) => Some("HTTP/2"),
+        (_, Detection::More | Detection::Tls(_) | Detection::Opaque) => Some("something else"),
+    }
+}
+
+/// The chain of a server name, if the connection speaks what its application does.
+fn chain<'v>(view: &'v View, server_name: &str, protocol: Protocol) -> Result<&'v InboundChain, Failure> {
+    let chain = view.snapshot.chain(server_name);
+    let chain = chain.ok_or_else(|| Refusal::Misdirected { server_name: server_name.to_owned() })?;
+    if chain.protocol != protocol {
+        let text = format!("{} does not speak what the connection was opened for", chain.service);
+        return Err(Failure::new(Ending::WrongProtocol, text));
+    }
+    Ok(chain)
+}
+
+/// The rest of a TCP connection's path.
+async fn tcp_stream(worker: &Worker, secured: Secured, record: &mut Record) {
+    let Secured { io, caller, server_name, protocol } = secured;
+    let upstream = async {
+        record.at(Stage::Route);
+        let view = worker.view();
+        let view = view.ok_or_else(|| Failure::new(Ending::Unready, "this proxy has no configuration yet"))?;
+        let chain = chain(&view, &server_name, protocol)?;
+        let address = admitted(worker, &view, chain, &caller, record)?;
+        record.at(Stage::Connect);
+        upstream::plain(worker, address, worker.timeouts().application_connect).await
+    };
+    match upstream.await {
+        Ok(upstream) => relay(record, io, upstream).await,
+        Err(Failure { ending, detail }) => {
+            // Where even the option fails, the socket is gone.
+            let _ = reset_on_close(io.tcp());
+            record.fail(ending, detail);
+        }
+    }
+}
+
+/// The stages *permit* and *pick*: where the application that the caller may use listens.
+fn admitted(
+    worker: &Worker,
+    view: &View,
+    chain: &InboundChain,
+    caller: &SpiffeId,
+    record: &mut Record,
+) -> Result<SocketAddr, Failure> {
+    let tcp = chain.protocol == Protocol::Tcp;
+    record.on(worker.ledger().metrics().series(Direction::Inbound, tcp, &chain.service, &chain.service));
+    record.decided_by(&view.revision, Draws::default());
+    record.at(Stage::Permit);
+    let admitted = permit(chain, caller).map_err(Refusal::from)?;
+    if let Some(rule) = admitted.permit().rule() {
+        record.note(Key::Rule, rule);
+    }
+    record.at(Stage::Pick);
+    Ok(worker.application(admitted.chain().application_port))
+}
+
+struct Inbound<'a> {
+    worker: &'a Worker,
+    caller: SpiffeId,
+    server_name: String,
+}
+
+impl Path for Inbound<'_> {
+    const DIRECTION: Direction = Direction::Inbound;
+
+    fn idle(&self) -> Duration {
+        self.worker.timeouts().server_idle
+    }
+
+    async fn carry(&self, incoming: &Incoming, job: &mut Job<'_>) -> Result<Outcome, Failure> {
+        let Self { worker, caller, server_name } = self;
+        job.record.note(Key::Caller, caller);
+        if incoming.head.upgrade {
+            return Err(Failure::new(Ending::NotOffered, "Upgrade to another protocol is not offered"));
+        }
+        job.record.at(Stage::Normalize);
+        let view = worker.view();
+        let view = view.ok_or_else(|| Failure::new(Ending::Unready, "this proxy has no configuration yet"))?;
+        let fields = incoming.fields();
+        let request = normalize(view.snapshot.scope(), &decided(incoming, &fields)).map_err(Refusal::from)?;
+        job.record.note(Key::Method, request.method);
+        job.record.note(Key::Authority, &request.authority);
+        job.record.note(Key::Path, &request.target.path);
+        job.record.at(Stage::Route);
+        let chain = chain(&view, server_name, Protocol::Http)?;
+        let address = admitted(worker, &view, chain, caller, job.record)?;
+        job.record.at(Stage::Connect);
+        let (path, query) = (&*request.target.path, request.target.query);
+        let forward = Forward { path, query, last: worker.is_draining(), trusts_answers: false };
+        to_application(worker, address, incoming, &forward, job).await
+    }
+}
+
+/// The stages *connect* and *stream*. A request is sent once: what an application does with a connection proves nothing,
+/// but for a write of which it took no byte.
+async fn to_application(
+    worker: &Worker,
+    address: SocketAddr,
+    incoming: &Incoming,
+    forward: &Forward<'_>,
+    job: &mut Job<'_>,
+) -> Result<Outcome, Failure> {
+    let proven = Proven { peer: None };
+    let timeouts = worker.timeouts();
+    let mut upstream = match worker.pool().take(address, proven) {
+        Some(conn) => {
+            add(&worker.totals().upstream_reused, 1);
+            conn
+        }
+        None => Conn::new(upstream::plain(worker, address, timeouts.application_connect).await?),
+    };
+    job.record.at(Stage::Stream);
+    let sides = (&mut *job.client, &mut *job.body);
+    let exchange = Exchange::begin(incoming, forward, sides, &mut upstream, job.progress).await?;
+    let outcome = exchange.finish().await?;
+    if outcome.upstream_lives {
+        worker.pool().put(address, proven, timeouts.application_idle, upstream);
+    }
+    Ok(outcome)
+}

@@ -1,0 +1,159 @@
+//! Where a worker's records go: its metrics, and batches of lines for the thread that writes the access log.
+use std::{
+    cell::{Cell, RefCell},
+    io,
+    rc::Rc,
+    sync::mpsc::{Receiver, SyncSender, sync_channel},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use tokio::{sync::Notify, time};
+
+use super::{histogram::add, metrics::Metrics};
+
+/// When a batch is handed over without waiting for more, in bytes.
+const BATCH: usize = 32 * 1024;
+
+/// How long a line waits for others.
+const DELAY: Duration = Duration::from_millis(200);
+
+/// How many batches may wait for the writing thread before lines are dropped (and counted): a slow disk must not stop
+/// traffic.
+const QUEUE: usize = 64;
+
+/// The thread that writes the access log.
+#[derive(Debug)]
+pub(super) struct LogWriter {
+    pub(super) batches: SyncSender<Vec<u8>>,
+    pub(super) thread: JoinHandle<()>,
+}
+
+impl LogWriter {
+    /// Starts the thread; it ends when the last sender of batches is gone.
+    pub(super) fn start(log: Box<dyn io::Write + Send>) -> io::Result<Self> {
+        let (batches, queue) = sync_channel(QUEUE);
+        let thread = thread::Builder::new().name("weft-records".into()).spawn(move || write_all(log, &queue))?;
+        Ok(Self { batches, thread })
+    }
+}
+
+fn write_all(mut log: Box<dyn io::Write + Send>, queue: &Receiver<Vec<u8>>) {
+    for batch in queue {
+        // A log that cannot be written is not a reason to end, nor to say so in the log.
+        let _ = log.write_all(&batch).and_then(|()| log.flush());
+    }
+}
+
+/// One worker's ledger.
+pub(super) struct Ledger {
+    instance: String,
+    start: String,
+    worker: usize,
+    sequence: Cell<u64>,
+    metrics: Metrics,
+    batches: Option<SyncSender<Vec<u8>>>,
+    lines: RefCell<Vec<u8>>,
+    begun: Notify,
+    /// The second that `second_text` names.
+    second: Cell<i64>,
+    second_text: RefCell<String>,
+}
+
+impl Ledger {
+    pub(super) fn new(
+        (instance, start): (String, String),
+        worker: usize,
+        metrics: Metrics,
+        batches: Option<SyncSender<Vec<u8>>>,
+    ) -> Self {
+        Self {
+            instance,
+            start,
+            worker,
+            sequence: Cell::new(0),
+            metrics,
+            batches,
+            lines: RefCell::default(),
+            begun: Notify::new(),
+            second: Cell::new(i64::MIN),
+            second_text: RefCell::default(),
+        }
+    }
+
+    pub(super) fn instance(&self) -> &str {
+        &self.instance
+    }
+
+    pub(super) fn start(&self) -> &str {
+        &self.start
+    }
+
+    pub(super) fn worker(&self) -> usize {
+        self.worker
+    }
+
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Whether lines are written at all.
+    pub(super) fn writes(&self) -> bool {
+        self.batches.is_some()
+    }
+
+    /// The next record's number, from 1.
+    pub(super) fn next(&self) -> u64 {
+        self.sequence.set(self.sequence.get() + 1);
+        self.sequence.get()
+    }
+
+    /// The time of day as RFC 3339 with milliseconds. The second's text is kept, it is asked for once a record.
+    pub(super) fn time(&self) -> String {
+        let now = jiff::Timestamp::now();
+        if self.second.replace(now.as_second()) != now.as_second() {
+            *self.second_text.borrow_mut() = now.strftime("%Y-%m-%dT%H:%M:%S").to_string();
+        }
+        format!("{}.{:03}Z", self.second_text.borrow(), now.subsec_millisecond())
+    }
+
+    /// Writes one line.
+    pub(super) fn write(&self, write: impl FnOnce(&mut Vec<u8>)) {
+        if !self.writes() {
+            return;
+        }
+        let (before, after) = {
+            let mut lines = self.lines.borrow_mut();
+            let before = lines.len();
+            write(&mut lines);
+            (before, lines.len())
+        };
+        if after >= BATCH {
+            self.flush();
+        } else if before == 0 {
+            self.begun.notify_one();
+        }
+    }
+
+    /// Hands over the lines so far; drops them, counted, if the writing thread does not keep up.
+    pub(super) fn flush(&self) {
+        let lines = self.lines.take();
+        if let (false, Some(batches)) = (lines.is_empty(), &self.batches)
+            && let Err(refused) = batches.try_send(lines)
+        {
+            let (std::sync::mpsc::TrySendError::Full(lines) | std::sync::mpsc::TrySendError::Disconnected(lines)) =
+                refused;
+            let count = memchr::memchr_iter(b'\n', &lines).count() as u64;
+            add(&self.metrics.totals.records_dropped, count);
+        }
+    }
+
+    /// Hands lines over within [`DELAY`] of the first; holds no timer while there are none.
+    pub(super) async fn flush_in_time(self: Rc<Self>) {
+        loop {
+            self.begun.notified().await;
+            time::sleep(DELAY).await;
+            self.flush();
+        }
+    }
+}

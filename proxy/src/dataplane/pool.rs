@@ -1,0 +1,110 @@
+//! A worker's unused upstream connections.
+use std::{cell::RefCell, collections::HashMap, net::SocketAddr, rc::Rc, time::Duration};
+
+use tokio::{
+    sync::Notify,
+    time::{self, Instant},
+};
+use weft_model::SpiffeId;
+use weft_net::{is_quiet, is_ready};
+
+use super::http::Conn;
+
+/// The most unused connections to one endpoint under one identity and name.
+const MAX_IDLE: usize = 64;
+
+/// How often connections that were unused for too long, or that the other side has closed, are looked for.
+const SWEEP: Duration = Duration::from_secs(5);
+
+/// For how long tokio's word is taken that nothing has arrived; after it the kernel is asked.
+const FRESH: Duration = Duration::from_millis(100);
+
+/// To whom a connection leads, beside its address. Part of the pool's key: an endpoint that comes to be somebody else's
+/// must not be reached over a connection that was proven for the former one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Proven<'a> {
+    /// Who it is, and under which server name it was reached; `None` for the local application.
+    pub(super) peer: Option<(&'a SpiffeId, &'a str)>,
+}
+
+struct Group {
+    peer: Option<(SpiffeId, Box<str>)>,
+    /// How long one may be unused.
+    bound: Duration,
+    unused: Vec<Unused>,
+}
+
+impl Group {
+    fn is(&self, proven: Proven<'_>) -> bool {
+        self.peer.as_ref().map(|(id, name)| (id, &**name)) == proven.peer
+    }
+}
+
+struct Unused {
+    conn: Conn,
+    since: Instant,
+}
+
+/// The pool.
+#[derive(Default)]
+pub(super) struct Pool {
+    groups: RefCell<HashMap<SocketAddr, Vec<Group>>>,
+    filled: Notify,
+}
+
+impl Pool {
+    /// The most recently used connection that is still quiet.
+    pub(super) fn take(&self, address: SocketAddr, proven: Proven<'_>) -> Option<Conn> {
+        let mut groups = self.groups.borrow_mut();
+        let group = groups.get_mut(&address)?.iter_mut().find(|group| group.is(proven))?;
+        while let Some(Unused { conn, since }) = group.unused.pop() {
+            let age = since.elapsed();
+            if age < group.bound && !is_ready(conn.tcp()) && (age < FRESH || is_quiet(conn.tcp())) {
+                return Some(conn);
+            }
+        }
+        None
+    }
+
+    /// Keeps a connection for later.
+    pub(super) fn put(&self, address: SocketAddr, proven: Proven<'_>, bound: Duration, conn: Conn) {
+        let mut groups = self.groups.borrow_mut();
+        let was_empty = groups.is_empty();
+        let at_address = groups.entry(address).or_default();
+        let unused = Unused { conn, since: Instant::now() };
+        match at_address.iter_mut().find(|group| group.is(proven)) {
+            Some(group) if group.unused.len() < MAX_IDLE => group.unused.push(unused),
+            Some(_) => {}
+            None => {
+                let peer = proven.peer.map(|(id, name)| (id.clone(), name.into()));
+                at_address.push(Group { peer, bound, unused: vec![unused] });
+            }
+        }
+        if was_empty {
+            self.filled.notify_one();
+        }
+    }
+
+    /// Closes every unused connection: they were proven by a certificate or against bundles that are in force no more.
+    pub(super) fn clear(&self) {
+        self.groups.borrow_mut().clear();
+    }
+
+    /// Closes what is unused for too long or was closed by the other side; holds no timer while the pool is empty.
+    pub(super) async fn sweep(self: Rc<Self>) {
+        loop {
+            self.filled.notified().await;
+            while !self.groups.borrow().is_empty() {
+                time::sleep(SWEEP).await;
+                self.groups.borrow_mut().retain(|_, groups| {
+                    groups.retain_mut(|group| {
+                        let bound = group.bound;
+                        group.unused.retain(|it| it.since.elapsed() < bound && is_quiet(it.conn.tcp()));
+                        !group.unused.is_empty()
+                    });
+                    !groups.is_empty()
+                });
+            }
+        }
+    }
+}

@@ -1,0 +1,303 @@
+//! One record for each connection and each request: made when it begins, ended once, written as one JSON line. Metrics
+//! and the access log both come from it; no stage logs by itself.
+use std::{fmt, fmt::Write, ops::Range, rc::Rc, sync::Arc};
+
+use tokio::time::Instant;
+use weft_decide::Draws;
+use weft_net::PeerAddr;
+
+use super::{
+    ledger::Ledger,
+    metrics::{Direction, Sample, Series},
+    respond::Ending,
+};
+
+/// How far it got: the stages of DESIGN §3.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    Accept,
+    Detect,
+    Secure,
+    Normalize,
+    Route,
+    Permit,
+    Pick,
+    Connect,
+    Stream,
+}
+
+impl Stage {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Accept => "accept",
+            Self::Detect => "detect",
+            Self::Secure => "secure",
+            Self::Normalize => "normalize",
+            Self::Route => "route",
+            Self::Permit => "permit",
+            Self::Pick => "pick",
+            Self::Connect => "connect",
+            Self::Stream => "stream",
+        }
+    }
+}
+
+/// A text that a record keeps, by its place in the record's one buffer.
+#[derive(Clone, Copy, Debug, Default)]
+struct Note {
+    start: u32,
+    end: u32,
+}
+
+/// Which texts a record may keep.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Key {
+    Caller,
+    Authority,
+    Method,
+    Path,
+    Route,
+    Rule,
+    Endpoint,
+    Detail,
+}
+
+const KEYS: [(Key, &str); 8] = [
+    (Key::Caller, "caller"),
+    (Key::Authority, "authority"),
+    (Key::Method, "method"),
+    (Key::Path, "path"),
+    (Key::Route, "route"),
+    (Key::Rule, "rule"),
+    (Key::Endpoint, "endpoint"),
+    (Key::Detail, "detail"),
+];
+
+/// What is known of one connection or request. Dropped before it was ended, it says `abandoned`.
+pub(super) struct Record {
+    ledger: Rc<Ledger>,
+    sequence: u64,
+    started: Instant,
+    direction: Direction,
+    tcp: bool,
+    peer: PeerAddr,
+    stage: Stage,
+    series: Option<Arc<Series>>,
+    /// All texts, one after the other; empty where no log is written.
+    texts: String,
+    notes: [Note; KEYS.len()],
+    revision: Option<Rc<str>>,
+    draws: Option<Draws>,
+    /// The status that the client was told.
+    pub(super) status: Option<u16>,
+    /// Body bytes towards the upstream.
+    pub(super) sent: u64,
+    /// Body bytes towards the client.
+    pub(super) received: u64,
+    /// How often it was sent again.
+    pub(super) repeats: u8,
+    ending: Option<Ending>,
+    forgotten: bool,
+}
+
+impl Record {
+    /// Begins a record.
+    pub(super) fn begin(ledger: &Rc<Ledger>, direction: Direction, tcp: bool, peer: PeerAddr) -> Self {
+        Self {
+            sequence: ledger.next(),
+            ledger: ledger.clone(),
+            started: Instant::now(),
+            direction,
+            tcp,
+            peer,
+            stage: Stage::Accept,
+            series: None,
+            texts: String::new(),
+            notes: [Note::default(); KEYS.len()],
+            revision: None,
+            draws: None,
+            status: None,
+            sent: 0,
+            received: 0,
+            repeats: 0,
+            ending: None,
+            forgotten: false,
+        }
+    }
+
+    /// It has come as far as `stage`.
+    pub(super) fn at(&mut self, stage: Stage) {
+        self.stage = stage;
+    }
+
+    /// Since when it runs.
+    pub(super) fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// The edge that it belongs to.
+    pub(super) fn on(&mut self, series: Arc<Series>) {
+        self.series = Some(series);
+    }
+
+    /// What it was decided by: the snapshot's revision and the draws.
+    pub(super) fn decided_by(&mut self, revision: &Rc<str>, draws: Draws) {
+        if self.ledger.writes() {
+            self.revision = Some(revision.clone());
+        }
+        self.draws = Some(draws);
+    }
+
+    /// Keeps a text. Costs nothing where no log is written.
+    pub(super) fn note(&mut self, key: Key, text: impl fmt::Display) {
+        if !self.ledger.writes() {
+            return;
+        }
+        let start = self.texts.len();
+        // Writing to a String does not fail.
+        let _ = write!(self.texts, "{text}");
+        let place = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
+        if let Some(note) = self.notes.get_mut(key as usize) {
+            *note = Note { start: place(start), end: place(self.texts.len()) };
+        }
+    }
+
+    /// The id by which a refusal's answer names this record.
+    pub(super) fn id(&self) -> impl fmt::Display + '_ {
+        DecisionId { ledger: &self.ledger, sequence: self.sequence }
+    }
+
+    /// Ends it in order.
+    pub(super) fn complete(&mut self) {
+        self.ending = Some(Ending::Complete);
+    }
+
+    /// Ends it with a cause.
+    pub(super) fn fail(&mut self, ending: Ending, detail: impl fmt::Display) {
+        self.note(Key::Detail, detail);
+        self.ending = Some(ending);
+    }
+
+    /// It is a connection whose requests have records of their own: nothing is written of it.
+    pub(super) fn forget(mut self) {
+        self.forgotten = true;
+    }
+
+    fn write(&self, ending: Ending, micros: u64, out: &mut Vec<u8>) {
+        let mut line = Line { out, first: true };
+        line.raw("time", format_args!("\"{}\"", self.ledger.time()));
+        line.raw("id", format_args!("\"{}\"", self.id()));
+        line.raw("instance", format_args!("\"{}\"", self.ledger.instance()));
+        line.raw("direction", format_args!("\"{}\"", self.direction.as_str()));
+        line.raw("protocol", if self.tcp { "\"tcp\"" } else { "\"http\"" });
+        line.raw("outcome", format_args!("\"{}\"", ending.code()));
+        line.raw("stage", format_args!("\"{}\"", self.stage.as_str()));
+        if let Some(blame) = ending.blame() {
+            line.raw("blame", format_args!("\"{}\"", blame.as_str()));
+        }
+        line.raw("peer", format_args!("\"{}\"", self.peer));
+        for (note, (_, name)) in self.notes.iter().zip(KEYS) {
+            let text = self.texts.get(range(*note)).unwrap_or_default();
+            if !text.is_empty() {
+                line.text(name, text);
+            }
+        }
+        if let Some((service, destination)) = self.series.as_ref().and_then(|series| series.texts.as_ref()) {
+            line.text("service", service);
+            line.text("destination", destination);
+        }
+        if let Some(status) = self.status {
+            line.raw("status", status);
+        }
+        line.raw("sent", self.sent);
+        line.raw("received", self.received);
+        line.raw("durationUs", micros);
+        if self.repeats > 0 {
+            line.raw("repeats", self.repeats);
+        }
+        if let Some(revision) = &self.revision {
+            line.text("revision", revision);
+        }
+        if let Some(Draws { split, pick }) = self.draws {
+            // As text: JSON readers keep numbers to 2^53 only.
+            line.raw("split", format_args!("\"{split}\""));
+            line.raw("pick", format_args!("\"{pick}\""));
+        }
+        out.extend_from_slice(b"}\n");
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        if self.forgotten {
+            return;
+        }
+        let ending = self.ending.unwrap_or(Ending::Abandoned);
+        let micros = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let ledger = self.ledger.clone();
+        let series = self.series.take().unwrap_or_else(|| ledger.metrics().nameless(self.direction, self.tcp));
+        let failed = ending != Ending::Complete || self.status.is_some_and(|status| status >= 500);
+        let (sent, received) = (self.sent, self.received);
+        series.count(Sample { status: self.status, failed, sent, received, micros });
+        self.series = Some(series);
+        if ending != Ending::Complete {
+            ledger.metrics().cause(self.direction, ending.code());
+        }
+        ledger.write(|out| self.write(ending, micros, out));
+    }
+}
+
+struct DecisionId<'a> {
+    ledger: &'a Ledger,
+    sequence: u64,
+}
+
+impl fmt::Display for DecisionId<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { ledger, sequence } = self;
+        write!(f, "{}.{}.{}.{sequence}", ledger.instance(), ledger.start(), ledger.worker())
+    }
+}
+
+fn range(note: Note) -> Range<usize> {
+    note.start as usize..note.end as usize
+}
+
+/// Writes one JSON object, field by field.
+struct Line<'a> {
+    out: &'a mut Vec<u8>,
+    first: bool,
+}
+
+impl Line<'_> {
+    fn name(&mut self, name: &str) {
+        self.out.push(if std::mem::take(&mut self.first) { b'{' } else { b',' });
+        self.out.push(b'"');
+        self.out.extend_from_slice(name.as_bytes());
+        self.out.extend_from_slice(b"\":");
+    }
+
+    /// A value that is JSON already.
+    fn raw(&mut self, name: &str, value: impl fmt::Display) {
+        self.name(name);
+        // Writing to a Vec does not fail.
+        let _ = std::io::Write::write_fmt(self.out, format_args!("{value}"));
+    }
+
+    /// A text from outside: escaped, control characters included, so that no reader's terminal or parser is misled.
+    fn text(&mut self, name: &str, text: &str) {
+        self.name(name);
+        self.out.push(b'"');
+        for character in text.chars() {
+            match character {
+                '"' => self.out.extend_from_slice(b"\\\""),
+                '\\' => self.out.extend_from_slice(b"\\\\"),
+                '\u{0}'..='\u{1f}' | '\u{7f}'..='\u{9f}' => {
+                    let _ = std::io::Write::write_fmt(self.out, format_args!("\\u{:04x}", u32::from(character)));
+                }
+                plain => self.out.extend_from_slice(plain.encode_utf8(&mut [0; 4]).as_bytes()),
+            }
+        }
+        self.out.push(b'"');
+    }
+}

@@ -1,0 +1,207 @@
+//! How things end, and what the client is told: one total table from cause to status, blame and reset.
+use weft_decide::Refusal;
+
+use super::http::{ExchangeError, Malformed};
+
+/// Who is at fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Blame {
+    /// Who called: the application on the outbound side, a peer on the inbound side.
+    Downstream,
+    /// Who was called.
+    Upstream,
+    /// What users configured: routes, policies, services.
+    Configuration,
+    /// The control plane.
+    ControlPlane,
+    /// This proxy.
+    Ourselves,
+}
+
+impl Blame {
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Downstream => "downstream",
+            Self::Upstream => "upstream",
+            Self::Configuration => "configuration",
+            Self::ControlPlane => "control-plane",
+            Self::Ourselves => "ourselves",
+        }
+    }
+}
+
+/// How a connection or request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// In order.
+    Complete,
+    /// Its record was dropped: its task was.
+    Abandoned,
+    /// The evaluator refused it, with this code, status and blame.
+    Refused(&'static str, u16, Blame),
+    /// The client's bytes are not a message.
+    Malformed(Malformed),
+    /// The client's request was not whole in time.
+    ClientTimeout,
+    /// The client went away.
+    ClientGone,
+    /// The client asked for something that is not offered: another protocol by Upgrade.
+    NotOffered,
+    /// A client on the inbound port did not speak mesh TLS.
+    Plaintext,
+    /// The TLS handshake with the client failed, or took too long.
+    Handshake,
+    /// Its handshake chose another protocol than its service speaks.
+    WrongProtocol,
+    /// No connection to the upstream.
+    ConnectFailed,
+    /// No connection to the upstream in time.
+    ConnectTimeout,
+    /// The upstream is not who it must be, or does not speak mesh TLS.
+    UpstreamHandshake,
+    /// The upstream went away before its answer was whole.
+    UpstreamGone,
+    /// The upstream's answer is not a message.
+    UpstreamMalformed(Malformed),
+    /// The route's time was over.
+    Timeout,
+    /// This proxy is not able to: no certificate yet, no descriptor left.
+    Unready,
+}
+
+impl Ending {
+    /// The ending of a refusal.
+    pub(super) fn refused(refusal: &Refusal) -> Self {
+        let blame = match refusal {
+            Refusal::BadRequest(_) => Blame::Downstream,
+            Refusal::NotInMesh { .. } | Refusal::Denied(_) | Refusal::Misdirected { .. } => Blame::Downstream,
+            Refusal::NoRoute { .. } | Refusal::BackendMissing { .. } | Refusal::ClusterMissing { .. } => {
+                Blame::Configuration
+            }
+            Refusal::NoHealthyEndpoint { .. } => Blame::Upstream,
+            Refusal::ControlPlaneUnreachable { .. } => Blame::ControlPlane,
+        };
+        Self::Refused(refusal.code(), refusal.status(), blame)
+    }
+
+    /// A stable short name for records and metrics.
+    pub(super) const fn code(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::Abandoned => "abandoned",
+            Self::Refused(code, _, _) => code,
+            Self::Malformed(_) => "malformed",
+            Self::ClientTimeout => "client-timeout",
+            Self::ClientGone => "client-gone",
+            Self::NotOffered => "not-offered",
+            Self::Plaintext => "plaintext",
+            Self::Handshake => "handshake",
+            Self::WrongProtocol => "wrong-protocol",
+            Self::ConnectFailed => "connect-failed",
+            Self::ConnectTimeout => "connect-timeout",
+            Self::UpstreamHandshake => "upstream-handshake",
+            Self::UpstreamGone => "upstream-gone",
+            Self::UpstreamMalformed(_) => "upstream-malformed",
+            Self::Timeout => "timeout",
+            Self::Unready => "unready",
+        }
+    }
+
+    /// Whose fault it is; nobody's if it ended in order.
+    pub(super) const fn blame(self) -> Option<Blame> {
+        match self {
+            Self::Complete => None,
+            Self::Refused(_, _, blame) => Some(blame),
+            Self::Malformed(_)
+            | Self::ClientTimeout
+            | Self::ClientGone
+            | Self::NotOffered
+            | Self::Plaintext
+            | Self::Handshake
+            | Self::WrongProtocol => Some(Blame::Downstream),
+            Self::ConnectFailed
+            | Self::ConnectTimeout
+            | Self::UpstreamHandshake
+            | Self::UpstreamGone
+            | Self::UpstreamMalformed(_)
+            | Self::Timeout => Some(Blame::Upstream),
+            Self::Abandoned | Self::Unready => Some(Blame::Ourselves),
+        }
+    }
+
+    /// The status of an HTTP answer that was not begun yet; `None` where nobody is there to be told, or what the client
+    /// speaks is not HTTP. A TCP connection is reset instead.
+    pub(super) fn status(self) -> Option<u16> {
+        match self {
+            Self::Complete | Self::Abandoned | Self::ClientGone | Self::Plaintext | Self::Handshake => None,
+            Self::WrongProtocol => None,
+            Self::Refused(_, status, _) => Some(status),
+            Self::Malformed(malformed) => Some(malformed.status()),
+            Self::ClientTimeout => Some(408),
+            Self::NotOffered => Some(501),
+            Self::ConnectFailed | Self::ConnectTimeout | Self::UpstreamHandshake | Self::Unready => Some(503),
+            Self::UpstreamGone | Self::UpstreamMalformed(_) => Some(502),
+            Self::Timeout => Some(504),
+        }
+    }
+}
+
+/// An ending with what is to be said of it: in the record, and to the client.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) ending: Ending,
+    pub(super) detail: String,
+}
+
+impl Failure {
+    pub(super) fn new(ending: Ending, detail: impl Into<String>) -> Self {
+        Self { ending, detail: detail.into() }
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self { ending: Ending::refused(&refusal), detail: refusal.to_string() }
+    }
+}
+
+impl From<ExchangeError> for Failure {
+    fn from(error: ExchangeError) -> Self {
+        let (ending, detail) = match error {
+            ExchangeError::ClientGone => (Ending::ClientGone, "the client went away".to_owned()),
+            ExchangeError::ClientMalformed(malformed) => (Ending::Malformed(malformed), malformed.to_string()),
+            ExchangeError::NothingWritten(error) => (Ending::UpstreamGone, error.to_string()),
+            ExchangeError::NotProcessed | ExchangeError::UpstreamGone(None) => {
+                (Ending::UpstreamGone, "the upstream closed the connection before its answer was whole".to_owned())
+            }
+            ExchangeError::UpstreamGone(Some(error)) => {
+                (Ending::UpstreamGone, format!("the upstream's connection failed: {error}"))
+            }
+            ExchangeError::UpstreamMalformed(malformed) => {
+                (Ending::UpstreamMalformed(malformed), format!("the upstream's answer is malformed: {malformed}"))
+            }
+        };
+        Self { ending, detail }
+    }
+}
+
+/// The reason phrases of the statuses that we answer with ourselves (RFC 9110 §15).
+pub(super) const fn reason(status: u16) -> &'static str {
+    match status {
+        400 => "Bad Request",
+        403 => "Forbidden",
+        404 => "Not Found",
+        408 => "Request Timeout",
+        414 => "URI Too Long",
+        417 => "Expectation Failed",
+        421 => "Misdirected Request",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        505 => "HTTP Version Not Supported",
+        _ => "Refused",
+    }
+}

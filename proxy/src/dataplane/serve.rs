@@ -1,0 +1,210 @@
+//! A client's HTTP/1.1 connection, request after request: reading heads, answering what is refused, staying or leaving.
+//! What happens to one request is its path's ([`Path`]): inbound or outbound.
+use std::{
+    future::{Future, poll_fn},
+    io::IoSlice,
+    pin::Pin,
+    task::Poll,
+    time::Duration,
+};
+
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
+use weft_net::{PeerAddr, reset_on_close};
+
+use super::{
+    http::{Conn, Flow, HeadError, Incoming, Malformed, Outcome, Progress},
+    metrics::Direction,
+    record::{Record, Stage},
+    respond::{Ending, Failure, reason},
+    worker::Worker,
+};
+
+/// How long a connection that we close is read on, so that a reset does not overtake the answer (RFC 9112 §9.6).
+const LINGER: Duration = Duration::from_secs(1);
+
+/// A request under way: what it needs to change.
+pub(super) struct Job<'a> {
+    /// Who asked.
+    pub(super) client: &'a mut Conn,
+    /// The rest of the request's body.
+    pub(super) body: &'a mut Flow,
+    /// What is known of it.
+    pub(super) record: &'a mut Record,
+    /// What was done so far.
+    pub(super) progress: &'a mut Progress,
+}
+
+/// What is done with a request: everything between reading its head and ending its record.
+pub(super) trait Path {
+    /// Which way it goes.
+    const DIRECTION: Direction;
+
+    /// How long a client may be silent between requests.
+    fn idle(&self) -> Duration;
+
+    /// Takes a request through the path's stages.
+    async fn carry(&self, incoming: &Incoming, job: &mut Job<'_>) -> Result<Outcome, Failure>;
+}
+
+/// Serves a client until it or we have had enough.
+pub(super) async fn serve(worker: &Worker, path: &impl Path, mut client: Conn, peer: PeerAddr) {
+    let mut alarm = Alarm::default();
+    let outside = direction(path) == Direction::Outbound;
+    while let Some(next) = next_head(worker, path, &mut client, &mut alarm).await {
+        let mut record = Record::begin(worker.ledger(), direction(path), false, peer);
+        record.at(Stage::Detect);
+        let request = next.and_then(|length| Incoming::take(&mut client, length, outside).map_err(malformed));
+        let lives = match request {
+            Ok((incoming, body)) => one(worker, path, (&mut client, body), &incoming, &mut record).await,
+            Err(failure) => refuse(&mut client, &mut record, failure, Answer { lives: false, to_head: false }).await,
+        };
+        if !lives {
+            break;
+        }
+    }
+    leave(client).await;
+}
+
+fn malformed(malformed: Malformed) -> Failure {
+    Failure::new(Ending::Malformed(malformed), malformed.to_string())
+}
+
+/// One request and its record; whether another may follow.
+async fn one(
+    worker: &Worker,
+    path: &impl Path,
+    (client, mut body): (&mut Conn, Flow),
+    incoming: &Incoming,
+    record: &mut Record,
+) -> bool {
+    let mut progress = Progress::default();
+    let mut job = Job { client: &mut *client, body: &mut body, record: &mut *record, progress: &mut progress };
+    let carried = path.carry(incoming, &mut job).await;
+    (record.status, record.sent, record.received) = (progress.status, progress.sent, progress.received);
+    match carried {
+        Ok(outcome) => {
+            record.complete();
+            outcome.client_lives
+        }
+        Err(failure) if progress.status.is_some() => {
+            // The answer was begun: only a reset says that it is not whole. Where even that fails, the socket is gone.
+            let _ = reset_on_close(client.tcp());
+            record.fail(failure.ending, failure.detail);
+            false
+        }
+        Err(failure) => {
+            let lives = body.is_read() && incoming.head.keeps_alive && !worker.is_draining();
+            refuse(client, record, failure, Answer { lives, to_head: incoming.is_head() }).await
+        }
+    }
+}
+
+/// How a refusal is answered.
+struct Answer {
+    /// Whether the client may go on.
+    lives: bool,
+    /// Whether the answer has no body, because the method is HEAD.
+    to_head: bool,
+}
+
+/// Answers for ourselves and ends the record; whether the client may go on.
+async fn refuse(client: &mut Conn, record: &mut Record, failure: Failure, answer: Answer) -> bool {
+    let Failure { ending, detail } = failure;
+    let Some(status) = ending.status() else {
+        record.fail(ending, detail);
+        return false;
+    };
+    let close = if answer.lives { "" } else { "connection: close\r\n" };
+    let (reason, id, length) = (reason(status), record.id().to_string(), detail.len() + 1);
+    let head = format!(
+        "HTTP/1.1 {status} {reason}\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {length}\r\n\
+         x-weft-decision: {id}\r\n{close}\r\n"
+    );
+    let parts = [head.as_bytes(), detail.as_bytes(), b"\n"];
+    let slices = parts.map(IoSlice::new);
+    let shown = if answer.to_head { &slices[..1] } else { &slices[..] };
+    let queued = poll_fn(|cx| Poll::Ready(client.queue(cx, shown))).await;
+    let sent = queued.is_ok() && poll_fn(|cx| client.poll_drain(cx)).await.is_ok();
+    if sent {
+        record.status = Some(status);
+    }
+    record.fail(ending, detail);
+    sent && answer.lives
+}
+
+/// Waits for the next request's head; its length, or why it is none. `None` when the client has gone, was silent for too
+/// long, or we are draining.
+async fn next_head(
+    worker: &Worker,
+    path: &impl Path,
+    client: &mut Conn,
+    alarm: &mut Alarm,
+) -> Option<Result<usize, Failure>> {
+    // Nothing is held and no timer is touched where the head comes with the first read.
+    let mut reading = !client.input().is_empty();
+    alarm.set(Instant::now() + if reading { worker.timeouts().head } else { path.idle() });
+    let bell = worker.bell().listen();
+    poll_fn(|cx| {
+        match client.poll_head(cx) {
+            Poll::Ready(Ok(length)) => return Poll::Ready(length.map(Ok)),
+            Poll::Ready(Err(HeadError::Io(_))) => return Poll::Ready(None),
+            Poll::Ready(Err(HeadError::Malformed(Malformed::Truncated))) => return Poll::Ready(None),
+            Poll::Ready(Err(HeadError::Malformed(wrong))) => return Poll::Ready(Some(Err(malformed(wrong)))),
+            Poll::Pending => {}
+        }
+        if client.input().is_empty() {
+            if bell.poll(cx).is_ready() || alarm.poll(cx).is_ready() {
+                return Poll::Ready(None);
+            }
+            return Poll::Pending;
+        }
+        if !std::mem::replace(&mut reading, true) {
+            alarm.set(Instant::now() + worker.timeouts().head);
+        }
+        alarm.poll(cx).map(|()| Some(Err(Failure::new(Ending::ClientTimeout, "the request's head took too long"))))
+    })
+    .await
+}
+
+/// Ends a connection in order: everything is sent, our side is closed, and what still comes is read for a moment.
+async fn leave(mut client: Conn) {
+    let end = async {
+        if poll_fn(|cx| client.poll_drain(cx)).await.is_ok() && poll_fn(|cx| client.poll_shutdown(cx)).await.is_ok() {
+            poll_fn(|cx| client.poll_discard(cx)).await;
+        }
+    };
+    // Over or not, the connection is closed now.
+    let _ = timeout(LINGER, end).await;
+}
+
+/// A timer that is set often and rings rarely: it is registered with the runtime once for many settings.
+#[derive(Default)]
+struct Alarm {
+    sleep: Option<Pin<Box<Sleep>>>,
+    due: Option<Instant>,
+}
+
+impl Alarm {
+    fn set(&mut self, due: Instant) {
+        self.due = Some(due);
+        if let Some(sleep) = self.sleep.as_mut().filter(|sleep| sleep.deadline() > due) {
+            sleep.as_mut().reset(due);
+        }
+    }
+
+    fn poll(&mut self, cx: &mut std::task::Context<'_>) -> Poll<()> {
+        let Some(due) = self.due else { return Poll::Pending };
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(due)));
+        loop {
+            std::task::ready!(sleep.as_mut().poll(cx));
+            if sleep.deadline() >= due {
+                return Poll::Ready(());
+            }
+            sleep.as_mut().reset(due);
+        }
+    }
+}
+
+fn direction<P: Path>(_: &P) -> Direction {
+    P::DIRECTION
+}

@@ -1,0 +1,64 @@
+//! The stage *connect*: a connection to a picked endpoint, proven to be it, or to the local application.
+use std::{net::SocketAddr, time::Duration};
+
+use rustls_pki_types::ServerName;
+use tokio::time::{Instant, timeout_at};
+use tokio_rustls::TlsConnector;
+use weft_decide::Picked;
+use weft_ir::EndpointAddress;
+use weft_model::Protocol;
+use weft_net::ConnectError;
+
+use super::{
+    histogram::add,
+    respond::{Ending, Failure},
+    tls::{Io, alpn},
+    worker::Worker,
+};
+
+/// Connects to a picked endpoint with mesh TLS: its certificate must prove the identity that the endpoint names.
+pub(super) async fn secure(worker: &Worker, picked: &Picked<'_>, protocol: Protocol) -> Result<Io, Failure> {
+    let EndpointAddress::Socket(address) = picked.address();
+    let bound = picked.cluster().connect_timeout;
+    let deadline = Instant::now() + bound;
+    let Some(identity) = worker.identity() else {
+        return Err(Failure::new(Ending::Unready, "this proxy has no certificate yet"));
+    };
+    let name = ServerName::try_from(picked.sni().to_owned())
+        .map_err(|_| Failure::new(Ending::UpstreamHandshake, format!("{:?} is no server name", picked.sni())))?;
+    let who = || format!("{} at {address}", picked.endpoint().workload);
+    let tcp = weft_net::connect(address, bound).await.map_err(|error| not_connected(&who(), &error))?;
+    let connector = TlsConnector::from(identity.client(protocol, picked.identity()));
+    let tls = match timeout_at(deadline, connector.connect(name, tcp)).await {
+        Ok(Ok(tls)) => tls,
+        Ok(Err(error)) => {
+            let detail = format!("{} did not prove to be {}: {error}", who(), picked.identity());
+            return Err(Failure::new(Ending::UpstreamHandshake, detail));
+        }
+        Err(_) => {
+            let detail = format!("{} did not finish its TLS handshake within {bound:?}", who());
+            return Err(Failure::new(Ending::ConnectTimeout, detail));
+        }
+    };
+    if tls.get_ref().1.alpn_protocol() != Some(alpn(protocol)) {
+        return Err(Failure::new(Ending::UpstreamHandshake, format!("{} speaks another protocol", who())));
+    }
+    add(&worker.totals().upstream_connected, 1);
+    Ok(Io::Client(Box::new(tls)))
+}
+
+/// Connects to the local application.
+pub(super) async fn plain(worker: &Worker, address: SocketAddr, bound: Duration) -> Result<Io, Failure> {
+    let who = format!("the application at {address}");
+    let tcp = weft_net::connect(address, bound).await.map_err(|error| not_connected(&who, &error))?;
+    add(&worker.totals().upstream_connected, 1);
+    Ok(Io::Plain(tcp))
+}
+
+fn not_connected(who: &str, error: &ConnectError) -> Failure {
+    let ending = match error {
+        ConnectError::Timeout(_) => Ending::ConnectTimeout,
+        ConnectError::Io(_) => Ending::ConnectFailed,
+    };
+    Failure::new(ending, format!("cannot connect to {who}: {error}"))
+}

@@ -1,0 +1,367 @@
+//! One worker: a thread with its own runtime, listeners, pool, balancer state and metric cells. Nothing here is shared
+//! with another worker; the control thread talks to it by messages.
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    io,
+    net::SocketAddr,
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{Notify, mpsc},
+    task::{LocalSet, spawn_local},
+    time::{self, Instant, timeout_at},
+};
+use weft_decide::{Destination, Refusal, Snapshot};
+use weft_ir::ServicePort;
+use weft_net::PeerAddr;
+
+use super::{
+    Event, Identity, Timeouts,
+    bell::Bell,
+    histogram::add,
+    inbound,
+    ledger::Ledger,
+    metrics::{Direction, Totals},
+    outbound,
+    pool::Pool,
+    tls::LocalIdentity,
+};
+
+/// How long accepting rests after a failure that is ours (no descriptor left): the queue is still there afterwards.
+const REST: Duration = Duration::from_millis(20);
+
+/// From the control thread.
+pub(super) enum Command {
+    /// Decide from this snapshot from now on.
+    Snapshot(Arc<Snapshot>),
+    /// Prove yourself by this identity from now on.
+    Identity(Arc<Identity>),
+    /// Finish.
+    Drain,
+}
+
+/// What a listener is for.
+#[derive(Clone, Debug)]
+pub(super) enum Role {
+    Inbound,
+    Outbound,
+    Tcp(ServicePort),
+}
+
+/// What a worker is started with.
+pub(super) struct Start {
+    pub(super) listeners: Vec<(Role, std::net::TcpListener)>,
+    pub(super) timeouts: Timeouts,
+    pub(super) applications: Vec<SocketAddr>,
+    pub(super) events: mpsc::Sender<Event>,
+    pub(super) seed: u64,
+}
+
+/// A snapshot as a worker holds it: one `Arc` for the worker, counted within it without an atomic.
+pub(super) struct View {
+    pub(super) snapshot: Arc<Snapshot>,
+    pub(super) revision: Rc<str>,
+}
+
+/// A worker's own state.
+pub(super) struct Worker {
+    ledger: Rc<Ledger>,
+    timeouts: Timeouts,
+    applications: Vec<SocketAddr>,
+    pool: Rc<Pool>,
+    view: RefCell<Option<Rc<View>>>,
+    identity: RefCell<Option<Rc<LocalIdentity>>>,
+    published: Notify,
+    waiting: RefCell<HashMap<Destination, usize>>,
+    events: mpsc::Sender<Event>,
+    random: Cell<u64>,
+    cursors: RefCell<HashMap<ServicePort, u64>>,
+    draining: Cell<bool>,
+    bell: Bell,
+    open: Cell<usize>,
+    closed: Notify,
+}
+
+impl Worker {
+    pub(super) fn ledger(&self) -> &Rc<Ledger> {
+        &self.ledger
+    }
+
+    pub(super) fn totals(&self) -> &Totals {
+        &self.ledger.metrics().totals
+    }
+
+    pub(super) fn timeouts(&self) -> &Timeouts {
+        &self.timeouts
+    }
+
+    pub(super) fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    pub(super) fn bell(&self) -> &Bell {
+        &self.bell
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// What is decided from. There always is one while connections are accepted.
+    pub(super) fn view(&self) -> Option<Rc<View>> {
+        self.view.borrow().clone()
+    }
+
+    /// What is proven by.
+    pub(super) fn identity(&self) -> Option<Rc<LocalIdentity>> {
+        self.identity.borrow().clone()
+    }
+
+    /// Where the application listens for what a chain calls its port.
+    pub(super) fn application(&self, port: weft_model::Port) -> SocketAddr {
+        let own = self.applications.iter().find(|address| address.port() == port.get());
+        own.copied().unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], port.get())))
+    }
+
+    /// A uniform number (SplitMix64; Steele, Lea, Flood 2014). Nobody's secret.
+    pub(super) fn draw(&self) -> u64 {
+        self.random.set(self.random.get().wrapping_add(0x9e37_79b9_7f4a_7c15));
+        let mut z = self.random.get();
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// The next turn of a cluster's round robin; it starts anywhere, so that workers do not go in step.
+    pub(super) fn cursor(&self, cluster: &ServicePort) -> u64 {
+        let mut cursors = self.cursors.borrow_mut();
+        match cursors.get_mut(cluster) {
+            Some(cursor) => {
+                *cursor = cursor.wrapping_add(1);
+                *cursor
+            }
+            None => {
+                let cursor = self.draw();
+                cursors.insert(cluster.clone(), cursor);
+                cursor
+            }
+        }
+    }
+
+    /// Waits for the next snapshot, having told the control side what it must know; until `deadline`, which is set with
+    /// the first wait.
+    ///
+    /// # Errors
+    /// The time is over.
+    pub(super) async fn learn(&self, wanted: Destination, deadline: &mut Option<Instant>) -> Result<(), Refusal> {
+        let until = *deadline.get_or_insert_with(|| {
+            add(&self.totals().on_demand_waits, 1);
+            Instant::now() + self.timeouts.on_demand
+        });
+        let published = self.published.notified();
+        let waiting = Waiting::begin(self, wanted);
+        match timeout_at(until, published).await {
+            Ok(()) => Ok(()),
+            Err(_) => Err(Refusal::ControlPlaneUnreachable { destination: waiting.wanted.clone() }),
+        }
+    }
+
+    fn take(&self, command: Command) {
+        match command {
+            Command::Snapshot(snapshot) => {
+                let revision = (**snapshot.revision()).into();
+                *self.view.borrow_mut() = Some(Rc::new(View { snapshot, revision }));
+                self.published.notify_waiters();
+            }
+            Command::Identity(identity) => {
+                *self.identity.borrow_mut() = Some(Rc::new(LocalIdentity::new(identity)));
+                self.pool.clear();
+            }
+            Command::Drain => self.draining.set(true),
+        }
+    }
+
+    fn is_ready(&self) -> bool {
+        self.view.borrow().is_some() && self.identity.borrow().is_some()
+    }
+}
+
+/// One that waits for a destination; the control side is told once for all that do.
+struct Waiting<'a> {
+    worker: &'a Worker,
+    wanted: Destination,
+}
+
+impl<'a> Waiting<'a> {
+    fn begin(worker: &'a Worker, wanted: Destination) -> Self {
+        let mut waiting = worker.waiting.borrow_mut();
+        let count = waiting.entry(wanted.clone()).or_insert(0);
+        *count += 1;
+        if *count == 1 {
+            // A full channel: the control side is behind, and this wait ends in its time.
+            let _ = worker.events.try_send(Event::Need(wanted.clone()));
+        }
+        Self { worker, wanted }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut waiting = self.worker.waiting.borrow_mut();
+        if let Some(count) = waiting.get_mut(&self.wanted) {
+            *count -= 1;
+            if *count == 0 {
+                waiting.remove(&self.wanted);
+            }
+        }
+    }
+}
+
+/// Counts an accepted connection while it is open.
+struct Open {
+    worker: Rc<Worker>,
+    direction: Direction,
+}
+
+impl Open {
+    fn begin(worker: Rc<Worker>, direction: Direction) -> Self {
+        worker.open.set(worker.open.get() + 1);
+        let totals = worker.totals();
+        if let (Some(accepted), Some(active)) =
+            (totals.accepted.get(direction as usize), totals.active.get(direction as usize))
+        {
+            add(accepted, 1);
+            add(active, 1);
+        }
+        Self { worker, direction }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.worker.open.set(self.worker.open.get() - 1);
+        if let Some(active) = self.worker.totals().active.get(self.direction as usize) {
+            add(active, u64::MAX);
+        }
+        self.worker.closed.notify_one();
+    }
+}
+
+/// Runs a worker on the calling thread until it has drained or the control thread's end of `commands` is gone.
+pub(super) fn run(ledger: Ledger, start: Start, commands: mpsc::UnboundedReceiver<Command>) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let ledger = Rc::new(ledger);
+    let tasks = LocalSet::new();
+    let worked = tasks.block_on(&runtime, work(ledger.clone(), start, commands));
+    // What is still open is dropped with its task, and says `abandoned` in its record.
+    drop(tasks);
+    ledger.flush();
+    worked
+}
+
+async fn work(ledger: Rc<Ledger>, start: Start, mut commands: mpsc::UnboundedReceiver<Command>) -> io::Result<()> {
+    let Start { listeners, timeouts, applications, events, seed } = start;
+    let pool = Rc::new(Pool::default());
+    spawn_local(ledger.clone().flush_in_time());
+    spawn_local(pool.clone().sweep());
+    let worker = Rc::new(Worker {
+        ledger,
+        timeouts,
+        applications,
+        pool,
+        view: RefCell::default(),
+        identity: RefCell::default(),
+        published: Notify::new(),
+        waiting: RefCell::default(),
+        events,
+        random: Cell::new(seed),
+        cursors: RefCell::default(),
+        draining: Cell::new(false),
+        bell: Bell::default(),
+        open: Cell::new(0),
+        closed: Notify::new(),
+    });
+    let mut listeners = Some(listeners);
+    let mut accepting = Vec::new();
+    while let Some(command) = commands.recv().await {
+        worker.take(command);
+        // Nothing is accepted before it can be decided: until then clients wait in the kernel's queue.
+        if worker.is_ready()
+            && let Some(listeners) = listeners.take()
+        {
+            for (role, listener) in listeners {
+                let listener = TcpListener::from_std(listener)?;
+                accepting.push(spawn_local(accept(worker.clone(), role, listener)));
+            }
+        }
+        if worker.is_draining() {
+            drop(listeners);
+            let ending = drain(&worker, &accepting);
+            tokio::pin!(ending);
+            loop {
+                tokio::select! {
+                    () = &mut ending => return Ok(()),
+                    command = commands.recv() => match command {
+                        Some(command) => worker.take(command),
+                        None => return Ok(()),
+                    },
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Goes on accepting for a moment, then waits for what is open.
+async fn drain(worker: &Worker, accepting: &[tokio::task::JoinHandle<()>]) {
+    let deadline = Instant::now() + worker.timeouts.drain;
+    time::sleep(worker.timeouts.drain_accept).await;
+    worker.bell.ring();
+    accepting.iter().for_each(tokio::task::JoinHandle::abort);
+    let finished = async {
+        while worker.open.get() > 0 {
+            worker.closed.notified().await;
+        }
+    };
+    // Past the deadline whatever is open is abandoned.
+    let _ = timeout_at(deadline, finished).await;
+}
+
+/// Accepts until it is aborted: no failure ends it.
+async fn accept(worker: Rc<Worker>, role: Role, listener: TcpListener) {
+    loop {
+        match listener.accept().await {
+            Ok((tcp, peer)) => begin(&worker, &role, tcp, PeerAddr(peer)),
+            // The client has gone before it was accepted: nothing of ours is wrong.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(_) => {
+                add(&worker.totals().accept_errors, 1);
+                time::sleep(REST).await;
+            }
+        }
+    }
+}
+
+fn begin(worker: &Rc<Worker>, role: &Role, tcp: TcpStream, peer: PeerAddr) {
+    // Without it answers wait for the peer's delayed acknowledgement; where it fails, the socket is gone already.
+    let _ = tcp.set_nodelay(true);
+    match role {
+        Role::Inbound => {
+            let open = Open::begin(worker.clone(), Direction::Inbound);
+            spawn_local(async move { inbound::connection(&open.worker, tcp, peer).await });
+        }
+        Role::Outbound => {
+            let open = Open::begin(worker.clone(), Direction::Outbound);
+            spawn_local(async move { outbound::http(&open.worker, tcp, peer).await });
+        }
+        Role::Tcp(service) => {
+            let (open, service) = (Open::begin(worker.clone(), Direction::Outbound), service.clone());
+            spawn_local(async move { outbound::tcp(&open.worker, tcp, peer, &service).await });
+        }
+    }
+}
