@@ -1,7 +1,7 @@
 //! The suites: what each runs.
 use anyhow::Result;
 
-use crate::run::{Counts, Workspace};
+use crate::run::{Counts, Executable, Workspace};
 
 /// How much of a suite to run.
 #[derive(Clone, Copy)]
@@ -42,7 +42,8 @@ pub(crate) const SUITES: [Suite; 7] = [
     Suite { name: "demo", about: "weft demo --check: a mesh of real processes", quick: false, run: demo },
 ];
 
-const NOT_UNIT: [&str; 4] = ["weft-tidy", "weft-integration", "weft-fuzz", "xtask"];
+/// The packages whose tests are suites of their own.
+const SUITE_PACKAGES: [&str; 3] = ["weft-tidy", "weft-integration", "weft-fuzz"];
 
 fn lint(workspace: &Workspace, _: Scale) -> Result<Counts> {
     let mut counts = Counts::default();
@@ -61,42 +62,40 @@ fn lint(workspace: &Workspace, _: Scale) -> Result<Counts> {
 }
 
 fn tidy(workspace: &Workspace, _: Scale) -> Result<Counts> {
-    workspace.tests(&["--package", "weft-tidy"], &[])
+    workspace.tests(|test| test.package == "weft-tidy", &[])
 }
 
 fn unit(workspace: &Workspace, scale: Scale) -> Result<Counts> {
-    let mut arguments = vec!["--workspace"];
-    for package in NOT_UNIT {
-        arguments.extend(["--exclude", package]);
-    }
-    workspace.tests(&arguments, &[("WEFT_CRASH_ROUNDS", scale.of("25", "500"))])
+    let own = |test: &Executable| !SUITE_PACKAGES.contains(&test.package.as_str());
+    let mut counts = workspace.tests(own, &[("WEFT_CRASH_ROUNDS", scale.of("25", "500"))])?;
+    counts += workspace.doc_tests()?;
+    Ok(counts)
 }
 
 fn fuzz(workspace: &Workspace, scale: Scale) -> Result<Counts> {
-    workspace.tests(&["--package", "weft-fuzz"], &[("WEFT_FUZZ_ROUNDS", scale.of("2000", "1000000"))])
+    let rounds = scale.of("20000", "2000000");
+    workspace.tests(|test| test.package == "weft-fuzz", &[("WEFT_FUZZ_ROUNDS", rounds)])
 }
 
 fn integration(workspace: &Workspace, _: Scale) -> Result<Counts> {
-    workspace.tests(&["--package", "weft-integration", "--test", "integration"], &[])
+    workspace.tests(|test| test.package == "weft-integration" && test.target == "integration", &[])
 }
 
 fn pairs(workspace: &Workspace, scale: Scale) -> Result<Counts> {
-    workspace
-        .tests(&["--package", "weft-integration", "--test", "pairs"], &[("WEFT_PAIRS", scale.of("20000", "1000000"))])
+    let pairs = scale.of("20000", "1000000");
+    workspace.tests(|test| test.package == "weft-integration" && test.target == "pairs", &[("WEFT_PAIRS", pairs)])
 }
 
 fn demo(workspace: &Workspace, scale: Scale) -> Result<Counts> {
-    let mut counts = Counts::default();
     let rounds = match scale {
         Scale::Short => 1,
         Scale::Full => 20,
     };
+    // Selected as one with the workspace, so that dependencies have the features that the tests built them with.
+    let weft = workspace.binary("weft")?;
+    let mut counts = Counts::default();
     for _ in 0..rounds {
-        counts += workspace.step(
-            "demo --check",
-            &["run", "--locked", "--profile", "ci", "--package", "weft", "--", "demo", "--check"],
-            &[],
-        )?;
+        counts += workspace.program(&weft, &["demo", "--check"])?;
     }
     Ok(counts)
 }
