@@ -13,8 +13,11 @@ pub(crate) fn shadowed(compiler: &Compiler, object: &ObjectRef, route: &HttpRout
             let earlier = host.routes.iter().take(at).find(|earlier| covers(&earlier.matches, &own.matches));
             let place = (own.origin.rule, own.origin.alternative);
             let shadow = earlier.map(|earlier| earlier.origin.clone());
+            let told = by_match.entry(place).or_insert_with(|| shadow.clone());
             // One host at which it can win is enough.
-            by_match.entry(place).and_modify(|it| *it = it.take().and(shadow.clone())).or_insert(shadow);
+            if shadow.is_none() {
+                *told = None;
+            }
         }
     }
     by_match
