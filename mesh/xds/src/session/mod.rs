@@ -1,12 +1,14 @@
 //! The two ends of a delta ADS stream, without I/O.
 mod client;
+mod lookup;
 mod node;
 mod server;
 mod subscription;
 
 pub use client::{Client, ClientCounts, Update};
+pub use lookup::{Found, Heard, Lookup, ServerCounts};
 pub use node::{reader_features, reader_revision};
-pub use server::{Found, Heard, Lookup, Server, ServerCounts};
+pub use server::Server;
 
 use weft_ir::ResourceKey;
 

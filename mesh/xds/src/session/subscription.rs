@@ -30,15 +30,26 @@ pub(super) struct Name {
     pub(super) known: Known,
     /// Versions that the client has rejected: never sent again unless it asks anew.
     refused: Vec<Version>,
+    /// The version that the client came with, for the count of what is resent without need.
+    claimed: Option<Version>,
 }
 
 impl Name {
     pub(super) fn new(explicit: bool, wildcard: bool, known: Known) -> Self {
-        Self { explicit, wildcard, known, refused: Vec::new() }
+        Self { explicit, wildcard, known, refused: Vec::new(), claimed: None }
     }
 
     pub(super) fn is_wanted(&self) -> bool {
         self.explicit || self.wildcard
+    }
+
+    fn claim(&mut self, version: Version) {
+        self.claimed = Some(version.clone());
+        self.known = Known::Version(version);
+    }
+
+    pub(super) fn came_with(&self, version: &Version) -> bool {
+        self.claimed.as_ref() == Some(version)
     }
 
     pub(super) fn has_refused(&self, version: &Version) -> bool {
@@ -50,6 +61,7 @@ impl Name {
     fn ask_anew(&mut self) {
         self.known = Known::Nothing;
         self.refused.clear();
+        self.claimed = None;
     }
 
     /// The client refused `version`, and holds again what it held before it was sent.
@@ -157,10 +169,12 @@ impl Subscriptions {
     /// What the client says that it holds from an earlier stream.
     pub(super) fn claim(&mut self, name: &str, version: Version) {
         match self.names.get_mut(name) {
-            Some(it) => it.known = Known::Version(version),
+            Some(it) => it.claim(version),
             None if self.wildcard => {
                 let name: Arc<str> = name.into();
-                self.names.insert(Arc::clone(&name), Name::new(false, true, Known::Version(version)));
+                let mut it = Name::new(false, true, Known::Nothing);
+                it.claim(version);
+                self.names.insert(Arc::clone(&name), it);
                 self.dirty.insert(name);
             }
             // Neither subscribed nor covered: the client will drop it by itself.

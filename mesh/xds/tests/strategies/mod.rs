@@ -1,0 +1,231 @@
+//! Every IR value, for property tests.
+use std::{net::SocketAddr, time::Duration};
+
+use proptest::{collection::vec, option, prelude::*};
+use weft_ir::{
+    Access, AccessRule, Balance, Caller, Cluster, Endpoint, EndpointAddress, Endpoints, HeaderMatch, Health, HostPort,
+    Inbound, InboundChain, Listener, ListenerBody, OutboundTcp, Resource, Route, RouteAction, RouteConfiguration,
+    RouteMatch, RouteOrigin, RuleName, ServicePort, UpstreamTls, VirtualHost, WeightedCluster,
+};
+use weft_model::{
+    AccessAction, Host, HttpMethod, Kind, Locality, LocalityName, Name, Namespace, ObjectRef, PathMatch, Port,
+    Protocol, SpiffeId, TextMatch, TrustDomain, WorkloadRef,
+};
+
+pub(crate) fn resource() -> impl Strategy<Value = Resource> {
+    prop_oneof![
+        cluster().prop_map(|it| Resource::Cluster(it.into())),
+        endpoints().prop_map(|it| Resource::Endpoints(it.into())),
+        listener().prop_map(|it| Resource::Listener(it.into())),
+        "[a-z]{1,9}".prop_map(|name| Resource::RouteConfiguration(RouteConfiguration { name }.into())),
+        virtual_host().prop_map(|it| Resource::VirtualHost(it.into())),
+    ]
+}
+
+pub(crate) fn cluster() -> impl Strategy<Value = Cluster> {
+    (service_port(), protocol(), sni(), duration(), origins()).prop_map(
+        |(name, protocol, sni, connect_timeout, origins)| Cluster {
+            name,
+            protocol,
+            tls: UpstreamTls { sni },
+            balance: Balance::RoundRobin,
+            connect_timeout,
+            origins,
+        },
+    )
+}
+
+pub(crate) fn endpoints() -> impl Strategy<Value = Endpoints> {
+    (service_port(), vec(endpoint(), 0..8)).prop_map(|(name, mut endpoints)| {
+        endpoints.sort_by(|a, b| a.workload.cmp(&b.workload));
+        endpoints.dedup_by(|a, b| a.workload == b.workload);
+        Endpoints { name, endpoints }
+    })
+}
+
+fn endpoint() -> impl Strategy<Value = Endpoint> {
+    let address = (any::<std::net::IpAddr>(), 1..=u16::MAX).prop_map(|(ip, port)| SocketAddr::new(ip, port));
+    let place = ("[a-z0-9._-]{1,9}", "[a-z]{1,5}").prop_map(|(network, cluster)| (network, cluster));
+    let health = prop_oneof![Just(Health::Healthy), Just(Health::Draining)];
+    (workload(), address, spiffe_id(), locality(), place, 1..=u32::MAX, health).prop_map(
+        |(workload, address, identity, locality, (network, cluster), weight, health)| Endpoint {
+            workload,
+            address: EndpointAddress::Socket(address),
+            identity,
+            locality,
+            network: network.parse().unwrap(),
+            cluster: cluster.parse().unwrap(),
+            weight,
+            health,
+        },
+    )
+}
+
+pub(crate) fn listener() -> impl Strategy<Value = Listener> {
+    let http = "[a-z]{1,9}".prop_map(|route_configuration| {
+        (Listener::OUTBOUND.to_owned(), ListenerBody::OutboundHttp { route_configuration })
+    });
+    let tcp = service_port().prop_map(|cluster| {
+        (Listener::outbound_name(&cluster), ListenerBody::OutboundTcp(OutboundTcp { cluster }))
+    });
+    let inbound = (workload(), vec(chain(), 0..4)).prop_map(|(workload, mut chains)| {
+        chains.sort_by(|a, b| a.service.cmp(&b.service));
+        chains.dedup_by(|a, b| a.service == b.service);
+        for chain in &mut chains {
+            chain.sni = chain.service.sni(&TrustDomain::default_domain());
+        }
+        chains.sort_by(|a, b| a.sni.cmp(&b.sni));
+        chains.dedup_by(|a, b| a.sni == b.sni);
+        chains.sort_by(|a, b| a.service.cmp(&b.service));
+        (Listener::inbound_name(&workload), ListenerBody::Inbound(Inbound { workload, chains }))
+    });
+    (prop_oneof![http, tcp, inbound], origins()).prop_map(|((name, body), origins)| Listener { name, body, origins })
+}
+
+fn chain() -> impl Strategy<Value = InboundChain> {
+    (sni(), service_port(), host(), protocol(), port(), access()).prop_map(
+        |(sni, service, host, protocol, application_port, access)| InboundChain {
+            sni,
+            service,
+            host,
+            protocol,
+            application_port,
+            access,
+        },
+    )
+}
+
+fn access() -> impl Strategy<Value = Access> {
+    let action = prop_oneof![Just(AccessAction::Allow), Just(AccessAction::Deny)];
+    let rule = (object(), 0u32..20, action, vec(caller(), 1..4)).prop_map(|(policy, rule, action, callers)| {
+        AccessRule { name: RuleName { policy, rule }, action, callers }
+    });
+    (origins(), vec(rule, 0..6)).prop_map(|(policies, mut rules)| {
+        let key = |rule: &AccessRule| (rule.action == AccessAction::Allow, rule.name.clone());
+        rules.sort_by_key(key);
+        rules.dedup_by_key(|rule| key(rule));
+        Access { policies, rules }
+    })
+}
+
+fn caller() -> impl Strategy<Value = Caller> {
+    prop_oneof![
+        Just(Caller::Anyone),
+        spiffe_id().prop_map(Caller::Identity),
+        (trust_domain(), namespace()).prop_map(|(domain, namespace)| Caller::Namespace(domain, namespace)),
+    ]
+}
+
+pub(crate) fn virtual_host() -> impl Strategy<Value = VirtualHost> {
+    let authority = |service: ServicePort| {
+        let own: Host = service.host(&"cluster.local".parse().unwrap()).parse().unwrap();
+        let host = prop_oneof![3 => Just(own), 1 => host()];
+        let port = prop_oneof![Just(service.port), Just(Port::HTTP)];
+        (Just(service), host, port)
+    };
+    (service_port().prop_flat_map(authority), vec(route(), 0..5), origins()).prop_map(
+        |((service, host, port), routes, origins)| VirtualHost {
+            authority: HostPort { host, port },
+            service,
+            routes,
+            origins,
+        },
+    )
+}
+
+fn route() -> impl Strategy<Value = Route> {
+    let origin = (object(), any::<u32>(), any::<u32>());
+    let origin = origin.prop_map(|(object, rule, alternative)| RouteOrigin { object, rule, alternative });
+    (origin, route_match(), route_action(), option::of(duration()))
+        .prop_map(|(origin, matches, action, timeout)| Route { origin, matches, action, timeout })
+}
+
+fn route_match() -> impl Strategy<Value = RouteMatch> {
+    let path = prop_oneof![
+        "/[ -~]{0,12}".prop_map(PathMatch::Exact),
+        Just(PathMatch::Prefix("/".to_owned())),
+        "(/[a-z.é]{1,5}){1,3}".prop_map(PathMatch::Prefix),
+        regex().prop_map(PathMatch::Regex),
+    ];
+    let value = prop_oneof![".{0,8}".prop_map(TextMatch::Exact), regex().prop_map(TextMatch::Regex)];
+    let header = ("[a-z0-9-]{1,9}", value).prop_map(|(name, value)| HeaderMatch { name, value });
+    let method = option::of("[A-Z!a-z]{1,7}".prop_map(HttpMethod));
+    (path, method, vec(header, 0..3)).prop_map(|(path, method, headers)| RouteMatch { path, method, headers })
+}
+
+fn regex() -> impl Strategy<Value = String> {
+    prop_oneof![Just("/v[0-9]+/.*"), Just(""), Just("a|b"), Just(r"\p{L}{2,3}(x)?")].prop_map(str::to_owned)
+}
+
+fn route_action() -> impl Strategy<Value = RouteAction> {
+    let share = (service_port(), prop_oneof![Just(1u32), 1..1_000_000u32], option::weighted(0.2, ".{0,9}"))
+        .prop_map(|(cluster, weight, refusal)| WeightedCluster { cluster, weight, refusal });
+    prop_oneof![
+        vec(share, 1..4).prop_map(RouteAction::Forward),
+        ".{0,20}".prop_map(|cause| RouteAction::Refuse { cause }),
+    ]
+}
+
+pub(crate) fn service_port() -> impl Strategy<Value = ServicePort> {
+    ("[a-z]{1,5}", namespace(), name(), port()).prop_map(|(cluster, namespace, service, port)| ServicePort {
+        cluster: cluster.parse().unwrap(),
+        namespace,
+        service,
+        port,
+    })
+}
+
+fn workload() -> impl Strategy<Value = WorkloadRef> {
+    (namespace(), name()).prop_map(|(namespace, name)| WorkloadRef { namespace, name })
+}
+
+fn origins() -> impl Strategy<Value = Vec<ObjectRef>> {
+    vec(object(), 0..3)
+}
+
+fn object() -> impl Strategy<Value = ObjectRef> {
+    (proptest::sample::select(&Kind::ALL[..]), namespace(), name())
+        .prop_map(|(kind, namespace, name)| ObjectRef { kind, namespace, name })
+}
+
+fn locality() -> impl Strategy<Value = Locality> {
+    let part = || option::of("[a-c]".prop_map(|name| name.parse::<LocalityName>().unwrap()));
+    (part(), part(), part()).prop_map(|(region, zone, sub_zone)| Locality { region, zone, sub_zone })
+}
+
+fn spiffe_id() -> impl Strategy<Value = SpiffeId> {
+    (trust_domain(), "(/[a-zA-Z0-9_-][a-zA-Z0-9._-]{0,4}){1,4}")
+        .prop_map(|(domain, path)| format!("spiffe://{domain}{path}").parse().unwrap())
+}
+
+fn trust_domain() -> impl Strategy<Value = TrustDomain> {
+    "[a-z0-9._-]{1,9}".prop_map(|domain| domain.parse().unwrap())
+}
+
+fn namespace() -> impl Strategy<Value = Namespace> {
+    "[a-z]([a-z0-9-]{0,3}[a-z0-9])?".prop_map(|text| text.parse().unwrap())
+}
+
+fn name() -> impl Strategy<Value = Name> {
+    "[a-z]([a-z0-9-]{0,5}[a-z0-9])?".prop_map(|text| text.parse().unwrap())
+}
+
+fn host() -> impl Strategy<Value = Host> {
+    "[a-z]{1,5}(\\.[a-z0-9]{1,5}){0,4}".prop_map(|text| text.parse().unwrap())
+}
+
+fn sni() -> impl Strategy<Value = String> {
+    "[a-z0-9.-]{0,20}"
+}
+
+fn protocol() -> impl Strategy<Value = Protocol> {
+    prop_oneof![Just(Protocol::Http), Just(Protocol::Tcp)]
+}
+
+fn port() -> impl Strategy<Value = Port> {
+    prop_oneof![Just(Port::HTTP), (1..=u16::MAX).prop_map(|port| Port::new(port).unwrap())]
+}
+
+fn duration() -> impl Strategy<Value = Duration> {
+    (0u64..100_000, 1u32..1_000_000_000).prop_map(|(seconds, nanos)| Duration::new(seconds, nanos))
+}
