@@ -4,15 +4,23 @@
 //! [`run`] is what the binaries call. Proxies are served on one TLS port (delta ADS, `weft.v1.AgentService`,
 //! `weft.v1.CertificateService`), people and programs on an HTTPS port with JSON bodies ([`wire`]).
 mod args;
+mod audit;
+mod authority;
 mod config;
-mod context;
+mod follow;
+mod metrics;
+mod registry;
 mod run;
 mod running;
+mod serve;
+mod state;
+mod tokens;
 
+pub mod client;
 pub mod wire;
 
 pub use args::{Args, SEALING_KEY_VARIABLE};
+pub use authority::OpenAuthorityError;
 pub use config::{Config, SealingKeySource, default_names};
-pub use context::Context;
 pub use run::{RunError, run};
 pub use running::{ControlPlane, Running, StartError};

@@ -1,9 +1,40 @@
 //! Starting and stopping.
-use std::{io, net::SocketAddr};
+use std::{
+    fmt, io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
-use tokio::net::TcpListener;
+use tokio::{
+    net::TcpListener,
+    sync::{Mutex, mpsc, watch},
+    task::JoinSet,
+    time::{Instant, timeout},
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tracing::{error, warn};
+use weft_certs::join::{Context, JoinError, Token};
+use weft_model::Revision;
+use weft_store::{Objects, OpenError, Redb, State, StoreError};
 
-use crate::Config;
+use crate::{
+    Config, OpenAuthorityError,
+    authority::{Certifier, ServerConfigs},
+    follow::follow,
+    metrics::Metrics,
+    registry::Registry,
+    serve::{AdsStreams, Api, Bucket, Certificates, Core, Grpc, accept, serve_api, serve_grpc},
+    state::MeshState,
+    tokens,
+};
+
+/// Connections whose handshake is done and that nobody has taken yet.
+const ACCEPTED: usize = 64;
+
+/// How long streams and requests may take to end when the control plane stops.
+const STOPPING: Duration = Duration::from_secs(5);
 
 /// A control plane that does not run yet.
 #[derive(Debug)]
@@ -22,16 +53,45 @@ pub enum StartError {
         /// The system's word.
         source: io::Error,
     },
+    /// The store does not open.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// The store cannot be read or written.
+    #[error("the store in {}: {reason}", dir.display())]
+    StoreUse {
+        /// The store's directory.
+        dir: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The certificate authority cannot be had.
+    #[error(transparent)]
+    Authority(#[from] OpenAuthorityError),
+    /// The context file cannot be written.
+    #[error("the context file: {0}")]
+    Context(#[from] JoinError),
+    /// The context file's folder cannot be made.
+    #[error("the context file's folder {}: {source}", folder.display())]
+    ContextFolder {
+        /// The folder.
+        folder: PathBuf,
+        /// The system's word.
+        source: io::Error,
+    },
 }
 
 /// A control plane that runs. Dropped, it stops without waiting for what is under way.
-#[derive(Debug)]
 pub struct Running {
     /// Where xDS, the Agent streams and the certificate service are served.
     pub grpc: SocketAddr,
     /// Where the admin API is served.
     pub api: SocketAddr,
-    listeners: Vec<TcpListener>,
+    /// What opens the admin API: what is in the context file. Holds the admin token.
+    pub context: Context,
+    store: Arc<Redb>,
+    state: Arc<MeshState>,
+    stop: watch::Sender<bool>,
+    tasks: JoinSet<()>,
 }
 
 impl ControlPlane {
@@ -40,16 +100,160 @@ impl ControlPlane {
     /// # Errors
     /// What is wrong with which part of the configuration or of the store; nothing runs then.
     pub async fn start(config: Config) -> Result<Running, StartError> {
-        let grpc = listen(config.grpc, "xDS").await?;
-        let api = listen(config.api, "the admin API").await?;
-        Ok(Running { grpc: grpc.1, api: api.1, listeners: vec![grpc.0, api.0] })
+        let dir = config.dir.clone();
+        let opened = tokio::task::spawn_blocking(move || Redb::open(&dir)).await;
+        let store = Arc::new(opened.map_err(|panicked| store_use(&config, panicked))??);
+        match start(&config, &store).await {
+            Ok(running) => Ok(running),
+            Err(error) => {
+                store.close().await;
+                Err(error)
+            }
+        }
     }
 }
 
 impl Running {
+    /// The store's revision that everything which is pushed is at.
+    pub fn revision(&self) -> Revision {
+        self.state.revision()
+    }
+
     /// Stops serving, ends every stream, and closes the store; returns when the directory may be opened again.
-    pub async fn shutdown(self) {
-        drop(self.listeners);
+    pub async fn shutdown(mut self) {
+        self.stop.send_replace(true);
+        // Followers of the store end with it, so it is closed first; the servers no longer need it.
+        let serving = async { while self.tasks.join_next().await.is_some() {} };
+        self.store.close().await;
+        if timeout(STOPPING, serving).await.is_err() {
+            warn!("some streams did not end in time");
+        }
+        self.tasks.shutdown().await;
+    }
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Running").field("grpc", &self.grpc).field("api", &self.api).finish_non_exhaustive()
+    }
+}
+
+async fn start(config: &Config, store: &Arc<Redb>) -> Result<Running, StartError> {
+    let objects: Arc<dyn Objects> = store.clone();
+    let secrets: Arc<dyn State> = store.clone();
+    let certifier = Arc::new(Certifier::open(config, &*secrets).await?);
+    let (configs, renew_after) = certifier.server_configs()?;
+    let (configs_sender, configs) = watch::channel(configs);
+    let listing = objects.list().await.map_err(|error: StoreError| store_use(config, error))?;
+    let stored = listing.objects.iter().map(|(object, stored)| (object.clone(), Some(Arc::new(stored.clone()))));
+    let state = Arc::new(MeshState::new(config.names.clone(), listing.revision.clone(), stored));
+    warn_of_faults(&state);
+
+    let (grpc_listener, grpc) = listen(config.grpc, "xDS").await?;
+    let (api_listener, api) = listen(config.api, "the admin API").await?;
+    let context = write_context(config, &*secrets, &certifier, api).await?;
+
+    let metrics = Arc::new(Metrics::new());
+    let registry = Arc::new(Registry::new(state.clone(), config.lease));
+    let streams = Arc::new(AdsStreams::default());
+    let (stop, stopped) = watch::channel(false);
+    let mut tasks = JoinSet::new();
+    tasks.spawn(follow(objects.clone(), state.clone(), listing.revision));
+    tasks.spawn(until_stopped(stopped.clone(), registry.clone().expire()));
+    let renewal = certifier.clone().keep_fresh(secrets.clone(), configs_sender, renew_after);
+    tasks.spawn(until_stopped(stopped.clone(), renewal));
+
+    let core = Core {
+        names: config.names.clone(),
+        state: state.clone(),
+        registry: registry.clone(),
+        metrics: metrics.clone(),
+        settled_at: Instant::now() + config.lease,
+        lease: config.lease,
+        stop: stopped.clone(),
+    };
+    let certificates = Certificates {
+        names: config.names.clone(),
+        certifier: certifier.clone(),
+        state: secrets.clone(),
+        metrics: metrics.clone(),
+        rate: Bucket::default(),
+    };
+    let (connections, accepted) = mpsc::channel(ACCEPTED);
+    let choose = |configs: &ServerConfigs| configs.grpc.clone();
+    tasks.spawn(until_stopped(
+        stopped.clone(),
+        accept(grpc_listener, configs.clone(), choose, metrics.clone(), connections),
+    ));
+    let served = serve_grpc(Grpc { core, streams: streams.clone(), certificates }, ReceiverStream::new(accepted));
+    tasks.spawn(async move {
+        if let Err(error) = served.await {
+            error!(%error, "the gRPC server ended");
+        }
+    });
+
+    let (connections, accepted) = mpsc::channel(ACCEPTED);
+    let choose = |configs: &ServerConfigs| configs.api.clone();
+    tasks.spawn(until_stopped(stopped.clone(), accept(api_listener, configs, choose, metrics.clone(), connections)));
+    let admin = Api {
+        objects,
+        secrets,
+        state: state.clone(),
+        registry,
+        streams,
+        metrics,
+        token: context.token.hash(),
+        pin: *certifier.pin(),
+        grpc,
+        started: jiff::Timestamp::now().to_string(),
+        changes: Mutex::new(()),
+    };
+    tasks.spawn(serve_api(Arc::new(admin), accepted, stopped));
+    Ok(Running { grpc, api, context, store: store.clone(), state, stop, tasks })
+}
+
+/// What was accepted once stays in force as far as it goes; what is wrong with it is told.
+fn warn_of_faults(state: &MeshState) {
+    let current = state.look(weft_compile::Compiler::clone);
+    for diagnostic in weft_verify::verify_all(&current) {
+        warn!(%diagnostic, "in the store");
+    }
+}
+
+/// Writes the context file, with the admin token that it held before if that is still the store's.
+async fn write_context(
+    config: &Config,
+    secrets: &dyn State,
+    certifier: &Certifier,
+    api: SocketAddr,
+) -> Result<Context, StartError> {
+    let known: Option<Token> =
+        config.context_file.as_deref().and_then(|path| Context::load(path).ok()).map(|it| it.token);
+    let token = tokens::admin(secrets, known).await.map_err(|error| store_use(config, error))?;
+    let context = Context {
+        address: api.to_string(),
+        ca_sha256: *certifier.pin(),
+        token,
+        trust_domain: config.names.trust_domain.clone(),
+    };
+    if let Some(path) = &config.context_file {
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            make_folder(folder).map_err(|source| StartError::ContextFolder { folder: folder.to_owned(), source })?;
+        }
+        context.save(path)?;
+    }
+    Ok(context)
+}
+
+fn make_folder(folder: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
+async fn until_stopped(mut stopped: watch::Receiver<bool>, work: impl Future<Output = ()>) {
+    tokio::select! {
+        () = work => {}
+        _ = stopped.wait_for(|stopped| *stopped) => {}
     }
 }
 
@@ -60,4 +264,8 @@ async fn listen(address: SocketAddr, purpose: &'static str) -> Result<(TcpListen
         Ok((listener, address))
     };
     bound.await.map_err(|source| StartError::Listen { address, purpose, source })
+}
+
+fn store_use(config: &Config, reason: impl fmt::Display) -> StartError {
+    StartError::StoreUse { dir: config.dir.clone(), reason: reason.to_string() }
 }

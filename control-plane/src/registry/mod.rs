@@ -1,0 +1,256 @@
+//! The workloads that registered: leases, receipts, edges, admin queries. In memory only: after a restart it is rebuilt
+//! from the streams.
+mod edges;
+mod proxy;
+mod validate;
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Instant, timeout},
+};
+use tracing::info;
+use weft_model::{AccountName, Kind, Namespace, Object, ObjectRef, Owner, Stored, WorkloadRef};
+use weft_proto::weft::{
+    AdminAnswer, AdminQuery, AgentMessage, ControlMessage, agent_message::Message, control_message,
+};
+
+use crate::{
+    state::MeshState,
+    wire::{EdgeItem, WorkloadItem},
+};
+use proxy::Proxy;
+pub(crate) use validate::Registered;
+
+/// How long an expired registration is still listed.
+const REMEMBERED: Duration = Duration::from_secs(15 * 60);
+
+/// How many workloads may be registered.
+const MAX_WORKLOADS: usize = 100_000;
+
+/// How many admin queries one proxy may be asked at a time.
+const MAX_QUERIES: usize = 16;
+
+/// How long a proxy may take to answer an admin query.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The owner of the Workload objects that registrations make.
+pub(crate) fn owner() -> Owner {
+    Owner("agent".into())
+}
+
+/// Who holds a stream: what its certificate proves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Account {
+    pub(crate) namespace: Namespace,
+    pub(crate) account: AccountName,
+}
+
+/// All registrations.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    state: Arc<MeshState>,
+    lease: Duration,
+    proxies: Mutex<BTreeMap<WorkloadRef, Proxy>>,
+    streams: AtomicU64,
+    queries: AtomicU64,
+}
+
+/// One Agent stream's hold on its registration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Attachment {
+    pub(crate) workload: WorkloadRef,
+    stream: u64,
+}
+
+/// Why a query to a proxy has no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum QueryError {
+    #[error("no workload {0} is registered")]
+    Unknown(WorkloadRef),
+    #[error("the proxy of {0} is not connected")]
+    NotConnected(WorkloadRef),
+    #[error("the proxy of {0} is busy with other queries")]
+    Busy(WorkloadRef),
+    #[error("the proxy of {0} did not answer within 2 s")]
+    TimedOut(WorkloadRef),
+}
+
+impl Registry {
+    pub(crate) fn new(state: Arc<MeshState>, lease: Duration) -> Self {
+        let (streams, queries) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { state, lease, proxies: Mutex::new(BTreeMap::new()), streams, queries }
+    }
+
+    /// Takes a registration from a stream that `sender` answers. A stream that registered before passes its
+    /// attachment: the registration is then changed.
+    ///
+    /// # Errors
+    /// Why it is refused, for the proxy's log.
+    pub(crate) fn register(
+        &self,
+        registered: Registered,
+        former: Option<&Attachment>,
+        sender: mpsc::Sender<ControlMessage>,
+    ) -> Result<Attachment, String> {
+        let reference = registered.reference.clone();
+        if former.is_some_and(|former| former.workload != reference) {
+            return Err(format!(
+                "workload: the stream has registered {} already",
+                former.map_or(&reference, |it| &it.workload)
+            ));
+        }
+        let object = object_ref(&reference);
+        let written = self.state.look(|compiler| {
+            compiler.stored(&object).map(|stored| stored.owner.clone()).filter(|other| *other != owner())
+        });
+        if let Some(other) = written {
+            return Err(format!("workload: {object} is owned by {other}; delete it, or register under another name"));
+        }
+        let mut proxies = self.proxies();
+        if let Some(present) = proxies.get(&reference) {
+            let own = former.is_some_and(|former| present.stream == former.stream);
+            present.admits(&registered, own)?;
+        } else if proxies.len() >= MAX_WORKLOADS {
+            return Err(format!("workload: {MAX_WORKLOADS} workloads are registered, which is the most"));
+        }
+        let stream = former.map_or_else(|| self.streams.fetch_add(1, Ordering::Relaxed), |former| former.stream);
+        let expires = Instant::now() + self.lease;
+        let proxy = match proxies.remove(&reference) {
+            Some(present) if present.stream == stream || present.is_same_start(&registered) => {
+                present.again(registered, stream, sender, expires)
+            }
+            Some(_) | None => Proxy::new(registered, stream, sender, expires),
+        };
+        self.publish(&object, proxy.stored());
+        proxies.insert(reference.clone(), proxy);
+        Ok(Attachment { workload: reference, stream })
+    }
+
+    /// Takes a message of a registered stream; each renews the lease. `false` where another stream has taken the
+    /// registration over, or it has expired and must be made again.
+    pub(crate) fn message(&self, attachment: &Attachment, message: AgentMessage) -> bool {
+        let mut proxies = self.proxies();
+        let Some(proxy) = proxies.get_mut(&attachment.workload) else { return false };
+        if proxy.stream != attachment.stream || proxy.expired.is_some() {
+            return false;
+        }
+        proxy.expires = Instant::now() + self.lease;
+        let serving = proxy.takes_work();
+        match message.message {
+            Some(Message::Health(report)) => proxy.healthy = report.healthy,
+            Some(Message::Draining(_)) => proxy.draining = true,
+            Some(Message::Receipts(receipts)) => proxy.receipts(receipts),
+            Some(Message::Edges(summaries)) => proxy.edges.take(summaries, Instant::now()),
+            Some(Message::Bound(bound)) => proxy.bound(bound),
+            Some(Message::Answer(answer)) => proxy.answered(answer),
+            // A registration is the stream's business; an unknown message of a later version renews the lease alone.
+            Some(Message::Heartbeat(_) | Message::Registration(_)) | None => {}
+        }
+        if proxy.takes_work() != serving {
+            self.publish(&object_ref(&attachment.workload), proxy.stored());
+        }
+        true
+    }
+
+    /// The stream has ended: the registration stands until its lease runs out.
+    pub(crate) fn detach(&self, attachment: &Attachment) {
+        if let Some(proxy) = self.proxies().get_mut(&attachment.workload).filter(|it| it.stream == attachment.stream) {
+            proxy.disconnect();
+        }
+    }
+
+    /// Ends the leases that have run out, every tenth of a lease. Never ends.
+    pub(crate) async fn expire(self: Arc<Self>) {
+        let mut tick = tokio::time::interval((self.lease / 10).max(Duration::from_millis(10)));
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let now = tick.tick().await;
+            let mut proxies = self.proxies();
+            let over: Vec<_> = proxies
+                .iter_mut()
+                .filter(|(_, proxy)| proxy.expired.is_none() && proxy.expires <= now)
+                .map(|(reference, proxy)| {
+                    proxy.expired = Some(now);
+                    proxy.disconnect();
+                    object_ref(reference)
+                })
+                .collect();
+            if !over.is_empty() {
+                info!(workloads = ?over, "leases ran out");
+                self.state.apply(over.into_iter().map(|object| (object, None)), None);
+            }
+            proxies.retain(|_, proxy| proxy.expired.is_none_or(|expired| now < expired + REMEMBERED));
+        }
+    }
+
+    /// Asks a proxy's admin interface.
+    pub(crate) async fn query(&self, workload: &WorkloadRef, path: &str) -> Result<AdminAnswer, QueryError> {
+        let (answer, answered) = oneshot::channel();
+        let id = self.queries.fetch_add(1, Ordering::Relaxed);
+        let query = control_message::Message::Query(AdminQuery { id, path: path.to_owned() });
+        {
+            let mut proxies = self.proxies();
+            let proxy = proxies.get_mut(workload).ok_or_else(|| QueryError::Unknown(workload.clone()))?;
+            let sender = proxy.sender.clone().ok_or_else(|| QueryError::NotConnected(workload.clone()))?;
+            proxy.queries.retain(|_, waiting| !waiting.is_closed());
+            if proxy.queries.len() >= MAX_QUERIES {
+                return Err(QueryError::Busy(workload.clone()));
+            }
+            let sent = sender.try_send(ControlMessage { message: Some(query) });
+            sent.map_err(|_| QueryError::Busy(workload.clone()))?;
+            proxy.queries.insert(id, answer);
+        }
+        match timeout(QUERY_TIMEOUT, answered).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(_)) => Err(QueryError::NotConnected(workload.clone())),
+            Err(_) => Err(QueryError::TimedOut(workload.clone())),
+        }
+    }
+
+    /// The account under which a workload is registered.
+    pub(crate) fn account(&self, workload: &WorkloadRef) -> Option<AccountName> {
+        let proxies = self.proxies();
+        proxies.get(workload).filter(|proxy| proxy.expired.is_none()).map(|proxy| proxy.registered.account.clone())
+    }
+
+    /// Every registration, with what is known of it here; who lists adds what the ADS streams know.
+    pub(crate) fn list(&self) -> Vec<WorkloadItem> {
+        let names = self.state.look(|compiler| compiler.names().clone());
+        self.proxies().iter().map(|(reference, proxy)| proxy.item(reference, &names)).collect()
+    }
+
+    /// The latest summaries of every edge.
+    pub(crate) fn edges(&self) -> Vec<EdgeItem> {
+        let now = Instant::now();
+        self.proxies().iter().flat_map(|(reference, proxy)| proxy.edges.items(reference, now)).collect()
+    }
+
+    /// Makes the compiler's object what the registration says. Called with the registry's lock held, so that the order
+    /// of registrations is the order of objects.
+    fn publish(&self, object: &ObjectRef, stored: Option<Stored>) {
+        self.state.apply([(object.clone(), stored.map(Arc::new))], None);
+    }
+
+    /// What is kept is whole between statements, so a panic elsewhere does not spoil it.
+    fn proxies(&self) -> MutexGuard<'_, BTreeMap<WorkloadRef, Proxy>> {
+        self.proxies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn object_ref(WorkloadRef { namespace, name }: &WorkloadRef) -> ObjectRef {
+    ObjectRef { kind: Kind::Workload, namespace: namespace.clone(), name: name.clone() }
+}
+
+/// The object of a registration, as the compiler takes it. It has no number of the store's.
+fn stored(object: Object) -> Stored {
+    Stored { object, owner: owner(), created: 0, modified: 0, source: None }
+}

@@ -1,0 +1,124 @@
+//! Agent streams: a registration as a lease, and what a proxy tells of itself.
+use std::{pin::Pin, time::Duration};
+
+use futures::Stream;
+use tokio::{
+    sync::{mpsc, watch},
+    time::timeout,
+};
+use tokio_stream::{StreamExt, wrappers::ReceiverStream};
+use tonic::{Request, Response, Status, Streaming};
+use tracing::{debug, info};
+use weft_proto::weft::{
+    AgentMessage, ControlMessage, Registration, RegistrationRefused, agent_message::Message,
+    agent_service_server::AgentService, control_message,
+};
+
+use super::{grpc::Core, peer::Peer};
+use crate::{
+    metrics::StreamKind,
+    registry::{Account, Attachment, Registered},
+};
+
+/// How long a proxy may take for its registration.
+const REGISTRATION: Duration = Duration::from_secs(10);
+
+/// Messages to the proxy that wait for the connection.
+const QUEUE: usize = 32;
+
+/// The Agent service.
+#[derive(Clone, Debug)]
+pub(crate) struct Agents {
+    pub(crate) core: Core,
+}
+
+#[tonic::async_trait]
+impl AgentService for Agents {
+    type AttachStream = Pin<Box<dyn Stream<Item = Result<ControlMessage, Status>> + Send>>;
+
+    async fn attach(&self, request: Request<Streaming<AgentMessage>>) -> Result<Response<Self::AttachStream>, Status> {
+        let peer = Peer::of(&request)?;
+        let (_, account) = peer.identity(&self.core.names)?;
+        let (messages, outgoing) = mpsc::channel(QUEUE);
+        let (ends, ended) = mpsc::channel(1);
+        let core = self.core.clone();
+        tokio::spawn(async move {
+            if let Err(status) = serve(core, account, request.into_inner(), messages).await {
+                info!(address = %peer.address, code = ?status.code(), reason = status.message(), "an Agent stream was ended");
+                // The proxy may be gone.
+                let _gone = ends.send(Err(status)).await;
+            }
+        });
+        let answers = ReceiverStream::new(outgoing).map(Ok).chain(ReceiverStream::new(ended));
+        Ok(Response::new(Box::pin(answers)))
+    }
+}
+
+async fn serve(
+    core: Core,
+    account: Account,
+    mut incoming: Streaming<AgentMessage>,
+    messages: mpsc::Sender<ControlMessage>,
+) -> Result<(), Status> {
+    let _open = core.metrics.stream(StreamKind::Agent);
+    let mut stop: watch::Receiver<bool> = core.stop.clone();
+    let first = timeout(REGISTRATION, incoming.message()).await;
+    let first = first.map_err(|_| Status::deadline_exceeded("the registration did not come"))?;
+    let Some(Message::Registration(registration)) = first?.and_then(|first| first.message) else {
+        return Err(Status::invalid_argument("the first message of an Agent stream must be a registration"));
+    };
+    let Some(attachment) = register(&core, registration, &account, None, &messages).await else {
+        // Told in the message; ended, so that the proxy tries again when it is put right.
+        return Err(Status::failed_precondition("the registration was refused"));
+    };
+    debug!(workload = %attachment.workload, "registered");
+    let ended = loop {
+        let message = tokio::select! {
+            message = incoming.message() => message,
+            () = messages.closed() => break Ok(()),
+            _ = stop.wait_for(|stopped| *stopped) => break Err(Status::unavailable("the control plane stops")),
+        };
+        match message {
+            Ok(Some(AgentMessage { message: Some(Message::Registration(again)) })) => {
+                register(&core, again, &account, Some(&attachment), &messages).await;
+            }
+            Ok(Some(message)) => {
+                if !core.registry.message(&attachment, message) {
+                    break Err(Status::aborted(
+                        "the lease has run out, or another stream has taken it: register again",
+                    ));
+                }
+            }
+            Ok(None) => break Ok(()),
+            Err(status) => break Err(status),
+        }
+    };
+    core.registry.detach(&attachment);
+    ended
+}
+
+/// Checks and takes a registration, and answers it; `None` where it is refused.
+async fn register(
+    core: &Core,
+    registration: Registration,
+    account: &Account,
+    former: Option<&Attachment>,
+    messages: &mpsc::Sender<ControlMessage>,
+) -> Option<Attachment> {
+    let taken = Registered::check(registration, account)
+        .and_then(|registered| core.registry.register(registered, former, messages.clone()));
+    let (answer, attachment) = match taken {
+        Ok(attachment) => {
+            let lease_ms = u64::try_from(core.lease.as_millis()).unwrap_or(u64::MAX);
+            let answer = control_message::Message::Registered(weft_proto::weft::Registered { lease_ms });
+            (answer, Some(attachment))
+        }
+        Err(reason) => {
+            info!(namespace = %account.namespace, account = %account.account, reason, "a registration was refused");
+            (control_message::Message::Refused(RegistrationRefused { reason }), None)
+        }
+    };
+    // The proxy may be gone; the loop finds out.
+    let _gone = messages.send(ControlMessage { message: Some(answer) }).await;
+    attachment
+}

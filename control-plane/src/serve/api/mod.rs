@@ -1,0 +1,136 @@
+//! The admin API: JSON over HTTPS, with a bearer token.
+mod apply;
+mod error;
+mod mesh;
+mod objects;
+mod token;
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, Request, State as Shared},
+    http::header::AUTHORIZATION,
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::{delete, get, post},
+};
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use tokio::{
+    sync::{Mutex, Semaphore, mpsc, watch},
+    task::JoinSet,
+};
+use weft_certs::{CaPin, join::TokenHash};
+use weft_store::{Objects, State};
+
+use super::{streams::AdsStreams, tls::TlsConnection};
+use crate::{metrics::Metrics, registry::Registry, state::MeshState};
+use error::Failure;
+
+/// The largest body of a request.
+const MAX_BODY: usize = 4 << 20;
+/// How many connections are served at a time; further ones wait.
+const MAX_CONNECTIONS: usize = 256;
+/// How long a request's head may take.
+const HEAD: Duration = Duration::from_secs(30);
+
+/// What the admin API works with.
+#[derive(Debug)]
+pub(crate) struct Api {
+    pub(crate) objects: Arc<dyn Objects>,
+    pub(crate) secrets: Arc<dyn State>,
+    pub(crate) state: Arc<MeshState>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) streams: Arc<AdsStreams>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) token: TokenHash,
+    pub(crate) pin: CaPin,
+    /// Where proxies reach the gRPC port.
+    pub(crate) grpc: SocketAddr,
+    /// RFC 3339.
+    pub(crate) started: String,
+    /// Held from judging a change until it is in force, so that each is judged against what it meets.
+    pub(crate) changes: Mutex<()>,
+}
+
+fn router(api: Arc<Api>) -> Router {
+    Router::new()
+        .route("/v1/objects", get(objects::list))
+        .route("/v1/objects/{kind}/{namespace}/{name}", delete(apply::delete))
+        .route("/v1/apply", post(apply::apply))
+        .route("/v1/tokens", post(token::create))
+        .route("/v1/workloads", get(mesh::workloads))
+        .route("/v1/workloads/{namespace}/{name}/proxy", get(mesh::proxy))
+        .route("/v1/edges", get(mesh::edges))
+        .route("/v1/status", get(mesh::status))
+        .route("/metrics", get(mesh::metrics))
+        .fallback(|| async { Failure::not_found("there is nothing at this path", "see the API's paths under /v1") })
+        .method_not_allowed_fallback(|| async { Failure::method() })
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        // The outermost: nothing is said, nor a body read, before the token is known.
+        .layer(middleware::from_fn_with_state(api.clone(), authorize))
+        .with_state(api)
+}
+
+async fn authorize(Shared(api): Shared<Arc<Api>>, request: Request, next: Next) -> Response {
+    let presented = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let presented = presented.and_then(|value| {
+        let (scheme, token) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+    });
+    match presented {
+        Some(token) if api.token.matches(token) => next.run(request).await,
+        Some(_) => {
+            Failure::unauthorized("the bearer token is not the admin token of this control plane").into_response()
+        }
+        None => Failure::unauthorized("the request has no bearer token").into_response(),
+    }
+}
+
+/// Serves until the control plane stops, and lets requests that are under way finish.
+pub(crate) async fn serve_api(
+    api: Arc<Api>,
+    mut connections: mpsc::Receiver<io::Result<TlsConnection>>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let router = router(api);
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let mut serving = JoinSet::new();
+    loop {
+        let connection = tokio::select! {
+            connection = connections.recv() => connection,
+            _ = stop.wait_for(|stopped| *stopped) => break,
+        };
+        let Some(Ok(connection)) = connection else { break };
+        // The semaphore is never closed.
+        let Ok(place) = places.clone().acquire_owned().await else { break };
+        while serving.try_join_next().is_some() {}
+        let service = TowerToHyperService::new(router.clone());
+        let stopping = stopping(stop.clone());
+        serving.spawn(async move {
+            let mut builder = http1::Builder::new();
+            builder.timer(TokioTimer::new()).header_read_timeout(HEAD).max_headers(64);
+            let mut served = std::pin::pin!(builder.serve_connection(TokioIo::new(connection), service));
+            tokio::select! {
+                // What a client does to its own connection is its own business.
+                _ended = served.as_mut() => {}
+                () = stopping => {
+                    served.as_mut().graceful_shutdown();
+                    let _ended = served.await;
+                }
+            }
+            drop(place);
+        });
+    }
+    while serving.join_next().await.is_some() {}
+}
+
+/// Ends when the control plane stops.
+async fn stopping(mut stop: watch::Receiver<bool>) {
+    // An error means that it is gone, which is a stop too.
+    let _stopped = stop.wait_for(|stopped| *stopped).await.is_ok();
+}

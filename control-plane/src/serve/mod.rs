@@ -1,0 +1,16 @@
+//! What is served: xDS, Agent streams and certificates on one port, the admin API on the other.
+mod ads;
+mod agent;
+mod api;
+mod certificates;
+mod grpc;
+mod lookup;
+mod peer;
+mod streams;
+mod tls;
+
+pub(crate) use api::{Api, serve_api};
+pub(crate) use certificates::{Bucket, Certificates};
+pub(crate) use grpc::{Core, Grpc, serve_grpc};
+pub(crate) use streams::AdsStreams;
+pub(crate) use tls::accept;

@@ -1,0 +1,141 @@
+//! Join tokens (one-time, for proxies) and the admin token.
+use std::time::{Duration, SystemTime};
+
+use weft_certs::join::{Token, TokenError, TokenHash, TokenRecord, redeem};
+use weft_model::SpiffeId;
+use weft_store::{ExpectedValue, State, StateChange, StoreError, Table, WriteError};
+
+use crate::audit;
+
+const ADMIN: &str = "admin-token";
+
+/// How many join tokens are looked at for removal when one is made.
+const SWEEP: usize = 1_000;
+
+/// How many join tokens may wait for their use.
+const MAX_TOKENS: usize = 10_000;
+
+/// Why a join token is not made or not honoured.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum JoinTokenError {
+    /// What is wrong with the token itself.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// Nobody becomes the control plane by a token.
+    #[error("no join token is made for the control plane's own identity")]
+    ControlPlane,
+    /// More tokens than are kept.
+    #[error("{MAX_TOKENS} join tokens wait for their use already")]
+    TooMany,
+    /// A record that cannot be read.
+    #[error("the token's record is damaged")]
+    Damaged,
+    /// The store cannot be read.
+    #[error(transparent)]
+    Read(#[from] StoreError),
+    /// The store cannot be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+}
+
+/// Makes a join token for an identity and forgets the ones that are over.
+pub(crate) async fn create(
+    state: &dyn State,
+    identity: SpiffeId,
+    lifetime: Duration,
+    now: SystemTime,
+) -> Result<Token, JoinTokenError> {
+    if identity == SpiffeId::of_control_plane(&identity.trust_domain()) {
+        return Err(JoinTokenError::ControlPlane);
+    }
+    let token = Token::generate()?;
+    let audit = audit::Entry { action: "token-created", by: "admin", about: identity.as_str(), address: None }.at(now);
+    let record = TokenRecord::new(&token, identity.clone(), lifetime, now)?;
+    let kept = state.scan(Table::Tokens, "", MAX_TOKENS).await?;
+    let mut changes: Vec<_> = kept
+        .iter()
+        .filter(|entry| decode(&entry.value).is_none_or(|record| record.is_over(now)))
+        .take(SWEEP)
+        .map(|entry| StateChange {
+            table: Table::Tokens,
+            key: entry.key.clone(),
+            expected: ExpectedValue::Any,
+            value: None,
+        })
+        .collect();
+    if kept.len() - changes.len() >= MAX_TOKENS {
+        return Err(JoinTokenError::TooMany);
+    }
+    changes.push(StateChange {
+        table: Table::Tokens,
+        key: record.hash.to_string(),
+        expected: ExpectedValue::Absent,
+        value: Some(encode(&record)),
+    });
+    changes.push(audit);
+    state.change(changes).await?;
+    Ok(token)
+}
+
+/// A join token that may be used, and the proof that nobody else does.
+#[derive(Debug)]
+pub(crate) struct Redeemable {
+    /// Whom the token makes of its bearer.
+    pub(crate) identity: SpiffeId,
+    record: TokenRecord,
+    stored: Vec<u8>,
+}
+
+/// Looks a presented token up.
+pub(crate) async fn find(state: &dyn State, presented: &str, now: SystemTime) -> Result<Redeemable, JoinTokenError> {
+    let key = TokenHash::of(presented).to_string();
+    let stored = state.read(Table::Tokens, &key).await?.ok_or(TokenError::Unknown)?;
+    let record = decode(&stored).ok_or(JoinTokenError::Damaged)?;
+    let identity = redeem(&record, presented, now)?;
+    Ok(Redeemable { identity, record, stored })
+}
+
+impl Redeemable {
+    /// Marks the token as used, durably and together with the audit's entry: of two who present it one succeeds.
+    pub(crate) async fn spend(self, state: &dyn State, audit: StateChange) -> Result<(), JoinTokenError> {
+        let spent = StateChange {
+            table: Table::Tokens,
+            key: self.record.hash.to_string(),
+            expected: ExpectedValue::Is(self.stored),
+            value: Some(encode(&self.record.spent())),
+        };
+        match state.change(vec![spent, audit]).await {
+            Err(WriteError::StateConflict { .. }) => Err(TokenError::Used(self.identity).into()),
+            done => Ok(done?),
+        }
+    }
+}
+
+/// The admin token's hash, and the token itself where its file holds it. A store whose file is gone gets a new one.
+pub(crate) async fn admin(state: &dyn State, in_file: Option<Token>) -> Result<Token, JoinTokenError> {
+    let stored = state.read(Table::Settings, ADMIN).await?;
+    let stored = stored.and_then(|bytes| TokenHash::try_from(String::from_utf8(bytes).ok()?).ok());
+    if let (Some(token), Some(hash)) = (in_file, stored)
+        && hash.matches(token.reveal())
+    {
+        return Ok(token);
+    }
+    let token = Token::generate()?;
+    let change = StateChange {
+        table: Table::Settings,
+        key: ADMIN.to_owned(),
+        expected: ExpectedValue::Any,
+        value: Some(token.hash().to_string().into_bytes()),
+    };
+    state.change(vec![change]).await?;
+    Ok(token)
+}
+
+fn decode(bytes: &[u8]) -> Option<TokenRecord> {
+    serde_json::from_slice(bytes).ok()
+}
+
+fn encode(record: &TokenRecord) -> Vec<u8> {
+    // Text and numbers alone: there is nothing in it that JSON cannot hold.
+    serde_json::to_vec(record).unwrap_or_default()
+}
