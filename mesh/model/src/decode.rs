@@ -1,7 +1,7 @@
 //! From YAML or JSON text to objects.
 //!
-//! The text is read into a tree that knows its lines ([`tree`]); each kind then takes its fields from the tree
-//! ([`fields`]), and what it does not take is an unknown field. Nothing stops at the first error: an object is left out
+//! The text is read into a tree that knows its lines (`tree`); each kind then takes its fields from the tree
+//! (`fields`), and what it does not take is an unknown field. Nothing stops at the first error: an object is left out
 //! if anything about it is an error, and every finding is told.
 use std::{collections::HashMap, sync::Arc};
 

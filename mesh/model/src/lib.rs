@@ -2,7 +2,7 @@
 //!
 //! Everything here is data: a value of these types has passed its own checks (names, ports, SPIFFE IDs, weights), so
 //! nothing downstream checks again. What needs more than one object to judge (references, ownership, shadowing) is
-//! `weft-verify`'s. [`decode`] reads objects from YAML or JSON and tells every error at once, each with file, line and
+//! `weft-verify`'s. [`decode()`] reads objects from YAML or JSON and tells every error at once, each with file, line and
 //! field.
 mod diagnostic;
 mod duration;

@@ -63,6 +63,10 @@ impl Fault {
         Self { line, code: Code::TooLarge, text: text.into(), hint: None }
     }
 
+    fn too_deep(line: u32) -> Self {
+        Self::too_large(line, format!("lists and maps are nested more than {MAX_DEPTH} deep"))
+    }
+
     fn hint(self, hint: &'static str) -> Self {
         Self { hint: Some(hint), ..self }
     }
@@ -82,12 +86,6 @@ impl From<ScanError> for Fault {
             }
             _ => Self::syntax(line, error.info()),
         }
-    }
-}
-
-impl Fault {
-    fn too_deep(line: u32) -> Self {
-        Self::too_large(line, format!("lists and maps are nested more than {MAX_DEPTH} deep"))
     }
 }
 

@@ -1,0 +1,383 @@
+//! What is wrong with a text is told exactly: line, code, object, field, text and hint.
+use weft_model::{Decoded, Severity, decode};
+
+/// Every finding of a text that holds no valid object, one a line.
+fn findings(text: &str) -> String {
+    let Decoded { objects, diagnostics } = decode("shop.yaml", text);
+    assert!(objects.is_empty(), "taken: {objects:?}");
+    assert!(diagnostics.iter().all(|diagnostic| diagnostic.severity == Severity::Error));
+    diagnostics.iter().map(|diagnostic| format!("{diagnostic}\n")).collect()
+}
+
+const ROUTE: &str = "apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: reviews, namespace: shop}
+spec:
+";
+
+const SERVICE: &str = "apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: shop}
+spec:
+";
+
+const WORKLOAD: &str = "apiVersion: weft.dev/v1alpha1
+kind: Workload
+metadata: {name: web-1, namespace: shop}
+spec:
+";
+
+const TRAFFIC: &str = "apiVersion: weft.dev/v1alpha1
+kind: TrafficPolicy
+metadata: {name: slow, namespace: shop}
+spec:
+";
+
+const ACCESS: &str = "apiVersion: weft.dev/v1alpha1
+kind: AccessPolicy
+metadata: {name: web, namespace: shop}
+spec:
+";
+
+#[test]
+fn a_text_that_is_not_yaml_is_told_by_its_line_and_later_documents_are_still_read() {
+    let text = "kind: [Service\n---\nkind: Service\n\tapiVersion: v1\n---\na: *b\n---\napiVersion: v1\nkind: Pod\n";
+    insta::assert_snapshot!(findings(text), @r#"
+    shop.yaml:1: error[syntax]: the `[` is never closed
+    shop.yaml:3: error[syntax]: while scanning a plain scalar, found a tab
+    shop.yaml:6: error[syntax]: the alias names no anchor above it
+    shop.yaml:9: error[unknown-kind]: kind: weft does not read the kind "Pod" (weft reads v1 Service, weft.dev/v1alpha1 Workload, gateway.networking.k8s.io/v1 HTTPRoute, weft.dev/v1alpha1 TrafficPolicy, weft.dev/v1alpha1 AccessPolicy)
+    "#);
+}
+
+#[test]
+fn unknown_kinds_are_told_with_what_is_read() {
+    let text = "{apiVersion: v1, kind: Servce}\n---\n{apiVersion: v2, kind: Service, metadata: {name: a}, spec: {ports: \
+                [{port: 1}]}}\n---\n{apiVersion: apps/v1, kind: Deployment}\n---\n{kind: GRPCRoute, apiVersion: \
+                gateway.networking.k8s.io/v1}\n---\n[]\n---\n{kind: 3}\n";
+    insta::assert_snapshot!(findings(text), @r#"
+    shop.yaml:1: error[unknown-kind]: kind: there is no kind "Servce" (did you mean `Service`?)
+    shop.yaml:3: error[unknown-kind]: Service default/a: apiVersion: weft does not read Service of "v2" (write `apiVersion: v1`)
+    shop.yaml:5: error[unknown-kind]: kind: weft does not read the kind "Deployment" (weft reads v1 Service, weft.dev/v1alpha1 Workload, gateway.networking.k8s.io/v1 HTTPRoute, weft.dev/v1alpha1 TrafficPolicy, weft.dev/v1alpha1 AccessPolicy)
+    shop.yaml:7: error[unknown-kind]: kind: weft does not implement the kind GRPCRoute yet (weft reads v1 Service, weft.dev/v1alpha1 Workload, gateway.networking.k8s.io/v1 HTTPRoute, weft.dev/v1alpha1 TrafficPolicy, weft.dev/v1alpha1 AccessPolicy)
+    shop.yaml:9: error[wrong-type]: expected a map, found a list
+    shop.yaml:11: error[missing-field]: apiVersion: the field is required
+    shop.yaml:11: error[wrong-type]: kind: expected a text, found the number 3 (quote it: "3")
+    "#);
+}
+
+#[test]
+fn metadata_is_checked() {
+    let text = "apiVersion: v1
+kind: Service
+metadata:
+  name: Web
+  namespace: 7
+  labelz: {}
+  labels: {app: 1, a b: c, version: -x}
+  generateName: web-
+spec: {ports: [{port: 80}]}
+---
+{apiVersion: v1, kind: Service, metadata: {name: web.shop}, spec: {ports: [{port: 80}]}}
+---
+{apiVersion: v1, kind: Service, metadata: {}, spec: {ports: [{port: 0}]}}
+---
+{apiVersion: v1, kind: Service}
+---
+{apiVersion: v1, kind: Service, metadata: {name: web}, metadata: {name: b}, spec: ~}
+";
+    insta::assert_snapshot!(findings(text), @r#"
+    shop.yaml:4: error[invalid-value]: metadata.name: "Web" is not a valid name: only lower-case letters, digits and '-' are allowed
+    shop.yaml:5: error[wrong-type]: metadata.namespace: expected a text, found the number 7 (quote it: "7")
+    shop.yaml:6: error[unknown-field]: metadata.labelz: there is no such field (did you mean `labels`?)
+    shop.yaml:7: error[wrong-type]: metadata.labels.app: expected a text, found the number 1 (quote it: "1")
+    shop.yaml:7: error[invalid-value]: metadata.labels.a b: "a b" is not a valid key (write a name of at most 63 letters, digits, '.', '_' and '-', after an optional domain and '/')
+    shop.yaml:7: error[invalid-value]: metadata.labels.version: "-x" is not a valid label value (write at most 63 letters, digits, '.', '_' and '-', with a letter or digit at both ends)
+    shop.yaml:8: error[unsupported-field]: metadata.generateName: the field is part of the specification, but weft does not implement it (remove it)
+    shop.yaml:11: error[invalid-value]: Service default/web.shop: metadata.name: "web.shop" is not a valid name of a Service: it is one label of a host name (write at most 63 lower-case letters, digits and '-')
+    shop.yaml:13: error[missing-field]: metadata.name: the field is required
+    shop.yaml:13: error[invalid-value]: spec.ports[0].port: 0 is out of bounds (write a number from 1 to 65535)
+    shop.yaml:15: error[missing-field]: metadata: the field is required
+    shop.yaml:15: error[missing-field]: spec: the field is required
+    shop.yaml:17: error[duplicate]: Service default/web: metadata: the field stands twice (the first is on line 17)
+    shop.yaml:17: error[missing-field]: Service default/web: spec: the field is required
+    "#);
+}
+
+#[test]
+fn an_object_that_stands_twice_is_refused_the_second_time() {
+    let service = "apiVersion: v1\nkind: Service\nmetadata:\n  name: web\nspec: {ports: [{port: 80}]}\n";
+    let decoded = decode("shop.yaml", &format!("{service}---\n{service}"));
+    assert_eq!(decoded.objects.len(), 1);
+    assert_eq!(decoded.objects[0].1.line, 1);
+    insta::assert_snapshot!(decoded.diagnostics[0], @r#"
+    shop.yaml:10: error[duplicate]: Service default/web: metadata.name: an object of this kind and name stands above (the first is at shop.yaml:1)
+    "#);
+    assert_eq!(decoded.diagnostics.len(), 1);
+}
+
+#[test]
+fn a_services_findings_are_all_told() {
+    let text = format!(
+        "{SERVICE}  ports:
+    - {{name: http, port: 80, targetPort: 0, nodePort: 30080}}
+    - {{name: http, port: 80, protocol: UDP}}
+    - {{port: 81, appProtocol: kubernetes.io/h2c}}
+    - {{name: HTTP, port: 65536, targetport: 80}}
+  type: NodePort
+  externalName: web.example
+  sessionAffinity: ClientIP
+  selector: [app]
+"
+    );
+    insta::assert_snapshot!(findings(&text), @r#"
+    shop.yaml:6: error[invalid-value]: Service shop/web: spec.ports[0].targetPort: 0 is out of bounds (write a number from 1 to 65535)
+    shop.yaml:6: error[unsupported-field]: Service shop/web: spec.ports[0].nodePort: the field is part of the specification, but weft does not implement it (remove it)
+    shop.yaml:7: error[unsupported-field]: Service shop/web: spec.ports[1].protocol: weft does not implement "UDP" here (write `TCP`)
+    shop.yaml:8: error[missing-field]: Service shop/web: spec.ports[2].name: the field is required (name each port where there are several)
+    shop.yaml:8: error[unsupported-field]: Service shop/web: spec.ports[2].appProtocol: weft does not implement the protocol "kubernetes.io/h2c" (write `http` for HTTP/1.1, or `tcp` to forward the bytes unread)
+    shop.yaml:9: error[invalid-value]: Service shop/web: spec.ports[3].name: "HTTP" is not a valid port name: only lower-case letters, digits and '-' are allowed
+    shop.yaml:9: error[invalid-value]: Service shop/web: spec.ports[3].port: 65536 is out of bounds (write a number from 1 to 65535)
+    shop.yaml:9: error[unknown-field]: Service shop/web: spec.ports[3].targetport: there is no such field (did you mean `targetPort`?)
+    shop.yaml:10: error[unsupported-field]: Service shop/web: spec.type: weft does not implement "NodePort" here (write `ClusterIP`)
+    shop.yaml:11: error[unsupported-field]: Service shop/web: spec.externalName: the field is part of the specification, but weft does not implement it (remove it)
+    shop.yaml:12: error[unsupported-field]: Service shop/web: spec.sessionAffinity: weft does not implement "ClientIP" here (write `None`)
+    shop.yaml:13: error[wrong-type]: Service shop/web: spec.selector: expected a map, found a list
+    "#);
+    insta::assert_snapshot!(findings(&format!("{SERVICE}  ports: []\n")), @r#"
+    shop.yaml:5: error[missing-field]: Service shop/web: spec.ports: the list is empty (write at least 1)
+    "#);
+}
+
+#[test]
+fn a_workloads_findings_are_all_told() {
+    let text = format!(
+        "{WORKLOAD}  address: 10.0.0.7
+  ports: {{HTTP: 80, http: eighty}}
+  locality: {{region: a b, rack: 4}}
+  trustDomain: Weft.local
+  weight: 0
+  draining: 'yes'
+"
+    );
+    insta::assert_snapshot!(findings(&text), @r#"
+    shop.yaml:5: error[missing-field]: Workload shop/web-1: spec.serviceAccount: the field is required
+    shop.yaml:5: error[invalid-value]: Workload shop/web-1: spec.address: "10.0.0.7" is not an address with a port (write an IP address and a port, such as 10.0.0.7:15006 or [fd00::7]:15006)
+    shop.yaml:6: error[invalid-value]: Workload shop/web-1: spec.ports.HTTP: "HTTP" is not a valid port name: only lower-case letters, digits and '-' are allowed (write `name: number`, such as `http: 8080`)
+    shop.yaml:6: error[wrong-type]: Workload shop/web-1: spec.ports.http: expected a whole number, found the text "eighty"
+    shop.yaml:7: error[invalid-value]: Workload shop/web-1: spec.locality.region: "a b" is not a valid locality: only letters, digits, '.', '_' and '-' are allowed
+    shop.yaml:7: error[unknown-field]: Workload shop/web-1: spec.locality.rack: there is no such field (its fields are region, zone, subZone)
+    shop.yaml:8: error[invalid-value]: Workload shop/web-1: spec.trustDomain: "Weft.local" is not a valid trust domain: the trust domain has a character other than a-z, 0-9, '.', '-' and '_' (write a name such as weft.local)
+    shop.yaml:9: error[invalid-value]: Workload shop/web-1: spec.weight: 0 is out of bounds (write a number from 1 to 1000000)
+    shop.yaml:10: error[wrong-type]: Workload shop/web-1: spec.draining: expected true or false, found the text "yes"
+    "#);
+    let text = format!("{WORKLOAD}  {{serviceAccount: web, address: '0.0.0.0:15006'}}\n");
+    insta::assert_snapshot!(findings(&text), @r#"
+    shop.yaml:5: error[invalid-value]: Workload shop/web-1: spec.address: "0.0.0.0:15006" is no address that a connection could go to (write an IP address and a port, such as 10.0.0.7:15006 or [fd00::7]:15006)
+    "#);
+}
+
+#[test]
+fn a_routes_references_are_checked() {
+    let text = format!(
+        "{ROUTE}  parentRefs:
+    - {{group: '', kind: Service, name: reviews, port: '80', sectionName: http}}
+    - {{name: gateway, kind: Gateway}}
+    - {{group: '', kind: Service, name: a}}
+    - {{group: '', kind: Service, name: a, namespace: shop}}
+  hostnames: [reviews.example]
+  rules:
+    - name: a
+      backendRefs:
+        - {{name: a, port: 80, weight: 0}}
+        - {{name: b, port: 80, weight: 0}}
+    - name: a
+      backendRefs:
+        - {{name: a}}
+        - {{name: b, port: 80, weight: 1000001, filters: [{{}}]}}
+        - {{name: c, port: 80, weight: -1, kind: Pod}}
+    - filters: [{{type: RequestMirror}}]
+      retry: {{attempts: 2}}
+      timeouts: {{request: 2, backendRequest: 1s}}
+    - backendRefs: []
+      timeouts: {{request: 1.5s}}
+"
+    );
+    insta::assert_snapshot!(findings(&text), @r#"
+    shop.yaml:6: error[wrong-type]: HTTPRoute shop/reviews: spec.parentRefs[0].port: expected a whole number, found the text "80" (remove the quotes)
+    shop.yaml:6: error[unsupported-field]: HTTPRoute shop/reviews: spec.parentRefs[0].sectionName: the field is part of the specification, but weft does not implement it (remove it)
+    shop.yaml:7: error[missing-field]: HTTPRoute shop/reviews: spec.parentRefs[1].group: the field is required (write `group: ""`: a parent is a Service)
+    shop.yaml:7: error[unsupported-field]: HTTPRoute shop/reviews: spec.parentRefs[1].kind: weft does not implement parents of kind "Gateway" (write `kind: "Service"`: a parent is a Service)
+    shop.yaml:9: error[duplicate]: HTTPRoute shop/reviews: spec.parentRefs[3]: the parent stands twice (the first is on line 8)
+    shop.yaml:10: error[unsupported-field]: HTTPRoute shop/reviews: spec.hostnames: the field is part of the specification, but weft does not implement it (remove it)
+    shop.yaml:14: error[zero-weights]: HTTPRoute shop/reviews: spec.rules[0].backendRefs: the weights sum to zero, so no request could go anywhere (give at least one backend a weight above 0)
+    shop.yaml:16: error[duplicate]: HTTPRoute shop/reviews: spec.rules[1].name: the rule name "a" stands twice (the first is on line 12)
+    shop.yaml:18: error[missing-field]: HTTPRoute shop/reviews: spec.rules[1].backendRefs[0].port: the field is required
+    shop.yaml:19: error[invalid-value]: HTTPRoute shop/reviews: spec.rules[1].backendRefs[1].weight: 1000001 is out of bounds (write a number from 0 to 1000000)
+    shop.yaml:19: error[unsupported-field]: HTTPRoute shop/reviews: spec.rules[1].backendRefs[1].filters: the field is part of the specification, but weft does not implement it (remove it)
+    shop.yaml:20: error[unsupported-field]: HTTPRoute shop/reviews: spec.rules[1].backendRefs[2].kind: weft does not implement "Pod" here (write `Service`)
+    shop.yaml:20: error[invalid-value]: HTTPRoute shop/reviews: spec.rules[1].backendRefs[2].weight: -1 is out of bounds (write a number from 0 to 1000000)
+    shop.yaml:21: error[missing-field]: HTTPRoute shop/reviews: spec.rules[2].backendRefs: the field is required
+    shop.yaml:21: error[unsupported-field]: HTTPRoute shop/reviews: spec.rules[2].filters: the field is part of the specification, but weft does not implement it (remove it)
+    shop.yaml:22: error[unsupported-field]: HTTPRoute shop/reviews: spec.rules[2].retry: the field is part of the specification, but weft does not implement it (remove it)
+    shop.yaml:23: error[wrong-type]: HTTPRoute shop/reviews: spec.rules[2].timeouts.request: expected a duration, found the number 2 (write its unit too, such as 2s)
+    shop.yaml:23: error[unsupported-field]: HTTPRoute shop/reviews: spec.rules[2].timeouts.backendRequest: the field is part of the specification, but weft does not implement it (remove it)
+    shop.yaml:24: error[missing-field]: HTTPRoute shop/reviews: spec.rules[3].backendRefs: the list is empty (write at least 1)
+    shop.yaml:25: error[invalid-value]: HTTPRoute shop/reviews: spec.rules[3].timeouts.request: "1.5s" is not a duration (write up to four numbers of at most five digits with h, m, s or ms, such as 1m30s or 500ms)
+    "#);
+}
+
+#[test]
+fn a_routes_matches_are_checked() {
+    let text = format!(
+        "{ROUTE}  parentRefs: [{{group: '', kind: Service, name: reviews}}]
+  rules:
+    - backendRefs: [{{name: reviews, port: 80}}]
+      matches:
+        - path: {{type: Prefix, value: /a}}
+        - path: {{value: a}}
+        - path: {{type: Exact, value: /a//b}}
+        - path: {{value: /a/../b}}
+        - path: {{value: /%61}}
+        - path: {{type: RegularExpression, value: '(?=a)'}}
+        - path: {{type: RegularExpression, value: '('}}
+        - path: {{type: RegularExpression, value: '\\w{{1000}}'}}
+        - path: {{type: RegularExpression, value: '(?x) a # b'}}
+        - method: get
+        - queryParams: [{{name: a, value: b}}]
+        - headers: [{{name: 'a b', value: c}}, {{name: A, value: b}}, {{name: a, value: c}}, {{name: d, value: ' e'}}]
+        - headers: [{{name: a, type: Regex, value: c}}, {{name: b}}]
+"
+    );
+    insta::assert_snapshot!(findings(&text), @r#"
+    shop.yaml:9: error[invalid-value]: HTTPRoute shop/reviews: spec.rules[0].matches[0].path.type: "Prefix" is not one of its values (write `Exact` or `PathPrefix` or `RegularExpression`)
+    shop.yaml:10: error[invalid-value]: HTTPRoute shop/reviews: spec.rules[0].matches[1].path.value: "a" matches no request: it does not start with '/' (write a path such as /products)
+    shop.yaml:11: error[invalid-value]: HTTPRoute shop/reviews: spec.rules[0].matches[2].path.value: "/a//b" matches no request: it has an empty segment (write single slashes)
+    shop.yaml:12: error[invalid-value]: HTTPRoute shop/reviews: spec.rules[0].matches[3].path.value: "/a/../b" matches no request: it has a '.' or '..' segment (write the path that it leads to)
+    shop.yaml:13: error[invalid-value]: HTTPRoute shop/reviews: spec.rules[0].matches[4].path.value: "/%61" matches no request: it escapes a character that needs no escape (write the character itself)
+    shop.yaml:14: error[invalid-value]: HTTPRoute shop/reviews: spec.rules[0].matches[5].path.value: "(?=a)" is not a regular expression: look-around, including look-ahead and look-behind, is not supported (expressions have RE2's syntax, without look-around and backreferences)
+    shop.yaml:15: error[invalid-value]: HTTPRoute shop/reviews: spec.rules[0].matches[6].path.value: "(" is not a regular expression: unclosed group (expressions have RE2's syntax, without look-around and backreferences)
+    shop.yaml:16: error[too-large]: HTTPRoute shop/reviews: spec.rules[0].matches[7].path.value: "\\w{1000}" compiles to more than 524288 bytes (lower its repetition counts)
+    shop.yaml:17: error[invalid-value]: HTTPRoute shop/reviews: spec.rules[0].matches[8].path.value: "(?x) a # b" is not a regular expression: unclosed group (expressions have RE2's syntax, without look-around and backreferences)
+    shop.yaml:18: error[invalid-value]: HTTPRoute shop/reviews: spec.rules[0].matches[9].method: "get" is not one of its values (did you mean `GET`?)
+    shop.yaml:19: error[unsupported-field]: HTTPRoute shop/reviews: spec.rules[0].matches[10].queryParams: the field is part of the specification, but weft does not implement it (remove it)
+    shop.yaml:20: error[invalid-value]: HTTPRoute shop/reviews: spec.rules[0].matches[11].headers[0].name: "a b" is not a header name (write 1 to 256 letters, digits or any of !#$%&'*+-.^_`|~)
+    shop.yaml:20: error[duplicate]: HTTPRoute shop/reviews: spec.rules[0].matches[11].headers[2].name: the header "a" stands twice (the first is on line 20)
+    shop.yaml:20: error[invalid-value]: HTTPRoute shop/reviews: spec.rules[0].matches[11].headers[3].value: " e" can be no header's value (write 1 to 4096 bytes without line breaks and without blanks at either end)
+    shop.yaml:21: error[invalid-value]: HTTPRoute shop/reviews: spec.rules[0].matches[12].headers[0].type: "Regex" is not one of its values (write `Exact` or `RegularExpression`)
+    shop.yaml:21: error[missing-field]: HTTPRoute shop/reviews: spec.rules[0].matches[12].headers[1].value: the field is required
+    "#);
+}
+
+#[test]
+fn a_regular_expression_has_at_most_1_kib() {
+    let route = |length: usize| {
+        let source = "a".repeat(length);
+        format!(
+            "{ROUTE}  parentRefs: [{{group: '', kind: Service, name: reviews}}]\n  rules:\n    - backendRefs: [{{name: \
+             reviews, port: 80}}]\n      matches: [{{path: {{type: RegularExpression, value: {source}}}}}]\n"
+        )
+    };
+    assert_eq!(decode("shop.yaml", &route(1024)).diagnostics, []);
+    insta::assert_snapshot!(findings(&route(1025)), @r#"
+    shop.yaml:8: error[too-large]: HTTPRoute shop/reviews: spec.rules[0].matches[0].path.value: the expression has 1025 bytes, more than 1024
+    "#);
+}
+
+#[test]
+fn a_traffic_policys_findings_are_all_told() {
+    let text = format!(
+        "{TRAFFIC}  targetRefs:
+    - {{kind: Mesh}}
+    - {{kind: Namespace, name: other}}
+    - {{kind: Service, name: a, namespace: other}}
+    - {{kind: Service, name: b, sectionName: http}}
+    - {{kind: HTTPRoute, name: c, sectionName: rule}}
+    - {{kind: HTTPRoute, name: c, sectionName: rule}}
+    - {{kind: Pod, name: d, group: core}}
+    - {{kind: Service, group: core}}
+  balancing: {{policy: LeastRequest}}
+  timeouts: {{request: 1 s, connect: 1s}}
+  retries: {{}}
+"
+    );
+    insta::assert_snapshot!(findings(&text), @r#"
+    shop.yaml:6: error[invalid-value]: TrafficPolicy shop/slow: spec.targetRefs[0].kind: a policy in namespace shop cannot target the mesh (move the policy to the namespace weft-system)
+    shop.yaml:7: error[invalid-value]: TrafficPolicy shop/slow: spec.targetRefs[1].name: "other" is not "shop" (a policy targets its own namespace only)
+    shop.yaml:8: error[unknown-field]: TrafficPolicy shop/slow: spec.targetRefs[2].namespace: a target has no namespace (remove it: a policy targets its own namespace only)
+    shop.yaml:9: error[unsupported-field]: TrafficPolicy shop/slow: spec.targetRefs[3].sectionName: weft does not implement sections of this kind (remove it: only an HTTPRoute's rule is named by sectionName)
+    shop.yaml:11: error[duplicate]: TrafficPolicy shop/slow: spec.targetRefs[5]: the target stands twice (the first is on line 10)
+    shop.yaml:12: error[invalid-value]: TrafficPolicy shop/slow: spec.targetRefs[6].kind: "Pod" is not one of its values (write `Mesh` or `Namespace` or `Service` or `HTTPRoute`)
+    shop.yaml:13: error[missing-field]: TrafficPolicy shop/slow: spec.targetRefs[7].name: the field is required
+    shop.yaml:13: error[invalid-value]: TrafficPolicy shop/slow: spec.targetRefs[7].group: the kind is not of the group "core" (write `group: ""`)
+    shop.yaml:14: error[invalid-value]: TrafficPolicy shop/slow: spec.balancing.policy: "LeastRequest" is not one of its values (write `RoundRobin`)
+    shop.yaml:15: error[invalid-value]: TrafficPolicy shop/slow: spec.timeouts.request: "1 s" is not a duration (write up to four numbers of at most five digits with h, m, s or ms, such as 1m30s or 500ms)
+    shop.yaml:15: error[unknown-field]: TrafficPolicy shop/slow: spec.timeouts.connect: there is no such field (its fields are request)
+    shop.yaml:16: error[unknown-field]: TrafficPolicy shop/slow: spec.retries: there is no such field (its fields are targetRefs, balancing, timeouts)
+    "#);
+}
+
+#[test]
+fn an_access_policys_findings_are_all_told() {
+    let text = format!(
+        "{ACCESS}  targetRefs: [{{kind: HTTPRoute, name: a}}]
+  rules:
+    - {{name: a, action: allow, from: [{{anyone: true}}]}}
+    - {{name: b, from: []}}
+    - name: c
+      action: Deny
+      ports: [80, 80, 0]
+      from:
+        - {{anyone: false}}
+        - {{identity: https://a}}
+        - {{account: web}}
+        - {{anyone: true, namespace: shop}}
+        - {{namespace: shop, acount: web}}
+        - {{}}
+    - {{name: d, action: Deny, from: [{{anyone: true}}], ports: []}}
+    - {{name: d, action: Deny, from: [{{anyone: true}}]}}
+"
+    );
+    insta::assert_snapshot!(findings(&text), @r#"
+    shop.yaml:5: error[invalid-value]: AccessPolicy shop/web: spec.targetRefs[0].kind: "HTTPRoute" is not one of its values (write `Mesh` or `Namespace` or `Service`)
+    shop.yaml:7: error[invalid-value]: AccessPolicy shop/web: spec.rules[0].action: "allow" is not one of its values (did you mean `Allow`?)
+    shop.yaml:8: error[missing-field]: AccessPolicy shop/web: spec.rules[1].action: the field is required
+    shop.yaml:8: error[missing-field]: AccessPolicy shop/web: spec.rules[1].from: the list is empty (write at least 1)
+    shop.yaml:11: error[duplicate]: AccessPolicy shop/web: spec.rules[2].ports[1]: the port 80 stands twice (the first is on line 11)
+    shop.yaml:11: error[invalid-value]: AccessPolicy shop/web: spec.rules[2].ports[2]: 0 is out of bounds (write a number from 1 to 65535)
+    shop.yaml:13: error[invalid-value]: AccessPolicy shop/web: spec.rules[2].from[0].anyone: `anyone: false` matches nobody (write one of `anyone: true`, `identity: spiffe://…`, `namespace: …`, `namespace: …` with `account: …`)
+    shop.yaml:14: error[invalid-value]: AccessPolicy shop/web: spec.rules[2].from[1].identity: "https://a" is not a SPIFFE ID: it does not start with spiffe:// (write spiffe://<trust domain>/ns/<namespace>/sa/<account>)
+    shop.yaml:15: error[missing-field]: AccessPolicy shop/web: spec.rules[2].from[2].namespace: the field is required (an account is named with its namespace)
+    shop.yaml:16: error[invalid-value]: AccessPolicy shop/web: spec.rules[2].from[3]: the entry has more than one form (write one of `anyone: true`, `identity: spiffe://…`, `namespace: …`, `namespace: …` with `account: …`)
+    shop.yaml:17: error[unknown-field]: AccessPolicy shop/web: spec.rules[2].from[4].acount: there is no such field (did you mean `account`?)
+    shop.yaml:18: error[missing-field]: AccessPolicy shop/web: spec.rules[2].from[5]: the entry names no caller (write one of `anyone: true`, `identity: spiffe://…`, `namespace: …`, `namespace: …` with `account: …`)
+    shop.yaml:19: error[missing-field]: AccessPolicy shop/web: spec.rules[3].ports: the list is empty (write at least 1)
+    shop.yaml:20: error[duplicate]: AccessPolicy shop/web: spec.rules[4].name: the rule name "d" stands twice (the first is on line 19)
+    "#);
+    insta::assert_snapshot!(findings(&format!("{ACCESS}  rules: []\n")), @r#"
+    shop.yaml:5: error[missing-field]: AccessPolicy shop/web: spec.targetRefs: the field is required
+    "#);
+}
+
+#[test]
+fn a_value_of_another_type_is_told_with_what_was_found() {
+    let text = format!(
+        "{ROUTE}  parentRefs: {{}}\n  rules:\n    - 1.5\n    - [a]\n    - matches: true\n      backendRefs: none\n"
+    );
+    insta::assert_snapshot!(findings(&text), @r#"
+    shop.yaml:5: error[wrong-type]: HTTPRoute shop/reviews: spec.parentRefs: expected a list, found a map
+    shop.yaml:7: error[wrong-type]: HTTPRoute shop/reviews: spec.rules[0]: expected a map, found the number 1.5
+    shop.yaml:8: error[wrong-type]: HTTPRoute shop/reviews: spec.rules[1]: expected a map, found a list
+    shop.yaml:9: error[wrong-type]: HTTPRoute shop/reviews: spec.rules[2].matches: expected a list, found true
+    shop.yaml:10: error[wrong-type]: HTTPRoute shop/reviews: spec.rules[2].backendRefs: expected a list, found the text "none"
+    "#);
+}
+
+#[test]
+fn control_characters_are_refused() {
+    let text = "{\"apiVersion\": \"v1\", \"kind\": \"Service\", \"metadata\": {\"name\": \"a\", \"annotations\": {\"a\": \
+                \"\\u0007\"}}, \"spec\": {\"ports\": [{\"port\": 80}]}}";
+    insta::assert_snapshot!(findings(text), @r#"
+    shop.yaml:1: error[invalid-value]: Service default/a: metadata.annotations.a: the control character '\u{7}' is not allowed (remove it)
+    "#);
+}
