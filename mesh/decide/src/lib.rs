@@ -5,8 +5,8 @@
 //!
 //! [`normalize`] → [`route`] → [`permit_outbound`] → [`pick`]
 //!
-//! and the inbound path [`Snapshot::chain`] → [`permit`] (→ [`normalize`] for each request). Each stage takes the value
-//! of the one before it. There is no [`Picked`] without a [`Permit`], and a `Permit` is made in one module only:
+//! and the inbound path [`Snapshot::chain`] → [`permit`] (→ [`normalize`] for each request). Each stage takes the
+//! value of the one before it. There is no [`Picked`] without a [`Permit`], and a `Permit` is made in one module only:
 //!
 //! ```compile_fail,E0451
 //! // A permit cannot be made outside of the module that checks for it.
@@ -17,6 +17,13 @@
 //! // An endpoint is picked for what was permitted, not for what was merely routed.
 //! fn skip(routed: weft_decide::Routed<'_>) {
 //!     let _ = weft_decide::pick(routed, 0);
+//! }
+//! ```
+//!
+//! ```compile_fail,E0451
+//! // Nor can one be passed on to another request.
+//! fn reuse<'s>(permit: weft_decide::Permit<'s>, routed: weft_decide::Routed<'s>) {
+//!     let forged = weft_decide::Permitted { routed, permit };
 //! }
 //! ```
 //!

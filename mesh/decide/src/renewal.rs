@@ -5,8 +5,8 @@ use crate::{Backoff, backoff::portion};
 
 /// The renewal of one certificate. Times are since the Unix epoch.
 ///
-/// It is due at half of its life, give or take a tenth of the life, so that a fleet that started together does not renew
-/// together. After a failure it is tried again with growing waits, never longer than a quarter of what is left until
+/// It is due at half of its life, give or take a tenth of the life, so that a fleet that started together does not
+/// renew together. After a failure it is tried again with growing waits, never longer than a quarter of what is left until
 /// expiry (but for the last seconds), and goes on after expiry: it never gives up.
 #[derive(Clone, Debug)]
 pub struct Renewal {

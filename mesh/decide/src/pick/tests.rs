@@ -66,7 +66,8 @@ proptest! {
         start in 0u64..1 << 40,
     ) {
         let snapshot = snapshot(&weights);
-        let sum: u64 = weights.iter().filter(|(_, health)| *health == Healthy).map(|(weight, _)| u64::from(*weight)).sum();
+        let healthy = weights.iter().filter(|(_, health)| *health == Healthy);
+        let sum: u64 = healthy.map(|(weight, _)| u64::from(*weight)).sum();
         let mut visits = vec![0; weights.len()];
         for cursor in start..start + sum {
             visits[pick(permitted(&snapshot), cursor).unwrap().index()] += 1;
