@@ -1,12 +1,28 @@
 //! The proxy's own control side, on one separate control thread: certificates, the ADS and Agent streams, the admin
 //! and status interfaces, drain.
 pub mod bootstrap;
-mod bound;
 pub mod join;
+
+mod admin;
+mod ads;
+mod agent_stream;
+mod bound;
+mod certificates;
+mod channel;
+mod config;
+mod control;
+mod http;
+mod identity;
+mod lifecycle;
 mod options;
+mod pem;
 mod proxy;
+mod receipts;
+mod registration;
 mod run;
+mod shared;
 mod state_dir;
+mod status;
 
 pub use bound::Bound;
 pub use options::{AccessLog, Options};

@@ -1,25 +1,41 @@
 //! One running proxy: data plane and control thread, started and stopped as one.
 use std::{
-    io,
+    fs::{self, OpenOptions, Permissions},
+    io::{self, Write},
     net::{SocketAddr, TcpListener},
-    path::PathBuf,
+    os::unix::{
+        fs::{FileTypeExt, OpenOptionsExt, PermissionsExt},
+        net::{UnixListener, UnixStream},
+    },
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread::JoinHandle,
     time::Duration,
 };
 
+use metrics_exporter_prometheus::PrometheusBuilder;
+use tokio::sync::mpsc;
 use weft_certs::files::FileError;
 
 use super::{
-    Bound, Options,
+    AccessLog, Bound, Options,
     bootstrap::Bootstrap,
+    control::Control,
+    lifecycle::{Readiness, Stop},
+    shared::Shared,
     state_dir::{LISTENERS, StateDir},
 };
-use crate::dataplane;
+use crate::dataplane::{self, Dataplane, Settings};
+
+/// Events of the data plane that wait for the control thread.
+const EVENTS: usize = 1024;
 
 /// A running proxy: data plane workers and one control thread. Dropping it stops both at once; [`drain`](Self::drain)
 /// lets what is open finish first.
 #[derive(Debug)]
 pub struct Proxy {
-    bound: Bound,
+    shared: Arc<Shared>,
+    control: Option<JoinHandle<()>>,
 }
 
 /// Why a proxy did not start.
@@ -75,24 +91,28 @@ impl Proxy {
     ///
     /// # Errors
     /// Where the state directory cannot be used, an address cannot be bound or a thread cannot be started.
-    pub fn start(bootstrap: Bootstrap, _options: Options) -> Result<Self, StartError> {
+    pub fn start(bootstrap: Bootstrap, options: Options) -> Result<Self, StartError> {
+        let Options { access_log, token } = options;
         let state = StateDir::open(&bootstrap.state_directory)?;
-        let (_status, status) = listen_status(bootstrap.status)?;
-        let bound = Bound {
-            workload: bootstrap.workload_ref(),
-            inbound: None,
-            outbound: None,
-            tcp: Vec::new(),
-            status,
-            admin: bootstrap.admin,
-        };
-        state.write(LISTENERS, bound.to_json().to_string().as_bytes())?;
-        Ok(Self { bound })
+        let (events, events_out) = mpsc::channel(EVENTS);
+        let start = random_start();
+        let (dataplane, listening) = Dataplane::start(settings(&bootstrap, &start, access_log)?, events)?;
+        let (status, status_address) = listen_status(bootstrap.status)?;
+        let admin = listen_admin(&bootstrap.admin)?;
+        let bound = bound(&bootstrap, listening, status_address);
+        let listeners = bound.to_json().to_string();
+        state.write(LISTENERS, listeners.as_bytes())?;
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let shared = Arc::new(Shared::new(bootstrap, start, bound, dataplane, recorder.handle()));
+        let control =
+            Control { shared: Arc::clone(&shared), state, token, events: events_out, status, admin, recorder };
+        let control = control.spawn().map_err(StartError::Thread)?;
+        Ok(Self { shared, control: Some(control) })
     }
 
     /// What was bound.
     pub fn bound(&self) -> &Bound {
-        &self.bound
+        &self.shared.bound
     }
 
     /// Blocks until the first configuration is in effect (as `/ready` tells it), at most `within`.
@@ -100,27 +120,87 @@ impl Proxy {
     /// # Errors
     /// What is still awaited then.
     pub fn wait_ready(&self, within: Duration) -> Result<(), NotReady> {
-        Err(NotReady { awaited: format!("its first configuration for {within:?}") })
+        self.shared.lifecycle.wait_ready(within)
     }
 
     /// Whether the first configuration is in effect and the proxy does not drain.
     pub fn is_ready(&self) -> bool {
-        false
+        self.shared.lifecycle.readiness() == Readiness::Ready
     }
 
     /// Begins to drain: says so on the Agent stream, lets what is open finish, then stops. Returns at once.
-    pub fn drain(&self) {}
+    pub fn drain(&self) {
+        self.shared.lifecycle.ask_to_stop(Stop::Draining);
+    }
 
     /// Whether the proxy has stopped.
     pub fn is_stopped(&self) -> bool {
-        false
+        self.shared.lifecycle.is_stopped()
     }
 
     /// Waits until the proxy has stopped, which takes a [`drain`](Self::drain).
-    pub async fn stopped(&self) {}
+    pub async fn stopped(&self) {
+        self.shared.lifecycle.stopped().await;
+    }
 
     /// Blocks until the proxy has stopped, which takes a [`drain`](Self::drain).
-    pub fn join(self) {}
+    pub fn join(mut self) {
+        self.join_control();
+    }
+
+    fn join_control(&mut self) {
+        if let Some(control) = self.control.take()
+            && control.join().is_err()
+        {
+            tracing::error!("the control thread ended by a panic");
+        }
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.shared.lifecycle.ask_to_stop(Stop::Now);
+        self.join_control();
+    }
+}
+
+/// Five random letters and digits: what tells this process start from every other.
+fn random_start() -> String {
+    const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+    let draw: u32 = rand::random();
+    let character = |place: u32| ALPHABET.get((draw >> (5 * place) & 31) as usize).copied().map_or('a', char::from);
+    (0..5).map(character).collect()
+}
+
+fn settings(bootstrap: &Bootstrap, start: &str, access_log: AccessLog) -> Result<Settings, StartError> {
+    let access_log: Option<Box<dyn Write + Send>> = match access_log {
+        AccessLog::Stdout => Some(Box::new(io::stdout())),
+        AccessLog::Off => None,
+        AccessLog::File(path) => {
+            let file = OpenOptions::new().append(true).create(true).mode(0o600).open(&path);
+            Some(Box::new(file.map_err(|error| StartError::AccessLog { path, error })?))
+        }
+    };
+    let mut settings = Settings::new(bootstrap.workload.as_str(), start);
+    settings.workers = bootstrap.workers.get();
+    settings.inbound = bootstrap.inbound;
+    settings.outbound = bootstrap.outbound;
+    settings.tcp = bootstrap.tcp.iter().map(|listener| (listener.service.clone(), listener.bind)).collect();
+    settings.applications = bootstrap.applications.clone();
+    settings.timeouts.on_demand = bootstrap.on_demand_timeout;
+    settings.access_log = access_log;
+    Ok(settings)
+}
+
+fn bound(bootstrap: &Bootstrap, dataplane: dataplane::Bound, status: SocketAddr) -> Bound {
+    Bound {
+        workload: bootstrap.workload_ref(),
+        inbound: dataplane.inbound.map(|local| local.0),
+        outbound: dataplane.outbound.map(|local| local.0),
+        tcp: dataplane.tcp.into_iter().map(|(service, local)| (service, local.0)).collect(),
+        status,
+        admin: bootstrap.admin.clone(),
+    }
 }
 
 fn listen_status(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
@@ -131,4 +211,24 @@ fn listen_status(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Start
         Ok((listener, bound))
     };
     listen().map_err(|error| StartError::Listen { what: "status", address: address.to_string(), error })
+}
+
+fn listen_admin(path: &Path) -> Result<UnixListener, StartError> {
+    let listen = || {
+        remove_dead_socket(path)?;
+        let listener = UnixListener::bind(path)?;
+        fs::set_permissions(path, Permissions::from_mode(0o600))?;
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    };
+    listen().map_err(|error| StartError::Listen { what: "admin", address: path.display().to_string(), error })
+}
+
+/// Removes a socket that a killed process left behind; one that somebody listens on stays, and binding fails.
+fn remove_dead_socket(path: &Path) -> io::Result<()> {
+    let is_socket = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket());
+    if is_socket && UnixStream::connect(path).is_err() {
+        fs::remove_file(path)?;
+    }
+    Ok(())
 }

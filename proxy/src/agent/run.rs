@@ -1,9 +1,25 @@
 //! `weft proxy run` and `weft-proxy`: arguments, signals, exit code.
-use std::{fmt, net::SocketAddr, num::NonZeroUsize, path::PathBuf, process::ExitCode, str::FromStr};
+use std::{
+    fmt,
+    fs::File,
+    io::{self, Read, Write},
+    net::SocketAddr,
+    num::NonZeroUsize,
+    path::PathBuf,
+    process::ExitCode,
+    str::FromStr,
+};
 
-use weft_model::{Name, PortName};
+use rustix::process::{Resource, Rlimit, setrlimit};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+use weft_model::{Locality, Name, PortName};
 
-use super::join::TcpChoice;
+use super::{
+    AccessLog, Options, Proxy, StartError,
+    bootstrap::{Bootstrap, InvalidBootstrap, MAX_FILE_BYTES},
+    join::{self, JoinError, Joined, LocalChoices, TcpChoice},
+};
 
 /// Arguments of `weft proxy run` and of `weft-proxy`.
 #[derive(Clone, Debug, clap::Args)]
@@ -119,7 +135,118 @@ impl FromStr for TcpChoice {
 
 /// Runs a proxy until it is told to stop: SIGTERM or SIGINT drains, a second one stops at once.
 ///
-/// Exit codes: 0 after a drain or a clean `--check`; 1 where the configuration is wrong or the proxy cannot start.
-pub fn run(_args: Args) -> ExitCode {
-    ExitCode::FAILURE
+/// Exit codes: 0 after a drain or a clean `--check`; 1 where the configuration is wrong, the proxy cannot start, or a
+/// second signal came. The log goes to standard error (`WEFT_LOG`, as in `info` or `weft_proxy=debug`).
+pub fn run(args: Args) -> ExitCode {
+    let filter = EnvFilter::try_from_env("WEFT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    // An embedding program may have set up its own.
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).try_init();
+    match args.run() {
+        Ok(code) => code,
+        Err(error) => {
+            // There is nowhere else to tell that standard error is gone.
+            let _ = writeln!(io::stderr(), "error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Why a proxy does not run.
+#[derive(Debug, thiserror::Error)]
+enum RunError {
+    #[error("{}: {error}", .path.display())]
+    Read { path: PathBuf, error: io::Error },
+    #[error("{}:\n{invalid}", .path.display())]
+    Invalid { path: PathBuf, invalid: InvalidBootstrap },
+    #[error(transparent)]
+    Join(#[from] JoinError),
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error("no {0} is given")]
+    Missing(&'static str),
+    #[error("signals cannot be received: {0}")]
+    Signals(io::Error),
+}
+
+impl Args {
+    fn run(self) -> Result<ExitCode, RunError> {
+        let (check, access_log) = (self.check, self.access_log.clone());
+        let Joined { bootstrap, token } = self.bootstrap()?;
+        let effective = bootstrap.to_yaml();
+        if check {
+            let _ = io::stdout().write_all(effective.as_bytes());
+            return Ok(ExitCode::SUCCESS);
+        }
+        tracing::info!("starting with this configuration:\n{effective}");
+        no_core_dumps();
+        let access_log = access_log.map_or(AccessLog::Stdout, AccessLog::File);
+        let proxy = Proxy::start(bootstrap, Options { access_log, token })?;
+        let bound = proxy.bound();
+        tracing::info!(inbound = ?bound.inbound, outbound = ?bound.outbound, tcp = ?bound.tcp, status = %bound.status,
+            admin = %bound.admin.display(), "listening");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(RunError::Signals)?;
+        runtime.block_on(until_stopped(&proxy)).map_err(RunError::Signals)
+    }
+
+    /// The bootstrap that the arguments name or make.
+    fn bootstrap(self) -> Result<Joined, RunError> {
+        if let Some(path) = self.config {
+            let bootstrap = read_bootstrap(path)?;
+            return Ok(Joined { bootstrap, token: None });
+        }
+        let join_file = self.join.ok_or(RunError::Missing("--config or --join"))?;
+        let choices = LocalChoices {
+            state_directory: self.state_dir.ok_or(RunError::Missing("--state-dir"))?,
+            workload: self.workload,
+            labels: self.labels.into_iter().map(|KeyValue { key, value }| (key, value)).collect(),
+            locality: Locality::default(),
+            applications: self.applications.into_iter().map(|Application { port, address }| (port, address)).collect(),
+            inbound: self.inbound,
+            outbound: self.outbound,
+            tcp: self.tcp,
+            status: self.status,
+            workers: self.workers,
+        };
+        Ok(if self.check { join::prepare(&join_file, choices)? } else { join::join(&join_file, choices)? })
+    }
+}
+
+fn read_bootstrap(path: PathBuf) -> Result<Bootstrap, RunError> {
+    let read = || {
+        let mut text = String::new();
+        File::open(&path)?.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
+        Ok(text)
+    };
+    match read() {
+        Ok(text) => Bootstrap::parse(&text).map_err(|invalid| RunError::Invalid { path, invalid }),
+        Err(error) => Err(RunError::Read { path, error }),
+    }
+}
+
+/// A core dump would hold the private key.
+fn no_core_dumps() {
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    if let Err(error) = setrlimit(Resource::Core, none) {
+        tracing::warn!(%error, "core dumps cannot be turned off");
+    }
+}
+
+async fn until_stopped(proxy: &Proxy) -> io::Result<ExitCode> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut draining = false;
+    loop {
+        tokio::select! {
+            () = proxy.stopped() => return Ok(if draining { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        if draining {
+            tracing::warn!("stopping at once: a second signal came");
+            return Ok(ExitCode::FAILURE);
+        }
+        draining = true;
+        tracing::info!("draining: what is open may finish; a second signal stops at once");
+        proxy.drain();
+    }
 }

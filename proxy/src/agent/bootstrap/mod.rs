@@ -173,3 +173,6 @@ impl fmt::Display for FieldError {
         f.write_str(text)
     }
 }
+
+#[cfg(test)]
+mod tests;

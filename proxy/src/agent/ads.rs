@@ -1,0 +1,313 @@
+//! The ADS stream: subscriptions out, snapshots in. The machines are `weft-xds`'s client and `weft-decide`'s assembler;
+//! here are only the socket, the clock and the order of things.
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    pin::pin,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use tokio::{
+    sync::{mpsc, watch},
+    time,
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming, transport::Channel};
+use weft_decide::{Assembler, Backoff, Output, Scope, Update};
+use weft_ir::{Listener, Resource, ResourceKey, ResourceType};
+use weft_proto::envoy::{
+    config::core::v3::{Locality as WireLocality, Node},
+    service::discovery::v3::{
+        DeltaDiscoveryRequest, DeltaDiscoveryResponse,
+        aggregated_discovery_service_client::AggregatedDiscoveryServiceClient,
+    },
+};
+use weft_xds::{Client, Rejection, Version};
+
+use super::{
+    bootstrap::Bootstrap,
+    channel::{self, CurrentConfig, MAX_MESSAGE_BYTES, status_text},
+    receipts,
+    shared::Shared,
+};
+use crate::dataplane::Event;
+
+/// The first wait before a new stream is at most this long, and the last.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+/// How long opening a stream may take, connecting included.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(8);
+/// Requests that wait for the connection to take them; the client machine holds back the rest.
+const REQUESTS: usize = 4;
+/// The wildcard's name.
+const WILDCARD: &str = "*";
+
+/// Keeps an ADS stream for as long as the task lives, and answers the data plane's events also without one.
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    mut events: mpsc::Receiver<Event>,
+    mut current: watch::Receiver<Option<CurrentConfig>>,
+) {
+    let mut driver = Driver::new(shared);
+    let config = driver.hearing(&mut events, identity(&mut current)).await;
+    let channel = match channel::channel(&driver.shared.bootstrap.ads, config) {
+        Ok(channel) => channel,
+        Err(error) => {
+            tracing::error!(%error, "the control plane's address cannot be used");
+            driver.shared.lifecycle.await_configuration(Some(format!("a usable control plane address: {error}")));
+            return driver.hearing(&mut events, std::future::pending()).await;
+        }
+    };
+    let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
+    loop {
+        let ended = match driver.hearing(&mut events, open(&channel)).await {
+            Ok(stream) => driver.session(&mut events, stream, &mut backoff).await,
+            Err(status) => status_text(&status),
+        };
+        driver.lost(&ended);
+        let wait = backoff.failed(rand::random());
+        driver.hearing(&mut events, time::sleep(wait)).await;
+    }
+}
+
+/// Waits for the first certificate.
+async fn identity(current: &mut watch::Receiver<Option<CurrentConfig>>) -> CurrentConfig {
+    loop {
+        let config = current.borrow_and_update().clone();
+        match config {
+            Some(config) => return config,
+            // Without its sender there will be no certificate; what is held goes on being served.
+            None if current.changed().await.is_err() => return std::future::pending().await,
+            None => {}
+        }
+    }
+}
+
+/// Both directions of an open stream.
+struct Stream {
+    requests: mpsc::Sender<DeltaDiscoveryRequest>,
+    responses: Streaming<DeltaDiscoveryResponse>,
+}
+
+async fn open(channel: &Channel) -> Result<Stream, Status> {
+    let (requests, outgoing) = mpsc::channel(REQUESTS);
+    let mut client =
+        AggregatedDiscoveryServiceClient::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES);
+    let opening = client.delta_aggregated_resources(ReceiverStream::new(outgoing));
+    let opened = time::timeout(OPEN_TIMEOUT, opening).await;
+    let responses = opened.map_err(|_| Status::deadline_exceeded("the stream was not opened in time"))??.into_inner();
+    Ok(Stream { requests, responses })
+}
+
+/// The client side's machines, and what is received but not in effect yet.
+struct Driver {
+    shared: Arc<Shared>,
+    client: Client,
+    assembler: Assembler,
+    received: BTreeMap<ResourceKey, (Version, Resource)>,
+}
+
+impl Driver {
+    fn new(shared: Arc<Shared>) -> Self {
+        let bootstrap = &shared.bootstrap;
+        let scope = Scope { namespace: bootstrap.namespace.clone(), names: bootstrap.mesh.clone() };
+        let services = bootstrap.tcp.iter().map(|listener| listener.service.clone());
+        let (assembler, first) = Assembler::new(scope, services);
+        let client = Client::new(node(bootstrap));
+        let mut driver = Self { shared, client, assembler, received: BTreeMap::new() };
+        driver.step(first);
+        driver
+    }
+
+    /// Awaits something while the data plane's events are answered.
+    async fn hearing<F: Future>(&mut self, events: &mut mpsc::Receiver<Event>, future: F) -> F::Output {
+        let mut future = pin!(future);
+        loop {
+            tokio::select! {
+                output = &mut future => return output,
+                Some(event) = events.recv() => self.heard(event),
+            }
+        }
+    }
+
+    fn heard(&mut self, event: Event) {
+        match event {
+            Event::Need(destination) => {
+                let output = self.assembler.ask(destination);
+                self.step(output);
+            }
+            Event::Drained => self.shared.lifecycle.set_drained(),
+        }
+    }
+
+    /// One stream from its opening to its end; why it ended.
+    async fn session(
+        &mut self,
+        events: &mut mpsc::Receiver<Event>,
+        Stream { requests, mut responses }: Stream,
+        backoff: &mut Backoff,
+    ) -> String {
+        self.connected();
+        let mut next = None;
+        loop {
+            next = next.or_else(|| self.client.request());
+            tokio::select! {
+                permit = requests.reserve(), if next.is_some() => match (permit, next.take()) {
+                    (Ok(permit), Some(request)) => permit.send(request),
+                    _ => return "the connection was closed".to_owned(),
+                },
+                response = responses.message() => match response {
+                    Ok(Some(response)) => {
+                        backoff.succeeded();
+                        self.take(response);
+                    }
+                    Ok(None) => return "the control plane closed the stream".to_owned(),
+                    Err(status) => return status_text(&status),
+                },
+                Some(event) = events.recv() => self.heard(event),
+            }
+        }
+    }
+
+    fn connected(&mut self) {
+        self.client.connected();
+        self.shared.streams.ads.store(true, Ordering::Relaxed);
+        self.shared.streams.ads_opened.fetch_add(1, Ordering::Relaxed);
+        metrics::gauge!("weft_ads_connected").set(1);
+        metrics::counter!("weft_ads_streams_total").increment(1);
+        tracing::info!(control_plane = %self.shared.bootstrap.ads, "the ADS stream is open");
+        self.say_awaited();
+    }
+
+    fn lost(&mut self, why: &str) {
+        self.client.disconnected();
+        self.shared.streams.ads.store(false, Ordering::Relaxed);
+        metrics::gauge!("weft_ads_connected").set(0);
+        tracing::warn!(control_plane = %self.shared.bootstrap.ads, why, "there is no ADS stream");
+        if self.awaited().is_some() {
+            let text = format!("the first configuration from {}: {why}", self.shared.bootstrap.ads);
+            self.shared.lifecycle.await_configuration(Some(text));
+        }
+    }
+
+    /// Takes one response: what is good comes into effect, in its own time.
+    fn take(&mut self, response: DeltaDiscoveryResponse) {
+        let update = self.client.checked_response(response, |resource| {
+            weft_decide::check(resource).map_err(|unusable| unusable.to_string())
+        });
+        for rejection in update.rejected {
+            self.reject(rejection);
+        }
+        let mut updates = Vec::with_capacity(update.added.len() + update.removed.len());
+        for (resource, version) in update.added {
+            self.received.insert(resource.key(), (version, resource.clone()));
+            updates.push(Update::Present(resource));
+        }
+        for key in update.removed {
+            self.received.remove(&key);
+            updates.push(Update::Removed(key));
+        }
+        let revision: Option<Arc<str>> = self.client.revision().map(|revision| revision.to_string().into());
+        let output = self.assembler.apply(updates, revision.as_deref().unwrap_or_default());
+        self.shared.config().set_revision(revision);
+        self.step(output);
+        self.count();
+        self.say_awaited();
+    }
+
+    /// Carries out what the assembler says: the snapshot first, then the word that it is in effect.
+    fn step(&mut self, output: Output) {
+        let Output { subscribe, unsubscribe, snapshot, applied, rejected } = output;
+        if let Some(snapshot) = snapshot {
+            self.shared.with_dataplane(|dataplane| dataplane.publish(snapshot));
+        }
+        for key in subscribe {
+            if &*key.name == WILDCARD {
+                self.client.subscribe_all(key.resource_type);
+            } else {
+                self.client.subscribe(&key);
+            }
+        }
+        let mut told = Vec::with_capacity(applied.len());
+        {
+            let mut config = self.shared.config();
+            for applied in applied {
+                match self.received.remove(&applied.key) {
+                    Some((version, resource)) if applied.present => {
+                        told.push(receipts::in_effect(&applied.key, &version));
+                        config.put(version, resource);
+                    }
+                    _ => {
+                        told.push(receipts::removed(&applied.key));
+                        config.remove(&applied.key);
+                    }
+                }
+            }
+            for key in unsubscribe {
+                self.client.unsubscribe(&key);
+                self.received.remove(&key);
+                config.forget(&key);
+            }
+        }
+        self.shared.receipts.add(told);
+        for weft_decide::Rejected { key, reason } in rejected {
+            let version = self.received.remove(&key).map(|(version, _)| version);
+            self.reject(Rejection { key, version, reason: reason.to_string() });
+        }
+    }
+
+    fn reject(&self, rejection: Rejection) {
+        tracing::warn!(resource = %rejection.key, reason = rejection.reason, "a resource was rejected");
+        self.shared.receipts.add([receipts::rejected(&rejection)]);
+        self.shared.config().reject(rejection);
+    }
+
+    fn count(&self) {
+        let (counts, streams) = (self.client.counts(), &self.shared.streams);
+        streams.resources.store(counts.resources, Ordering::Relaxed);
+        streams.unchanged.store(counts.unchanged, Ordering::Relaxed);
+        streams.rejected.store(counts.rejected, Ordering::Relaxed);
+        metrics::counter!("weft_ads_resources_total").absolute(counts.resources);
+        metrics::counter!("weft_ads_resources_unchanged_total").absolute(counts.unchanged);
+        metrics::counter!("weft_ads_resources_rejected_total").absolute(counts.rejected);
+    }
+
+    fn say_awaited(&self) {
+        let text = self.awaited().map(|what| format!("{what} from {}", self.shared.bootstrap.ads));
+        self.shared.lifecycle.await_configuration(text);
+    }
+
+    /// What of the first configuration is not in effect yet.
+    fn awaited(&self) -> Option<String> {
+        let (bootstrap, config) = (&self.shared.bootstrap, self.shared.config());
+        let listener = |name: String| ResourceKey::new(ResourceType::Listener, name);
+        let mut needed = Vec::new();
+        if bootstrap.outbound.is_some() {
+            needed.push(listener(Listener::OUTBOUND.to_owned()));
+        }
+        if bootstrap.inbound.is_some() {
+            needed.push(listener(Listener::inbound_name(&bootstrap.workload_ref())));
+        }
+        if let Some(key) = needed.into_iter().find(|key| !config.holds(key)) {
+            return Some(format!("the {key}"));
+        }
+        let mut tcp = bootstrap.tcp.iter().map(|local| listener(Listener::outbound_name(&local.service)));
+        tcp.find(|key| !config.is_answered(key)).map(|key| format!("an answer for the {key}"))
+    }
+}
+
+fn node(bootstrap: &Bootstrap) -> Node {
+    let text = |name: &Option<weft_model::LocalityName>| name.as_ref().map(ToString::to_string).unwrap_or_default();
+    let locality = &bootstrap.locality;
+    Node {
+        id: bootstrap.workload_ref().to_string(),
+        cluster: bootstrap.mesh.cluster.to_string(),
+        locality: Some(WireLocality {
+            region: text(&locality.region),
+            zone: text(&locality.zone),
+            sub_zone: text(&locality.sub_zone),
+        }),
+        user_agent_name: "weft-proxy".to_owned(),
+        ..Node::default()
+    }
+}

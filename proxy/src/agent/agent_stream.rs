@@ -1,0 +1,241 @@
+//! The Agent stream: registration as a lease, draining, receipts, edge summaries, answers to relayed admin queries.
+use std::{
+    convert::Infallible,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use http::StatusCode;
+use tokio::{sync::mpsc, time};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming, transport::Channel};
+use weft_decide::Backoff;
+use weft_proto::weft::{
+    AdminAnswer, AdminQuery, AgentMessage, BoundListener, BoundListeners, ControlMessage, Draining, EdgeSummaries,
+    EdgeSummary as WireEdge, Heartbeat, Receipt, Receipts, Registered, agent_message::Message,
+    agent_service_client::AgentServiceClient, control_message::Message as Control,
+};
+
+use super::{
+    admin::Admin,
+    channel::{MAX_MESSAGE_BYTES, status_text},
+    http::{Answer, Handler},
+    lifecycle::{Stop, asked_to_stop},
+    receipts, registration,
+    shared::Shared,
+};
+use crate::dataplane::EdgeSummary;
+
+/// The first wait before a new stream is at most this long, and the last.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+/// How long the answer to a registration may take, connecting included.
+const REGISTER_TIMEOUT: Duration = Duration::from_secs(8);
+/// How long receipts are gathered before they are sent.
+const GATHER: Duration = Duration::from_millis(20);
+/// How often edges are summed up.
+const EDGES: Duration = Duration::from_secs(1);
+/// How long one message may wait for the control plane to read.
+const SEND_TIMEOUT: Duration = Duration::from_secs(10);
+/// The leases that are taken from a control plane.
+const LEASES: (Duration, Duration) = (Duration::from_millis(300), Duration::from_secs(300));
+/// Messages that wait for the connection to take them.
+const MESSAGES: usize = 16;
+/// Receipts in one message: far below the largest message even with the longest names.
+const RECEIPTS: usize = 4096;
+/// The largest answer to an admin query: a gRPC message minus room for its frame.
+const MAX_ANSWER_BYTES: usize = MAX_MESSAGE_BYTES - (64 << 10);
+
+/// Why an Agent stream ended.
+#[derive(Debug, thiserror::Error)]
+enum Ended {
+    #[error("{}", status_text(.0))]
+    Status(Box<Status>),
+    #[error("the control plane refused the registration: {0}")]
+    Refused(String),
+    #[error("the control plane closed the stream")]
+    Closed,
+    #[error("the control plane did not answer the registration in time")]
+    Silent,
+    #[error("the control plane does not read")]
+    Stuck,
+}
+
+impl From<Status> for Ended {
+    fn from(status: Status) -> Self {
+        Self::Status(Box::new(status))
+    }
+}
+
+/// Keeps an Agent stream for as long as the task lives.
+pub(super) async fn run(shared: Arc<Shared>, channel: Channel) {
+    let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
+    loop {
+        let Err(ended) = session(&shared, channel.clone(), &mut backoff).await;
+        shared.streams.agent.store(false, Ordering::Relaxed);
+        metrics::gauge!("weft_agent_stream_connected").set(0);
+        match &ended {
+            Ended::Refused(_) => tracing::error!(%ended, "there is no Agent stream"),
+            _ => tracing::warn!(%ended, "there is no Agent stream"),
+        }
+        time::sleep(backoff.failed(rand::random())).await;
+    }
+}
+
+/// One stream from its opening to its end.
+async fn session(shared: &Arc<Shared>, channel: Channel, backoff: &mut Backoff) -> Result<Infallible, Ended> {
+    let opening = time::timeout(REGISTER_TIMEOUT, register(shared, channel));
+    let (mut session, lease) = opening.await.map_err(|_| Ended::Silent)??;
+    backoff.succeeded();
+    shared.streams.agent.store(true, Ordering::Relaxed);
+    metrics::gauge!("weft_agent_stream_connected").set(1);
+    tracing::info!(lease_ms = u64::try_from(lease.as_millis()).unwrap_or(u64::MAX), "the workload is registered");
+    session.introduce().await?;
+    session.keep(lease).await
+}
+
+/// Opens the stream with the registration; returns once the lease is granted.
+async fn register(shared: &Arc<Shared>, channel: Channel) -> Result<(Session, Duration), Ended> {
+    let (messages, outgoing) = mpsc::channel(MESSAGES);
+    let registration = registration::registration(shared).await;
+    // The channel is empty and its reader is held here: there is room.
+    let _ = messages.try_send(AgentMessage { message: Some(Message::Registration(registration)) });
+    let mut client = AgentServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
+    let mut incoming = client.attach(ReceiverStream::new(outgoing)).await?.into_inner();
+    loop {
+        match incoming.message().await?.ok_or(Ended::Closed)?.message {
+            Some(Control::Registered(Registered { lease_ms })) => {
+                let lease = Duration::from_millis(lease_ms).clamp(LEASES.0, LEASES.1);
+                return Ok((Session { shared: Arc::clone(shared), messages, incoming }, lease));
+            }
+            Some(Control::Refused(refused)) => return Err(Ended::Refused(refused.reason)),
+            // A query before the registration, or a message of a later version: not answered.
+            Some(Control::Query(_)) | None => {}
+        }
+    }
+}
+
+/// An open stream with a lease.
+struct Session {
+    shared: Arc<Shared>,
+    messages: mpsc::Sender<AgentMessage>,
+    incoming: Streaming<ControlMessage>,
+}
+
+impl Session {
+    /// Tells a control plane that may know nothing yet: what is bound, and what is in effect.
+    async fn introduce(&mut self) -> Result<(), Ended> {
+        let listeners = self.shared.bound.listeners().map(|(name, address)| BoundListener { name, address });
+        self.send(Message::Bound(BoundListeners { listeners: listeners.collect() })).await?;
+        // Everything that waits is part of the whole that is told now.
+        self.shared.receipts.take();
+        let whole: Vec<_> = {
+            let config = self.shared.config();
+            let held = config.versions().map(|(key, version)| receipts::in_effect(key, version).1);
+            held.chain(config.rejections().map(|rejection| receipts::rejected(rejection).1)).collect()
+        };
+        self.tell(whole).await
+    }
+
+    /// Keeps the lease until the stream ends.
+    async fn keep(mut self, lease: Duration) -> Result<Infallible, Ended> {
+        let shared = Arc::clone(&self.shared);
+        let mut heartbeat = time::interval(lease / 3);
+        let mut edges = time::interval(EDGES);
+        edges.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
+        let mut stop = shared.lifecycle.stop();
+        let mut said_draining = false;
+        loop {
+            tokio::select! {
+                message = self.incoming.message() => self.heard(message?.ok_or(Ended::Closed)?).await?,
+                _ = heartbeat.tick() => self.send(Message::Heartbeat(Heartbeat {})).await?,
+                _ = edges.tick() => self.tell_edges().await?,
+                () = shared.receipts.added() => {
+                    time::sleep(GATHER).await;
+                    let waiting = shared.receipts.take();
+                    self.tell(waiting).await?;
+                }
+                () = asked_to_stop(&mut stop, Stop::Draining), if !said_draining => {
+                    said_draining = true;
+                    self.send(Message::Draining(Draining {})).await?;
+                }
+            }
+        }
+    }
+
+    async fn heard(&mut self, message: ControlMessage) -> Result<(), Ended> {
+        match message.message {
+            Some(Control::Query(AdminQuery { id, path })) => {
+                let answer = answer(&self.shared, &path);
+                let body = AdminAnswer { id, status: answer.status.as_u16().into(), body: answer.body };
+                self.send(Message::Answer(body)).await
+            }
+            Some(Control::Refused(refused)) => Err(Ended::Refused(refused.reason)),
+            // A lease is granted once; a message of a later version means nothing here.
+            Some(Control::Registered(_)) | None => Ok(()),
+        }
+    }
+
+    async fn tell(&mut self, receipts: Vec<Receipt>) -> Result<(), Ended> {
+        let revision = self.shared.config().revision().map(ToString::to_string).unwrap_or_default();
+        for receipts in receipts.chunks(RECEIPTS) {
+            let message = Receipts { receipts: receipts.to_vec(), revision: revision.clone() };
+            self.send(Message::Receipts(message)).await?;
+        }
+        Ok(())
+    }
+
+    async fn tell_edges(&mut self) -> Result<(), Ended> {
+        let edges: Vec<_> = self.shared.collect_edges().iter().map(wire_edge).collect();
+        if edges.is_empty() {
+            return Ok(());
+        }
+        self.send(Message::Edges(EdgeSummaries { edges })).await
+    }
+
+    async fn send(&mut self, message: Message) -> Result<(), Ended> {
+        let message = AgentMessage { message: Some(message) };
+        match time::timeout(SEND_TIMEOUT, self.messages.send(message)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(Ended::Closed),
+            Err(_) => Err(Ended::Stuck),
+        }
+    }
+}
+
+/// The admin interface's answer, as on its own socket.
+fn answer(shared: &Arc<Shared>, path: &str) -> Answer {
+    let path = path.split('?').next().unwrap_or_default();
+    let answer = Admin(Arc::clone(shared)).answer(path);
+    if answer.body.len() > MAX_ANSWER_BYTES {
+        let text = "the answer is too large to be relayed: ask for a part of it, or ask the proxy's own admin socket";
+        return Answer::error(StatusCode::PAYLOAD_TOO_LARGE, text);
+    }
+    answer
+}
+
+fn wire_edge(edge: &EdgeSummary) -> WireEdge {
+    let EdgeSummary {
+        service,
+        destination,
+        tcp,
+        requests,
+        failures,
+        latency_us_p50,
+        latency_us_p99,
+        bytes_sent,
+        bytes_received,
+        status_classes,
+    } = edge;
+    WireEdge {
+        service: service.to_string(),
+        destination: destination.to_string(),
+        requests: *requests,
+        failures: *failures,
+        latency_us_p50: *latency_us_p50,
+        latency_us_p99: *latency_us_p99,
+        bytes_sent: *bytes_sent,
+        bytes_received: *bytes_received,
+        tcp: *tcp,
+        status_classes: status_classes.to_vec(),
+    }
+}

@@ -1,0 +1,282 @@
+//! Getting a certificate and keeping it fresh: join by token, renewal over mutual TLS.
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use arc_swap::ArcSwap;
+use rustls::pki_types::CertificateDer;
+use tokio::{sync::watch, time};
+use tonic::{Code, Status, transport::Channel};
+use weft_certs::{
+    KeyPair, Svid, TrustBundle, TrustBundles, certificate_request,
+    tls::{self, TlsError},
+    verify::Expected,
+};
+use weft_decide::{Backoff, Renewal};
+use weft_model::{SpiffeId, TrustDomain};
+use weft_proto::weft::{SignRequest, SignResponse, certificate_service_client::CertificateServiceClient};
+
+use super::{
+    channel::{self, CurrentConfig, MAX_MESSAGE_BYTES, status_text},
+    identity::{Identity, IdentityError},
+    join::JoinToken,
+    shared::Shared,
+    state_dir::StateDir,
+};
+
+/// The first wait after a failed join is at most this long, and the last.
+const JOIN_BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+/// The longest wait after a join that the control plane has refused: it takes a person to change that.
+const REFUSED_BACKOFF: Duration = Duration::from_secs(30);
+/// How long the certificate service may take.
+const SIGN_TIMEOUT: Duration = Duration::from_secs(10);
+/// Sleeping is cut into parts of at most this, so that a clock that was set, or a machine that slept, is noticed.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+/// The shortest time between two renewals that worked, so that a control plane that gives out certificates of no life to
+/// speak of is not flooded.
+const RENEWAL_INTERVAL: Duration = Duration::from_secs(1);
+/// The most bundles that are taken from the control plane.
+const MAX_BUNDLES: usize = 1024;
+
+/// Why there is no new certificate.
+#[derive(Debug, thiserror::Error)]
+enum SignError {
+    #[error("{}", status_text(.0))]
+    Status(Box<Status>),
+    #[error("it did not answer within {} s", SIGN_TIMEOUT.as_secs())]
+    Timeout,
+    #[error("the address cannot be used: {0}")]
+    Address(#[from] tonic::transport::Error),
+    #[error(transparent)]
+    Key(#[from] weft_certs::KeyError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error("its answer cannot be used: {0}")]
+    Answer(String),
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+}
+
+impl SignError {
+    /// Whether trying again alone will not help.
+    fn is_refusal(&self) -> bool {
+        let refused = [Code::PermissionDenied, Code::Unauthenticated, Code::InvalidArgument];
+        matches!(self, Self::Status(status) if refused.contains(&status.code()))
+    }
+}
+
+/// The identity in force and the channel configuration made of it.
+#[derive(Debug)]
+pub(super) struct Current {
+    /// How the next connection to the control plane is secured.
+    pub(super) config: CurrentConfig,
+    identity: Identity,
+}
+
+/// Obtains an identity, publishes it, and renews it for as long as the task lives. `current` is set once.
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    state: StateDir,
+    token: Option<JoinToken>,
+    ready: watch::Sender<Option<CurrentConfig>>,
+) {
+    let identity = match usable(&shared, &state) {
+        Some(identity) => {
+            token.iter().for_each(forget_token);
+            identity
+        }
+        None => join(&shared, &state, token).await,
+    };
+    let current = match Current::new(&shared, identity) {
+        Ok(current) => current,
+        Err(error) => {
+            let text = format!("a usable certificate: {error}");
+            tracing::error!(%error, "the certificate cannot be used");
+            return shared.lifecycle.await_identity(Some(text));
+        }
+    };
+    ready.send_replace(Some(Arc::clone(&current.config)));
+    renew(&shared, &state, current).await;
+}
+
+/// The identity in the state directory, if it is this workload's and valid now.
+fn usable(shared: &Shared, state: &StateDir) -> Option<Identity> {
+    let checked = Identity::load(state).and_then(|identity| match identity {
+        Some(identity) => identity.check(&shared.bootstrap.identity(), SystemTime::now()).map(|()| Some(identity)),
+        None => Ok(None),
+    });
+    checked.unwrap_or_else(|error| {
+        tracing::warn!(%error, "the certificate in the state directory is not used");
+        None
+    })
+}
+
+/// A certificate is at hand, so the token is not needed: nobody else shall use it.
+fn forget_token(JoinToken { file, path }: &JoinToken) {
+    if let Err(error) = file.erase_token(path) {
+        tracing::warn!(%error, "the join token could not be erased");
+    }
+}
+
+async fn join(shared: &Shared, state: &StateDir, token: Option<JoinToken>) -> Identity {
+    let bootstrap = &shared.bootstrap;
+    let wanted = format!("a certificate for {} from {}", bootstrap.identity(), bootstrap.control_plane);
+    let Some((token, secret)) = token.as_ref().and_then(|token| Some((token, token.file.token.clone()?))) else {
+        let text = format!(
+            "{wanted}: the state directory holds none and there is no join token; join again with a new \
+             join file (weft token create)"
+        );
+        tracing::error!("waiting for {text}");
+        shared.lifecycle.await_identity(Some(text));
+        return std::future::pending().await;
+    };
+    let mut backoff = Backoff::new(JOIN_BACKOFF.0, JOIN_BACKOFF.1);
+    let mut refused = Backoff::new(JOIN_BACKOFF.1, REFUSED_BACKOFF);
+    loop {
+        let error = match ask_by_token(shared, secret.reveal()).await {
+            Ok(identity) => {
+                forget_token(token);
+                match identity.store(state) {
+                    Ok(()) => return identity,
+                    // It lives until the proxy's end; the next start needs a new token.
+                    Err(error) => {
+                        tracing::error!(%error, "the certificate could not be kept");
+                        return identity;
+                    }
+                }
+            }
+            Err(error) => error,
+        };
+        tracing::warn!(%error, "no certificate yet");
+        shared.lifecycle.await_identity(Some(format!("{wanted}: {error}")));
+        let backoff = if error.is_refusal() { &mut refused } else { &mut backoff };
+        time::sleep(backoff.failed(rand::random())).await;
+    }
+}
+
+/// Joins: the control plane is recognised by its root's hash and its identity, this proxy by the token.
+async fn ask_by_token(shared: &Shared, token: &str) -> Result<Identity, SignError> {
+    let bootstrap = &shared.bootstrap;
+    let expected = Expected::Exactly(SpiffeId::of_control_plane(&bootstrap.mesh.trust_domain));
+    let config = tls::root_pinned_client_config(bootstrap.ca_sha256, expected, &[b"h2"])?;
+    let channel = channel::channel(&bootstrap.control_plane, Arc::new(ArcSwap::new(config)))?;
+    ask(shared, channel, token).await
+}
+
+/// One request with a new key, which never leaves this process but for the state directory.
+async fn ask(shared: &Shared, channel: Channel, token: &str) -> Result<Identity, SignError> {
+    let key = KeyPair::generate()?;
+    let request = SignRequest { csr: certificate_request(&key)?, token: token.to_owned() };
+    let mut client = CertificateServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
+    let answer = time::timeout(SIGN_TIMEOUT, client.sign(request)).await.map_err(|_| SignError::Timeout)?;
+    let answer = answer.map_err(|status| SignError::Status(Box::new(status)))?.into_inner();
+    let identity = read(answer, key).map_err(SignError::Answer)?;
+    identity.check(&shared.bootstrap.identity(), SystemTime::now())?;
+    shared.streams.certificates.fetch_add(1, Ordering::Relaxed);
+    Ok(identity)
+}
+
+fn read(SignResponse { chain, bundles }: SignResponse, key: KeyPair) -> Result<Identity, String> {
+    let chain = chain.into_iter().map(CertificateDer::from).collect();
+    let svid = Svid::new(chain, key).map_err(|error| error.to_string())?;
+    if bundles.len() > MAX_BUNDLES {
+        return Err(format!("it has more than {MAX_BUNDLES} bundles"));
+    }
+    let mut trusted = TrustBundles::none();
+    for weft_proto::weft::TrustBundle { trust_domain, roots, sequence } in bundles {
+        let domain: TrustDomain = trust_domain.parse().map_err(|error| format!("a bundle's trust domain: {error}"))?;
+        let roots = roots.into_iter().map(CertificateDer::from).collect();
+        let bundle = TrustBundle::new(domain, roots, sequence).map_err(|error| error.to_string())?;
+        trusted.replace(bundle).map_err(|error| error.to_string())?;
+    }
+    Ok(Identity { svid, bundles: trusted })
+}
+
+async fn renew(shared: &Shared, state: &StateDir, mut current: Current) {
+    let mut renewal = current.renewal();
+    loop {
+        time::sleep(RENEWAL_INTERVAL).await;
+        loop {
+            let wait = renewal.wait(since_epoch());
+            if wait.is_zero() {
+                break;
+            }
+            time::sleep(wait.min(LONGEST_SLEEP)).await;
+        }
+        match ask_by_certificate(shared, &current).await {
+            Ok(identity) => match current.replace(shared, identity) {
+                Ok(()) => {
+                    if let Err(error) = current.identity.store(state) {
+                        tracing::error!(%error, "the renewed certificate could not be kept");
+                    }
+                    renewal = current.renewal();
+                    tracing::info!(until = ?current.identity.svid.not_after(), "the certificate was renewed");
+                }
+                Err(error) => failed(&mut renewal, &error),
+            },
+            Err(error) => failed(&mut renewal, &error),
+        }
+    }
+}
+
+fn failed(renewal: &mut Renewal, error: &SignError) {
+    let now = since_epoch();
+    metrics::counter!("weft_certificate_renewal_failures_total").increment(1);
+    tracing::warn!(%error, expired = renewal.is_expired(now), "the certificate could not be renewed");
+    renewal.failed(now, rand::random());
+}
+
+/// Renews: a new connection, so that the certificate in force is the one that is shown.
+async fn ask_by_certificate(shared: &Shared, current: &Current) -> Result<Identity, SignError> {
+    let channel = channel::channel(&shared.bootstrap.control_plane, Arc::clone(&current.config))?;
+    ask(shared, channel, "").await
+}
+
+impl Current {
+    /// Publishes an identity to the data plane and makes a channel configuration of it.
+    fn new(shared: &Shared, identity: Identity) -> Result<Self, SignError> {
+        let config = client_config(&identity)?;
+        publish(shared, &identity)?;
+        Ok(Self { config: Arc::new(ArcSwap::new(config)), identity })
+    }
+
+    /// Publishes a newer identity. Bundles never go back to an older sequence.
+    fn replace(&mut self, shared: &Shared, mut identity: Identity) -> Result<(), SignError> {
+        for held in self.identity.bundles.iter() {
+            let newer = identity.bundles.of(held.trust_domain()).is_some_and(|new| new.sequence() < held.sequence());
+            if newer {
+                identity.bundles.remove(held.trust_domain());
+                identity.bundles.replace(held.clone()).map_err(|error| SignError::Answer(error.to_string()))?;
+            }
+        }
+        let config = client_config(&identity)?;
+        publish(shared, &identity)?;
+        self.config.store(config);
+        self.identity = identity;
+        Ok(())
+    }
+
+    fn renewal(&self) -> Renewal {
+        let at = |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let svid = &self.identity.svid;
+        Renewal::new(at(svid.not_before()), at(svid.not_after()), rand::random())
+    }
+}
+
+fn client_config(identity: &Identity) -> Result<Arc<rustls::ClientConfig>, TlsError> {
+    let control_plane = SpiffeId::of_control_plane(&identity.svid.id().trust_domain());
+    tls::client_config(Some(&identity.svid), &identity.bundles, Expected::Exactly(control_plane), &[b"h2"])
+}
+
+fn publish(shared: &Shared, identity: &Identity) -> Result<(), TlsError> {
+    let Identity { svid, bundles } = identity;
+    shared.with_dataplane(|dataplane| dataplane.publish_identity(svid, bundles)).transpose()?;
+    shared.set_secrets(identity.describe());
+    shared.lifecycle.await_identity(None);
+    Ok(())
+}
+
+fn since_epoch() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}

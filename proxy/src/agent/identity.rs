@@ -1,0 +1,182 @@
+//! The proxy's identity: key, certificate chain and trust bundles, in memory and in the state directory.
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use jiff::Timestamp;
+use rustls::pki_types::UnixTime;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use weft_certs::{
+    CaPin, Svid, TrustBundle, TrustBundles,
+    files::FileError,
+    verify::{Role, VerifyError, verify_peer},
+};
+use weft_model::SpiffeId;
+
+use super::{
+    pem::{self, PemError},
+    state_dir::{BUNDLES, IDENTITY, StateDir},
+};
+
+/// An SVID and the bundles against which peers are checked. Cloning is cheap.
+#[derive(Clone, Debug)]
+pub(super) struct Identity {
+    pub(super) svid: Svid,
+    pub(super) bundles: TrustBundles,
+}
+
+/// Why an identity cannot be used or kept.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum IdentityError {
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error("{IDENTITY}: {0}")]
+    Pem(#[from] PemError),
+    #[error("{BUNDLES}: {0}")]
+    Bundles(String),
+    #[error("the certificate is for {presented}, not {expected}")]
+    Other { presented: SpiffeId, expected: SpiffeId },
+    #[error("the certificate does not lead to a root of its own bundle: {0}")]
+    Unverified(#[from] VerifyError),
+    #[error("there are certificates but no bundles")]
+    NoBundles,
+}
+
+/// One trust domain's bundle as it is kept.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct KeptBundle {
+    trust_domain: String,
+    sequence: u64,
+    /// PEM.
+    roots: Vec<String>,
+}
+
+impl Identity {
+    /// Checks that it is `expected`'s, and that peers with the same bundles will believe it now.
+    pub(super) fn check(&self, expected: &SpiffeId, now: SystemTime) -> Result<(), IdentityError> {
+        if self.svid.id() != expected {
+            return Err(IdentityError::Other { presented: self.svid.id().clone(), expected: expected.clone() });
+        }
+        if let Some((leaf, intermediates)) = self.svid.chain().split_first() {
+            let now = UnixTime::since_unix_epoch(now.duration_since(UNIX_EPOCH).unwrap_or_default());
+            verify_peer(&self.bundles, leaf, intermediates, Role::Server, now)?;
+        }
+        Ok(())
+    }
+
+    /// What the state directory holds, unchecked; `None` if it holds none.
+    pub(super) fn load(state: &StateDir) -> Result<Option<Self>, IdentityError> {
+        let Some(identity) = state.read(IDENTITY)? else { return Ok(None) };
+        let svid = pem::read_svid(&identity)?;
+        let kept = state.read(BUNDLES)?.ok_or(IdentityError::NoBundles)?;
+        let kept: Vec<KeptBundle> =
+            serde_json::from_slice(&kept).map_err(|error| IdentityError::Bundles(error.to_string()))?;
+        let mut bundles = TrustBundles::none();
+        for kept in kept {
+            let bundle = kept.bundle().map_err(IdentityError::Bundles)?;
+            bundles.replace(bundle).map_err(|error| IdentityError::Bundles(error.to_string()))?;
+        }
+        Ok(Some(Self { svid, bundles }))
+    }
+
+    /// Keeps it in the state directory. The bundles go first: with a newer bundle an older certificate is still good.
+    pub(super) fn store(&self, state: &StateDir) -> Result<(), IdentityError> {
+        let kept: Vec<_> = self.bundles.iter().map(KeptBundle::of).collect();
+        let kept = serde_json::to_vec_pretty(&kept).map_err(|error| IdentityError::Bundles(error.to_string()))?;
+        state.write(BUNDLES, &kept)?;
+        state.write(IDENTITY, &pem::write_svid(&self.svid)?)?;
+        Ok(())
+    }
+
+    /// Metadata for people: never a key.
+    pub(super) fn describe(&self) -> Value {
+        let bundle = |bundle: &TrustBundle| {
+            let roots: Vec<_> = bundle.roots().iter().map(|root| CaPin::of(root).to_string()).collect();
+            json!({
+                "trustDomain": bundle.trust_domain().as_str(),
+                "sequence": bundle.sequence(),
+                "rootsSha256": roots,
+            })
+        };
+        let leaf = self.svid.chain().first().map(|leaf| CaPin::of(leaf).to_string());
+        json!([{
+            "type": "identity",
+            "name": self.svid.id().as_str(),
+            "notBefore": rfc3339(self.svid.not_before()),
+            "notAfter": rfc3339(self.svid.not_after()),
+            "certificates": self.svid.chain().len(),
+            "leafSha256": leaf,
+            "bundles": self.bundles.iter().map(bundle).collect::<Vec<_>>(),
+        }])
+    }
+}
+
+impl KeptBundle {
+    fn of(bundle: &TrustBundle) -> Self {
+        Self {
+            trust_domain: bundle.trust_domain().to_string(),
+            sequence: bundle.sequence(),
+            roots: bundle.roots().iter().map(pem::write_certificate).collect(),
+        }
+    }
+
+    fn bundle(self) -> Result<TrustBundle, String> {
+        let domain = self.trust_domain.parse().map_err(|error: weft_model::InvalidSpiffeId| error.to_string())?;
+        let mut roots = Vec::new();
+        for root in &self.roots {
+            roots.append(&mut pem::read_certificates(root.as_bytes()).map_err(|error| error.to_string())?);
+        }
+        TrustBundle::new(domain, roots, self.sequence).map_err(|error| error.to_string())
+    }
+}
+
+fn rfc3339(time: SystemTime) -> String {
+    Timestamp::try_from(time).map_or_else(|_| "unknown".to_owned(), |time| time.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use weft_certs::Authority;
+    use weft_model::TrustDomain;
+
+    use super::*;
+
+    fn identity(now: SystemTime) -> Identity {
+        let authority = Authority::create(TrustDomain::default_domain(), now).unwrap();
+        let id = "spiffe://weft.local/ns/shop/sa/web".parse().unwrap();
+        let svid = authority.issue(&id, Duration::from_secs(60), now).unwrap();
+        Identity { svid, bundles: authority.bundle().unwrap().into() }
+    }
+
+    #[test]
+    fn an_identity_is_kept_over_a_restart() {
+        let (base, now) = (tempfile::tempdir().unwrap(), SystemTime::now());
+        let state = StateDir::open(base.path()).unwrap();
+        assert!(Identity::load(&state).unwrap().is_none());
+        let identity = identity(now);
+        identity.store(&state).unwrap();
+        let again = Identity::load(&state).unwrap().unwrap();
+        assert_eq!(again.bundles, identity.bundles);
+        again.check(identity.svid.id(), now).unwrap();
+    }
+
+    #[test]
+    fn an_identity_of_another_account_or_time_is_not_used() {
+        let now = SystemTime::now();
+        let identity = identity(now);
+        let other = "spiffe://weft.local/ns/shop/sa/stock".parse().unwrap();
+        assert!(matches!(identity.check(&other, now), Err(IdentityError::Other { .. })));
+        let late = now + Duration::from_secs(3600);
+        assert!(matches!(identity.check(identity.svid.id(), late), Err(IdentityError::Unverified(_))));
+    }
+
+    #[test]
+    fn the_description_holds_no_key() {
+        let identity = identity(SystemTime::now());
+        let text = identity.describe().to_string();
+        assert!(text.contains("spiffe://weft.local/ns/shop/sa/web") && text.contains("notAfter"));
+        assert!(!text.contains("PRIVATE"));
+    }
+}
