@@ -155,7 +155,7 @@ impl Compiler {
     }
 
     fn diagnose(&mut self, object: ObjectRef) {
-        let found = self.objects.stored(&object).map(|stored| diagnose::diagnose(&self.objects, stored));
+        let found = self.objects.stored(&object).map(|stored| diagnose::diagnose(&self.names, &self.objects, stored));
         match found {
             Some(found) if !found.is_empty() => self.diagnostics.insert(object, found),
             Some(_) | None => self.diagnostics.remove(&object),

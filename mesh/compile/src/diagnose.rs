@@ -1,6 +1,7 @@
 //! What is to be said of an object as the others stand.
+use weft_ir::MeshNames;
 use weft_model::{
-    Code, Diagnostic, FieldPath, Meta, Object, ObjectRef, PolicyTarget, Stored, TargetKind, TrafficPolicy,
+    Code, Diagnostic, FieldPath, Meta, Object, ObjectRef, PolicyTarget, Service, Stored, TargetKind, TrafficPolicy,
 };
 
 use crate::{
@@ -9,13 +10,18 @@ use crate::{
     objects::Objects,
     policy,
     reference::{self, Reference, ReferenceKind},
+    service::service_port,
 };
 
-pub(crate) fn diagnose(objects: &Objects, stored: &Stored) -> Vec<Diagnostic> {
+/// RFC 1035 §2.3.4, written without the root's dot.
+const MAX_DNS_NAME: usize = 253;
+
+pub(crate) fn diagnose(names: &MeshNames, objects: &Objects, stored: &Stored) -> Vec<Diagnostic> {
     let object = stored.object.reference();
     let mut found = Vec::new();
     match &stored.object {
-        Object::Service(_) | Object::Workload(_) => {}
+        Object::Service(service) => found.extend(long_names(names, &object, service)),
+        Object::Workload(_) => {}
         Object::HttpRoute(_) => references(objects, &object, &stored.object, &mut found),
         Object::TrafficPolicy(policy) => {
             targets(&object, &policy.meta, &policy.targets, &mut found);
@@ -36,6 +42,18 @@ pub(crate) fn diagnose(objects: &Objects, stored: &Stored) -> Vec<Diagnostic> {
         }
     }
     found.into_iter().map(|diagnostic| diagnostic.at(stored.source.clone())).collect()
+}
+
+/// A Service whose host or server name would be longer than a DNS name may be is not reachable by it.
+fn long_names(names: &MeshNames, object: &ObjectRef, service: &Service) -> Option<Diagnostic> {
+    let long = service.ports.iter().any(|spec| {
+        let port = service_port(names, object, spec.port);
+        port.host(&names.mesh_domain).len().max(port.sni(&names.trust_domain).len()) > MAX_DNS_NAME
+    });
+    let text =
+        format!("the Service's host or TLS server name is longer than the {MAX_DNS_NAME} characters of a DNS name");
+    let hint = "shorten its name or namespace, or the mesh's domains";
+    long.then(|| Diagnostic::warning(object, "metadata.name", Code::InvalidValue, text).hint(hint))
 }
 
 fn references(objects: &Objects, object: &ObjectRef, content: &Object, found: &mut Vec<Diagnostic>) {

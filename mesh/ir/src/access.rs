@@ -60,3 +60,24 @@ impl Caller {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_namespace_of_one_trust_domain_is_not_that_of_another() {
+        let own = TrustDomain::default_domain();
+        let shop = Caller::Namespace(own, "shop".parse().unwrap());
+        for (id, matches) in [
+            ("spiffe://weft.local/ns/shop/sa/web", true),
+            ("spiffe://weft.local/ns/shopping/sa/web", false),
+            ("spiffe://other.local/ns/shop/sa/web", false),
+            ("spiffe://weft.local/ns/shop", false),
+        ] {
+            let id: SpiffeId = id.parse().unwrap();
+            assert_eq!(shop.matches(&id), matches, "{id}");
+            assert!(Caller::Anyone.matches(&id) && Caller::Identity(id.clone()).matches(&id));
+        }
+    }
+}

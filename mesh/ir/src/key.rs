@@ -194,3 +194,21 @@ impl fmt::Display for UnknownName {
 }
 
 impl std::error::Error for UnknownName {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_feature_is_read_back_by_its_text() {
+        for feature in Feature::ALL {
+            assert_eq!(Feature::from_name(feature.as_str()), Some(feature));
+        }
+        assert_eq!(Feature::from_name("hovercraft"), None);
+    }
+
+    #[test]
+    fn resource_types_stand_in_the_order_in_which_clients_need_them() {
+        assert!(ResourceType::ALL.is_sorted());
+    }
+}

@@ -120,3 +120,32 @@ pub struct WeightedCluster {
     /// (Gateway API, HTTPRouteRule "BackendRefs"). It keeps its share, so that the others get no more than was written.
     pub refusal: Option<String>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn a_match(path: PathMatch, method: bool, headers: usize) -> RouteMatch {
+        let header = |at: usize| HeaderMatch { name: format!("x-{at}"), value: TextMatch::Exact("a".into()) };
+        let method = method.then(|| HttpMethod("GET".into()));
+        RouteMatch { path, method, headers: (0..headers).map(header).collect() }
+    }
+
+    #[test]
+    fn matches_are_ordered_by_path_then_method_then_headers() {
+        let (exact, regex) = (PathMatch::Exact("/a".into()), PathMatch::Regex("/.*".into()));
+        let prefix = |text: &str| PathMatch::Prefix(text.into());
+        let falling = [
+            a_match(exact.clone(), true, 0),
+            a_match(exact.clone(), false, 9),
+            a_match(exact, false, 0),
+            a_match(regex, false, 0),
+            a_match(prefix("/abc"), false, 0),
+            a_match(prefix("/ab"), true, 1),
+            a_match(prefix("/ab"), true, 0),
+            a_match(prefix("/ab"), false, 2),
+            a_match(prefix("/ab"), false, 1),
+        ];
+        assert!(falling.is_sorted_by(|a, b| a.order() < b.order()));
+    }
+}

@@ -129,3 +129,38 @@ impl Serialize for HostPort {
         serializer.collect_str(self)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_port_is_read_back_as_it_was_written() {
+        let port: ServicePort = "local/shop/reviews.v2:9080".parse().unwrap();
+        assert_eq!(port.to_string(), "local/shop/reviews.v2:9080");
+        assert_eq!(port.sni(&TrustDomain::default_domain()), "9080.reviews.v2.shop.mesh.weft.local");
+        assert_eq!(port.host(&Host::default_mesh_domain()), "reviews.v2.shop.svc.cluster.local");
+    }
+
+    #[test]
+    fn a_text_that_is_no_service_port_is_refused() {
+        for text in
+            ["", "local/shop/reviews", "shop/reviews:80", "local/shop/reviews:0", "local/shop/reviews:80:81", "/a/b:1"]
+        {
+            assert_eq!(text.parse::<ServicePort>(), Err(InvalidServicePort), "{text}");
+        }
+    }
+
+    #[test]
+    fn port_80_is_left_out_of_an_authoritys_resource_name() {
+        for (name, port) in
+            [("outbound/web.shop.svc.cluster.local", 80), ("outbound/web.shop.svc.cluster.local:8080", 8080)]
+        {
+            let authority = HostPort::from_resource_name(name).unwrap();
+            assert_eq!((authority.port.get(), authority.resource_name().as_str()), (port, name));
+        }
+        for name in ["", "outbound", "inbound/web:80", "outbound/web:", "outbound/web:x", "outbound/Web"] {
+            assert_eq!(HostPort::from_resource_name(name), None, "{name}");
+        }
+    }
+}

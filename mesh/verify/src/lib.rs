@@ -10,16 +10,17 @@ mod reach;
 mod shadow;
 mod suggest;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{cmp::Reverse, collections::BTreeSet, sync::Arc};
 
 use weft_compile::Compiler;
-use weft_model::{Code, Diagnostic, Object, ObjectRef, Owner, Severity, Source, Stored};
-
-pub use shadow::covers;
+use weft_model::{Code, Diagnostic, FieldPath, Object, ObjectRef, Owner, Severity, Source, Stored};
 
 /// The endpoints of a service port, at most: more is a diagnostic. Beyond it a resource no longer fits the messages
 /// that carry it.
 pub const MAX_ENDPOINTS: usize = 20_000;
+
+/// The most findings that are told of a change or a set; the last one then says how many more there are.
+pub const MAX_DIAGNOSTICS: usize = 1000;
 
 /// One write of a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,7 +85,8 @@ impl Proposed {
 /// documented size is passed). A proposed object's fault that it already had in force is a warning: applying the same
 /// twice never fails.
 ///
-/// Ordered by object, then by place in it; what is wrong with the write itself comes first.
+/// What is wrong with the writes themselves comes first, then what they say, ordered by object. At most
+/// [`MAX_DIAGNOSTICS`], errors before warnings where some are left out.
 pub fn verify(current: &Compiler, owner: &Owner, change: &[Proposed]) -> Vec<Diagnostic> {
     let mut told = gate::gate(current, owner, change);
     let mut trial = current.clone();
@@ -108,13 +110,31 @@ pub fn verify(current: &Compiler, owner: &Owner, change: &[Proposed]) -> Vec<Dia
             told.push(Diagnostic { severity, ..finding });
         }
     }
-    told
+    bounded(told)
 }
 
 /// Judges a whole set as it stands, for start-up. What is over a documented size is an error; everything else is a
-/// warning, because what was accepted once stays in force as far as it goes.
+/// warning, because what was accepted once stays in force as far as it goes. At most [`MAX_DIAGNOSTICS`], ordered by
+/// object.
 pub fn verify_all(current: &Compiler) -> Vec<Diagnostic> {
-    current.objects().flat_map(|(object, _)| findings::of(current, object)).collect()
+    bounded(current.objects().flat_map(|(object, _)| findings::of(current, object)).collect())
+}
+
+/// The findings if they are not too many; else the most severe of them, and how many were left out.
+fn bounded(mut told: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    let Some(more) = told.len().checked_sub(MAX_DIAGNOSTICS).filter(|more| *more > 0) else { return told };
+    told.sort_by_key(|diagnostic| Reverse(diagnostic.severity));
+    told.truncate(MAX_DIAGNOSTICS - 1);
+    told.push(Diagnostic {
+        object: None,
+        source: None,
+        field: FieldPath::default(),
+        severity: Severity::Warning,
+        code: Code::TooLarge,
+        text: format!("{} more findings are left out", more + 1),
+        hint: Some("correct the first ones and try again".to_owned()),
+    });
+    told
 }
 
 /// The object as the store would hold it: a new one is younger than all others.

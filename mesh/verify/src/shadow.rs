@@ -2,17 +2,16 @@
 use std::collections::BTreeMap;
 
 use weft_compile::Compiler;
-use weft_ir::{HostPort, Resource, ResourceKey, RouteMatch, RouteOrigin, VirtualHost};
-use weft_model::{Code, Diagnostic, FieldPath, HttpRoute, Kind, ObjectRef, PathMatch};
+use weft_ir::{HostPort, Resource, ResourceKey, Route, RouteOrigin, VirtualHost};
+use weft_model::{Code, Diagnostic, FieldPath, HttpRoute, Kind, ObjectRef};
 
 /// Tells each match of a route that an earlier match takes all requests from, at every host that it stands at.
 pub(crate) fn shadowed(compiler: &Compiler, object: &ObjectRef, route: &HttpRoute) -> Vec<Diagnostic> {
     let mut by_match: BTreeMap<(u32, u32), Option<RouteOrigin>> = BTreeMap::new();
     for host in hosts(compiler, route) {
         for (at, own) in host.routes.iter().enumerate().filter(|(_, it)| it.origin.object == *object) {
-            let earlier = host.routes.iter().take(at).find(|earlier| covers(&earlier.matches, &own.matches));
             let place = (own.origin.rule, own.origin.alternative);
-            let shadow = earlier.map(|earlier| earlier.origin.clone());
+            let shadow = shadow(host, at).map(|earlier| earlier.origin.clone());
             let told = by_match.entry(place).or_insert_with(|| shadow.clone());
             // One host at which it can win is enough.
             if shadow.is_none() {
@@ -31,30 +30,17 @@ pub(crate) fn shadowed(compiler: &Compiler, object: &ObjectRef, route: &HttpRout
         .collect()
 }
 
-/// Whether every request that matches `specific` matches `general` too. Exact but for regular expressions, of which
-/// only equal ones are known to cover each other: what it says is covered never wins behind the other.
-pub fn covers(general: &RouteMatch, specific: &RouteMatch) -> bool {
-    let method = general.method.as_ref().is_none_or(|method| specific.method.as_ref() == Some(method));
-    method
-        && general.headers.iter().all(|header| specific.headers.contains(header))
-        && covers_path(&general.path, &specific.path)
-}
-
-fn covers_path(general: &PathMatch, specific: &PathMatch) -> bool {
-    match (general, specific) {
-        (PathMatch::Exact(a), PathMatch::Exact(b)) | (PathMatch::Regex(a), PathMatch::Regex(b)) => a == b,
-        (PathMatch::Prefix(prefix), PathMatch::Exact(path) | PathMatch::Prefix(path)) => is_under(path, prefix),
-        (PathMatch::Prefix(prefix), PathMatch::Regex(_)) => is_under("", prefix),
-        (PathMatch::Exact(_), PathMatch::Prefix(_) | PathMatch::Regex(_)) => false,
-        (PathMatch::Regex(_), PathMatch::Exact(_) | PathMatch::Prefix(_)) => false,
-    }
-}
-
-/// Whether `prefix` is whole leading elements of `path`. As a proxy reads it, a trailing slash makes no difference to a
-/// prefix, and `/` is a prefix of everything.
-fn is_under(path: &str, prefix: &str) -> bool {
-    let prefix = prefix.strip_suffix('/').unwrap_or(prefix);
-    prefix.is_empty() || path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+/// The earlier route that takes every request that the route at `at` could.
+///
+/// That is one with the same match. A host's routes are ordered by falling precedence, and a match that is wider than
+/// another comes after it: an exact path before a prefix of it, the longer prefix before the shorter, more conditions
+/// before fewer. So nothing is told of regular expressions but that two are the same; a match may well be dead beside
+/// one that takes all of its requests by other words.
+fn shadow(host: &VirtualHost, at: usize) -> Option<&Route> {
+    let (before, from) = host.routes.split_at_checked(at)?;
+    let own = &from.first()?.matches;
+    let rivals = before.partition_point(|route| route.matches.order() < own.order());
+    before.iter().skip(rivals).find(|route| route.matches == *own)
 }
 
 /// The hosts that a route stands at. A second authority of the same service port has the same routes, and is left out.

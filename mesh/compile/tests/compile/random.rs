@@ -259,6 +259,23 @@ proptest! {
     }
 
     #[test]
+    fn a_tenants_objects_change_nothing_of_another_namespace(objects in proptest::collection::vec(object(), 1..60)) {
+        let stored = |object: &Object, at| {
+            let stored = Stored { object: object.clone(), owner: Owner::api(), created: at, modified: at, source: None };
+            (stored.object.reference(), Some(Arc::new(stored)))
+        };
+        let (hostile, others): (Vec<_>, Vec<_>) =
+            objects.iter().partition(|object| object.meta().namespace.as_str() == "lab");
+        let mut compiler = Compiler::new(names());
+        compiler.apply(others.into_iter().zip(1..).map(|(object, at)| stored(object, at)));
+        // As old as can be, so that they would win wherever age decides.
+        let changed = compiler.apply(hostile.into_iter().map(|object| stored(object, 0)));
+        for key in changed.updated.iter().chain(&changed.removed) {
+            prop_assert!(key.name.contains("/lab/") || key.name.contains(".lab.svc."), "{}", key);
+        }
+    }
+
+    #[test]
     fn what_is_compiled_is_keyed_by_its_own_name_and_ordered(objects in proptest::collection::vec(object(), 1..30)) {
         let mut compiler = Compiler::new(names());
         compiler.apply(objects.into_iter().zip(1..).map(|(object, at)| {
