@@ -45,12 +45,38 @@ pub(crate) fn proven_public_key(der: &[u8]) -> Result<Vec<u8>, CsrError> {
     {
         return Err(CsrError::NotP256);
     }
+    let signature = request.signature_value.data.as_ref();
+    if canonical(information.raw, signature) != der {
+        return Err(CsrError::Malformed);
+    }
     let point = key.subject_public_key.data.as_ref();
     if point.len() != POINT_BYTES || point.first() != Some(&4) {
         return Err(CsrError::NotP256);
     }
     UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, point)
-        .verify(information.raw, &request.signature_value.data)
+        .verify(information.raw, signature)
         .map_err(|_| CsrError::NoPossession)?;
     Ok(point.to_vec())
+}
+
+/// The request of a signed part and its signature as DER has it: the parser is lenient about tags and lengths where
+/// the signature does not reach.
+fn canonical(information: &[u8], signature: &[u8]) -> Vec<u8> {
+    // AlgorithmIdentifier of ecdsa-with-SHA256, without parameters (RFC 5758 §3.2).
+    const ALGORITHM: [u8; 12] = [0x30, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02];
+    // A BIT STRING's first byte is the number of its unused bits.
+    let bits = [&[0], signature].concat();
+    let body = [information, &ALGORITHM, &element(0x03, &bits)].concat();
+    element(0x30, &body)
+}
+
+/// One DER element: tag, shortest length, content of at most 64 KiB.
+fn element(tag: u8, content: &[u8]) -> Vec<u8> {
+    let [.., high, low] = content.len().to_be_bytes();
+    let length: &[u8] = match content.len() {
+        0..0x80 => &[low],
+        0x80..0x100 => &[0x81, low],
+        _ => &[0x82, high, low],
+    };
+    [&[tag], length, content].concat()
 }

@@ -88,10 +88,7 @@ impl SealingKey {
     /// The key from a file of mode 0600, which is made with a new key if it is not there. `store` is the folder of
     /// what the key protects: the file must not lie in it, or whoever copies the one has the other.
     pub fn load_or_create(path: &Path, store: &Path) -> Result<Self, SealingKeyError> {
-        if lies_inside(path, store) {
-            return Err(SealingKeyError::InsideStore { path: path.to_owned(), store: store.to_owned() });
-        }
-        match Self::load(path) {
+        match Self::load(path, store) {
             Err(SealingKeyError::File(FileError::Io { error, .. })) if error.kind() == io::ErrorKind::NotFound => {}
             loaded => return loaded,
         }
@@ -101,9 +98,21 @@ impl SealingKey {
         match files::create(path, line.as_bytes()) {
             Ok(()) => Self::of(&secret).ok_or(SealingKeyError::Randomness),
             // Somebody else was faster: theirs is the key.
-            Err(FileError::Io { error, .. }) if error.kind() == io::ErrorKind::AlreadyExists => Self::load(path),
+            Err(FileError::Io { error, .. }) if error.kind() == io::ErrorKind::AlreadyExists => Self::load(path, store),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// The key from a file of mode 0600 that must be there: for a store that holds something sealed already, which a
+    /// new key would not open. `store` is as for [`load_or_create`](Self::load_or_create).
+    pub fn load(path: &Path, store: &Path) -> Result<Self, SealingKeyError> {
+        if lies_inside(path, store) {
+            return Err(SealingKeyError::InsideStore { path: path.to_owned(), store: store.to_owned() });
+        }
+        let bytes = files::read(path, MAX_KEY_FILE)?;
+        let what = || path.display().to_string();
+        let text = std::str::from_utf8(&bytes).map_err(|_| SealingKeyError::Text(what()))?;
+        Self::parse(text, &what())
     }
 
     /// The key from text: 64 hexadecimal digits, or base64 of 32 bytes. `what` names the source in the error.
@@ -162,13 +171,6 @@ impl SealingKey {
             .len();
         body.truncate(length);
         Ok(body)
-    }
-
-    fn load(path: &Path) -> Result<Self, SealingKeyError> {
-        let bytes = files::read(path, MAX_KEY_FILE)?;
-        let what = || path.display().to_string();
-        let text = std::str::from_utf8(&bytes).map_err(|_| SealingKeyError::Text(what()))?;
-        Self::parse(text, &what())
     }
 
     fn of(secret: &[u8; 32]) -> Option<Self> {

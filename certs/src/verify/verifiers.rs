@@ -1,5 +1,5 @@
 //! The checks as rustls calls them. TLS 1.3 only.
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, PeerIncompatible, SignatureScheme,
@@ -145,6 +145,28 @@ fn as_rustls(error: VerifyError) -> Error {
             CertificateError::NotValidYetContext { time, not_before }
         }
         VerifyError::Chain(webpki::Error::UnknownIssuer) => CertificateError::UnknownIssuer,
-        other => CertificateError::Other(OtherError(Arc::new(other))),
+        other => CertificateError::Other(OtherError(Arc::new(Refusal(other)))),
     })
+}
+
+/// A refusal within a rustls error, which shows what it holds by `Debug`: this way the text that people get to see
+/// says who the peer is, not how our types are made.
+struct Refusal(VerifyError);
+
+impl fmt::Debug for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl std::error::Error for Refusal {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.0)
+    }
 }

@@ -1,7 +1,11 @@
 //! Handshakes between good peers, and between peers that merely are not whom one expects.
 use std::time::SystemTime;
 
-use rustls::{NamedGroup, ProtocolVersion, version::TLS13};
+use rustls::{
+    NamedGroup, ProtocolVersion,
+    crypto::aws_lc_rs::kx_group::{SECP256R1, X25519, X25519MLKEM768},
+    version::TLS13,
+};
 use weft_certs::{
     Authority, CaPin, Svid, TrustBundles,
     tls::{self, ClientAuth, Connector},
@@ -9,7 +13,7 @@ use weft_certs::{
 };
 use weft_model::SpiffeId;
 
-use crate::support::{HOUR, catalog, domain, handshake, id, mesh, web};
+use crate::support::{HOUR, catalog, client_with_groups, domain, handshake, id, mesh, web};
 
 fn svid(authority: &Authority, id: &SpiffeId) -> Svid {
     authority.issue(id, HOUR, SystemTime::now()).unwrap()
@@ -53,6 +57,20 @@ fn nothing_older_than_tls_1_3_is_configured_and_nothing_is_resumed() {
 }
 
 #[tokio::test]
+async fn a_peer_without_hybrid_key_exchange_gets_the_classic_one() {
+    let (authority, bundles) = mesh();
+    let server = tls::server_config(&svid(&authority, &catalog()), &bundles, ClientAuth::Optional, &[]).unwrap();
+    for (groups, expected) in [
+        (vec![X25519], NamedGroup::X25519),
+        (vec![SECP256R1], NamedGroup::secp256r1),
+        (vec![X25519MLKEM768, X25519], NamedGroup::X25519MLKEM768),
+    ] {
+        let (served, _) = handshake(server.clone(), client_with_groups(groups)).await;
+        assert_eq!(served.unwrap().group, Some(expected));
+    }
+}
+
+#[tokio::test]
 async fn a_tls_1_2_hello_is_refused() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let (authority, bundles) = mesh();
@@ -84,7 +102,8 @@ async fn a_server_that_is_somebody_else_is_refused() {
     let connector = Connector::new(&svid(&authority, &web()), &bundles, &[]).unwrap();
     let (_, client) = handshake(server.clone(), connector.for_identity(&web())).await;
     let text = refusal(&client.unwrap_err());
-    assert!(text.contains("spiffe://weft.local/ns/shop/sa/catalog"), "{text}");
+    let reason = "the peer is spiffe://weft.local/ns/shop/sa/catalog, not spiffe://weft.local/ns/shop/sa/web";
+    assert!(text.contains(reason), "{text}");
     let either = Expected::AnyOf(vec![web(), catalog()]);
     assert!(handshake(server.clone(), connector.for_expected(either)).await.1.is_ok());
     let nobody = Expected::AnyOf(Vec::new());

@@ -119,3 +119,18 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_request_has_one_encoding_only() {
+    // The parser takes other tags where the signature does not reach; what proves possession must be DER to the bit.
+    let good = &*GOOD;
+    let signed_part_ends = 3 + 2 + usize::from(good.csr[4]);
+    for at in (0..5).chain(signed_part_ends..signed_part_ends + 16) {
+        for value in (0..=255).filter(|value| *value != good.csr[at]) {
+            let mut changed = good.csr.clone();
+            changed[at] = value;
+            let signed = good.authority.sign(&changed, &web(), HOUR, SystemTime::now());
+            assert!(signed.is_err(), "byte {at} as {value:#x}");
+        }
+    }
+}

@@ -81,6 +81,7 @@ fn debug_output_holds_no_byte_of_the_key() {
 fn a_key_file_is_made_once_with_mode_0600_and_read_again() {
     let folder = TempDir::new().unwrap();
     let (path, store) = (folder.path().join("sealing.key"), folder.path().join("store"));
+    assert!(matches!(SealingKey::load(&path, &store), Err(SealingKeyError::File(FileError::Io { .. }))));
     let sealed = SealingKey::load_or_create(&path, &store).unwrap().seal("test", b"plain").unwrap();
     assert_eq!(mode(&path), 0o600);
     let again = SealingKey::load_or_create(&path, &store).unwrap();

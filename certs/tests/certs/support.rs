@@ -13,6 +13,7 @@ use rustls::{
     ClientConfig, CommonState, DigitallySignedStruct, DistinguishedName, NamedGroup, ProtocolVersion, ServerConfig,
     SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::{CryptoProvider, SupportedKxGroup},
     server::danger::{ClientCertVerified, ClientCertVerifier},
     sign::{CertifiedKey, SingleCertAndKey},
     version::TLS13,
@@ -158,6 +159,18 @@ impl Forged {
             .with_cert_resolver(self.certified());
         Arc::new(config)
     }
+}
+
+/// A client that believes any server, shows nothing and has these groups for key exchange, the favourite first.
+pub(crate) fn client_with_groups(groups: Vec<&'static dyn SupportedKxGroup>) -> Arc<ClientConfig> {
+    let provider = CryptoProvider { kx_groups: groups, ..CryptoProvider::clone(tls::provider()) };
+    let config = ClientConfig::builder_with_provider(provider.into())
+        .with_protocol_versions(&[&TLS13])
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Credulous))
+        .with_no_client_auth();
+    Arc::new(config)
 }
 
 /// Believes everybody.
