@@ -105,7 +105,8 @@ fn rejection<M: Message + Default>(resource_type: ResourceType, change: impl FnO
 
 #[test]
 fn a_field_that_is_not_read_is_named() {
-    let rejected = rejection(ResourceType::Cluster, |it: &mut Cluster| it.connection_pool_per_downstream_connection = true);
+    let rejected =
+        rejection(ResourceType::Cluster, |it: &mut Cluster| it.connection_pool_per_downstream_connection = true);
     assert_eq!(rejected.field, "connection_pool_per_downstream_connection");
     let rejected = rejection(ResourceType::Endpoints, |it: &mut ClusterLoadAssignment| {
         it.endpoints[0].priority = 1;
@@ -123,17 +124,22 @@ fn a_field_that_is_not_read_is_named() {
 fn an_unknown_need_rejects_any_resource_with_metadata() {
     let needs = |metadata: &mut Option<Metadata>| {
         let message = ResourceMetadata { needs: vec!["teleport".into()], ..ResourceMetadata::default() };
-        let any = Any { type_url: "type.googleapis.com/weft.v1.ResourceMetadata".into(), value: message.encode_to_vec() };
-        *metadata = Some(Metadata { typed_filter_metadata: [("weft.v1".to_owned(), any)].into(), ..Metadata::default() });
+        let any =
+            Any { type_url: "type.googleapis.com/weft.v1.ResourceMetadata".into(), value: message.encode_to_vec() };
+        *metadata =
+            Some(Metadata { typed_filter_metadata: [("weft.v1".to_owned(), any)].into(), ..Metadata::default() });
     };
     let all = [
         rejection(ResourceType::Cluster, |it: &mut Cluster| needs(&mut it.metadata)),
         rejection(ResourceType::Listener, |it: &mut Listener| needs(&mut it.metadata)),
         rejection(ResourceType::VirtualHost, |it: &mut VirtualHost| needs(&mut it.metadata)),
         rejection(ResourceType::Endpoints, |it: &mut ClusterLoadAssignment| needs(&mut it.endpoints[0].metadata)),
-        rejection(ResourceType::RouteConfiguration, |it: &mut weft_proto::envoy::config::route::v3::RouteConfiguration| {
-            needs(&mut it.metadata);
-        }),
+        rejection(
+            ResourceType::RouteConfiguration,
+            |it: &mut weft_proto::envoy::config::route::v3::RouteConfiguration| {
+                needs(&mut it.metadata);
+            },
+        ),
     ];
     for rejected in all {
         assert!(rejected.reason.contains("teleport"), "{rejected}");

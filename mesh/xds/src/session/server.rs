@@ -215,7 +215,8 @@ impl Server {
                 continue;
             };
             let key = ResourceKey { resource_type, name: Arc::clone(&name) };
-            let (size, known) = match lookup.find(&key) {
+            let found = if subscribed.is_wanted() { lookup.find(&key) } else { Found::Absent };
+            let (size, known) = match found {
                 Found::Resource(encoded) => {
                     let size = name.len() + encoded.bytes.len();
                     if bytes > 0 && bytes + size > MAX_RESPONSE_BYTES {
@@ -240,6 +241,9 @@ impl Server {
                 Known::Absent | Known::Nothing => None,
             };
             let before = std::mem::replace(&mut subscribed.known, known);
+            if !subscribed.is_wanted() {
+                it.names.remove(&name);
+            }
             sent.push(Sent { name, version, before });
         }
         if self.endpoints_follow_clusters && resource_type == ResourceType::Cluster {
@@ -314,8 +318,8 @@ fn settle(resource_type: ResourceType, subscriptions: &mut Subscriptions, lookup
             (Found::Resource(encoded), _) if it.has_refused(&encoded.version) => {}
             (Found::Resource(_), _) => _ = subscriptions.sends.insert(name),
             (Found::Absent, Known::Version(_)) => _ = subscriptions.removals.insert(name),
-            (Found::Absent, _) if !it.is_wanted() => subscriptions.forget(&name),
             (Found::Absent, Known::Nothing) => _ = subscriptions.sends.insert(name),
+            (Found::Absent, Known::Absent) if !it.is_wanted() => subscriptions.forget(&name),
             (Found::Absent, Known::Absent) => {}
         }
     }

@@ -157,8 +157,9 @@ impl Subscriptions {
     pub(super) fn unsubscribe(&mut self, name: &str) {
         let Some(it) = self.names.get_mut(name) else { return };
         it.explicit = false;
-        if it.wildcard {
-            // The client drops it on its word, and holds it again by the wildcard: it is owed the resource.
+        if self.wildcard {
+            // The client drops it, and cannot know whether the wildcard covers it: it is owed the resource, or the word
+            // that there is none for it, lest a response under way be taken for the wildcard's.
             it.ask_anew();
             self.touch(name);
         } else {

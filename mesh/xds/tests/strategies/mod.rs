@@ -65,9 +65,8 @@ pub(crate) fn listener() -> impl Strategy<Value = Listener> {
     let http = "[a-z]{1,9}".prop_map(|route_configuration| {
         (Listener::OUTBOUND.to_owned(), ListenerBody::OutboundHttp { route_configuration })
     });
-    let tcp = service_port().prop_map(|cluster| {
-        (Listener::outbound_name(&cluster), ListenerBody::OutboundTcp(OutboundTcp { cluster }))
-    });
+    let tcp = service_port()
+        .prop_map(|cluster| (Listener::outbound_name(&cluster), ListenerBody::OutboundTcp(OutboundTcp { cluster })));
     let inbound = (workload(), vec(chain(), 0..4)).prop_map(|(workload, mut chains)| {
         chains.sort_by(|a, b| a.service.cmp(&b.service));
         chains.dedup_by(|a, b| a.service == b.service);
@@ -97,9 +96,8 @@ fn chain() -> impl Strategy<Value = InboundChain> {
 
 fn access() -> impl Strategy<Value = Access> {
     let action = prop_oneof![Just(AccessAction::Allow), Just(AccessAction::Deny)];
-    let rule = (object(), 0u32..20, action, vec(caller(), 1..4)).prop_map(|(policy, rule, action, callers)| {
-        AccessRule { name: RuleName { policy, rule }, action, callers }
-    });
+    let rule = (object(), 0u32..20, action, vec(caller(), 1..4))
+        .prop_map(|(policy, rule, action, callers)| AccessRule { name: RuleName { policy, rule }, action, callers });
     (origins(), vec(rule, 0..6)).prop_map(|(policies, mut rules)| {
         let key = |rule: &AccessRule| (rule.action == AccessAction::Allow, rule.name.clone());
         rules.sort_by_key(key);
@@ -184,8 +182,11 @@ fn origins() -> impl Strategy<Value = Vec<ObjectRef>> {
 }
 
 fn object() -> impl Strategy<Value = ObjectRef> {
-    (proptest::sample::select(&Kind::ALL[..]), namespace(), name())
-        .prop_map(|(kind, namespace, name)| ObjectRef { kind, namespace, name })
+    (proptest::sample::select(&Kind::ALL[..]), namespace(), name()).prop_map(|(kind, namespace, name)| ObjectRef {
+        kind,
+        namespace,
+        name,
+    })
 }
 
 fn locality() -> impl Strategy<Value = Locality> {
