@@ -15,12 +15,13 @@ pub(crate) fn client(context: &ContextArguments) -> Result<Client, Failure> {
 }
 
 /// Runs a command's asynchronous part on this thread.
-pub(crate) fn block_on<T, E>(work: impl Future<Output = Result<T, E>>) -> Result<T, Failure>
-where
-    Failure: From<E>,
-{
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().while_("start the runtime")?;
-    Ok(runtime.block_on(work)?)
+pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().while_("start the runtime")?.block_on(work)
+}
+
+/// Makes one call.
+pub(crate) fn call<T>(call: impl Future<Output = Result<T, CallError>>) -> Result<T, Failure> {
+    block_on(async { Ok(call.await?) })
 }
 
 impl From<CallError> for Failure {

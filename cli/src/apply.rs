@@ -9,7 +9,7 @@ use clap::Args;
 use weft_control_plane::wire::{ApplyRequest, ChangeKind, Document};
 
 use crate::{
-    api::{block_on, client},
+    api::{call, client},
     context::ContextArguments,
     failure::{Failure, While},
     output::{self, Format},
@@ -43,7 +43,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let Arguments { filename, dry_run, output, context } = arguments;
     let documents = documents(filename)?;
     let request = ApplyRequest { documents, dry_run: *dry_run };
-    let answer = block_on(client(context)?.apply(&request))?;
+    let answer = call(client(context)?.apply(&request))?;
     if *output != Format::Table {
         return output::value(*output, &answer);
     }

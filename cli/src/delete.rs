@@ -2,7 +2,7 @@
 use clap::Args;
 
 use crate::{
-    api::{block_on, client},
+    api::{call, client},
     context::ContextArguments,
     failure::Failure,
     get::parse_kind,
@@ -29,7 +29,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let Arguments { kind, name, namespace, context } = arguments;
     let kind = parse_kind(kind)?
         .ok_or_else(|| Failure::new("`all` cannot be deleted at once").hint("name the kind and the object"))?;
-    let deleted = block_on(client(context)?.delete(kind.as_str(), namespace, name))?;
+    let deleted = call(client(context)?.delete(kind.as_str(), namespace, name))?;
     output::line(format!("{kind} {namespace}/{name} deleted"))?;
     output::line(format!("revision {}", deleted.revision))
 }

@@ -5,7 +5,7 @@ use weft_control_plane::wire::{ObjectItem, WorkloadItem, WorkloadList, WorkloadS
 use weft_model::Kind;
 
 use crate::{
-    api::{block_on, client},
+    api::{call, client},
     context::ContextArguments,
     failure::{Failure, While},
     output::{self, Format},
@@ -42,9 +42,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let kind = parse_kind(kind)?;
     let api = client(context)?;
     if kind == Some(Kind::Workload) {
-        return workloads(*output, block_on(api.workloads())?, namespace.as_deref(), name.as_deref());
+        return workloads(*output, call(api.workloads())?, namespace.as_deref(), name.as_deref());
     }
-    let items = block_on(api.objects(kind.map(Kind::as_str), namespace.as_deref(), name.as_deref()))?.items;
+    let items = call(api.objects(kind.map(Kind::as_str), namespace.as_deref(), name.as_deref()))?.items;
     if let (true, Some(name)) = (items.is_empty(), name) {
         let place = namespace.as_ref().map(|namespace| format!(" in namespace {namespace}")).unwrap_or_default();
         let kind = kind.map_or("object", Kind::as_str);

@@ -3,7 +3,7 @@ use clap::{Args, ValueEnum};
 use serde_json::Value;
 
 use crate::{
-    api::{block_on, client},
+    api::{call, client},
     context::ContextArguments,
     failure::Failure,
     get::cell,
@@ -63,7 +63,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
             .hint("`weft get workloads` lists them")
     })?;
     let (path, list) = part.path();
-    let answer = block_on(client(context)?.proxy(namespace, name, path))?;
+    let answer = call(client(context)?.proxy(namespace, name, path))?;
     match (output, part) {
         (Format::Table, Part::Listeners | Part::Clusters | Part::Endpoints | Part::Routes) => {
             output::line(rows(&answer[list]))

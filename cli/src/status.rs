@@ -2,7 +2,7 @@
 use clap::Args;
 
 use crate::{
-    api::{block_on, client},
+    api::{call, client},
     context::ContextArguments,
     failure::Failure,
     output::{self, Format},
@@ -20,7 +20,7 @@ pub(crate) struct Arguments {
 
 /// Shows it.
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let status = block_on(client(&arguments.context)?.status())?;
+    let status = call(client(&arguments.context)?.status())?;
     if arguments.output != Format::Table {
         return output::value(arguments.output, &status);
     }

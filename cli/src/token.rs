@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 use weft_control_plane::wire::TokenRequest;
 
 use crate::{
-    api::{block_on, client},
+    api::{call, client},
     context::ContextArguments,
     failure::{Failure, While},
     output,
@@ -42,7 +42,7 @@ pub(crate) struct CreateArguments {
 pub(crate) fn create(arguments: &CreateArguments) -> Result<(), Failure> {
     let CreateArguments { namespace, account, ttl, out, context } = arguments;
     let request = TokenRequest { namespace: namespace.clone(), account: account.clone(), ttl_seconds: Some(*ttl) };
-    let made = block_on(client(context)?.token(&request))?;
+    let made = call(client(context)?.token(&request))?;
     let join = format!("{:#}", made.join_file);
     let Some(path) = out else { return output::line(join) };
     let writing = format!("write {}", path.display());

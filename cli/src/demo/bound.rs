@@ -1,5 +1,5 @@
 //! What a sidecar has bound, read from the `listeners.json` that it writes into its state directory.
-use std::{collections::BTreeMap, io, net::SocketAddr, path::Path};
+use std::{io, net::SocketAddr, path::Path};
 
 use serde::Deserialize;
 
@@ -11,10 +11,16 @@ pub(crate) struct Bound {
     /// Where the application sends HTTP.
     pub(crate) outbound: Option<SocketAddr>,
     /// Where the application connects for each TCP service port.
-    #[serde(default)]
-    tcp: BTreeMap<String, SocketAddr>,
+    tcp: Vec<Tcp>,
     /// Where `/ready` and `/metrics` are served.
     pub(crate) status: SocketAddr,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Tcp {
+    /// `<cluster>/<namespace>/<service>:<port>`.
+    service: String,
+    address: SocketAddr,
 }
 
 impl Bound {
@@ -25,6 +31,7 @@ impl Bound {
 
     /// Where the application connects for `<namespace>/<service>:<port>`.
     pub(crate) fn tcp(&self, service: &str) -> Option<SocketAddr> {
-        self.tcp.iter().find(|(name, _)| name.ends_with(service)).map(|(_, address)| *address)
+        let of_it = |tcp: &&Tcp| tcp.service.split_once('/').is_some_and(|(_, rest)| rest == service);
+        self.tcp.iter().find(of_it).map(|tcp| tcp.address)
     }
 }

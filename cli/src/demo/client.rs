@@ -58,19 +58,13 @@ impl Client {
         }
     }
 
-    async fn exchange(
-        &self,
-        host: &str,
-        path: &str,
-        headers: &[(&str, &str)],
-        reuse: Reuse,
-    ) -> Result<Reply, Failure> {
+    async fn exchange(&self, host: &str, path: &str, headers: &[(&str, &str)], reuse: Reuse) -> Result<Reply, Failure> {
         let calling = format_args!("call http://{host}{path} by {}", self.address).to_string();
         let mut kept = if reuse == Reuse::Kept { self.idle.borrow_mut().pop() } else { None };
         loop {
-            let request = headers.iter().fold(Request::get(path).header(HOST, host), |request, (name, value)| {
-                request.header(*name, *value)
-            });
+            let request = headers
+                .iter()
+                .fold(Request::get(path).header(HOST, host), |request, (name, value)| request.header(*name, *value));
             let request = request.body(Full::default()).while_(&calling)?;
             let reused = kept.is_some();
             let mut sender = match kept.take() {

@@ -202,8 +202,7 @@ impl Mesh {
     ) -> Result<(Process, SocketAddr), Failure> {
         let Plan { instance, version, .. } = plan;
         let listeners = listeners.display().to_string();
-        let arguments =
-            ["demo-service", role, "--instance", instance, "--version", version, "--listeners", &listeners];
+        let arguments = ["demo-service", role, "--instance", instance, "--version", version, "--listeners", &listeners];
         let log = self.folder.join("logs").join(format!("{instance}.log"));
         let (process, line) = Process::start(instance, &arguments.map(str::to_owned), &log, true).await?;
         let address = line.parse().while_(format_args!("read the address of {instance} from {line:?}"))?;
@@ -215,7 +214,8 @@ impl Mesh {
         let request =
             TokenRequest { namespace: "shop".to_owned(), account: (*account).to_owned(), ttl_seconds: Some(60) };
         let made = self.api()?.token(&request).await?;
-        let join = JoinFile::parse(made.join_file.to_string().as_bytes(), "the join file").while_("read a join file")?;
+        let join =
+            JoinFile::parse(made.join_file.to_string().as_bytes(), "the join file").while_("read a join file")?;
         self.grpc = join.control_plane.parse().ok();
         let path = self.folder.join("sidecars").join(format!("{instance}.join"));
         join.save(&path).while_("write a join file")?;

@@ -105,7 +105,8 @@ impl Load {
         shared.stop.set(true);
         // The task only sends; it ends at its next moment.
         let _ended = task.await;
-        super::until(Duration::from_secs(12), async || (shared.finished.get() == shared.sent.get()).then_some(())).await;
+        super::until(Duration::from_secs(12), async || (shared.finished.get() == shared.sent.get()).then_some(()))
+            .await;
         let lost = shared.sent.get() - shared.finished.get();
         let mut failures = shared.failures.take();
         failures.extend((0..lost).map(|_| "never ended".to_owned()));

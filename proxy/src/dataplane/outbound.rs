@@ -60,7 +60,12 @@ async fn tcp_upstream(worker: &Worker, service: &ServicePort, record: &mut Recor
                     record.at(Stage::Connect);
                     match upstream::secure(worker, &picked, Protocol::Tcp).await {
                         Err(_) if repeats < MAX_REPEATS => repeats += 1,
-                        connected => return connected,
+                        connected => {
+                            if connected.is_ok() {
+                                record.note(Key::Server, picked.identity());
+                            }
+                            return connected;
+                        }
                     }
                     record.repeats = repeats;
                 }
@@ -184,6 +189,7 @@ impl Attempts<'_> {
                 }
                 connected => connected?,
             };
+            job.record.note(Key::Server, picked.identity());
             job.record.at(Stage::Stream);
             let whole = job.body.is_read();
             let sides = (&mut *job.client, &mut *job.body);

@@ -49,10 +49,11 @@ struct Note {
     end: u32,
 }
 
-/// Which texts a record may keep.
+/// Which texts a record may keep; `caller` and `server` are the identities that the peer has proven.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Key {
     Caller,
+    Server,
     Authority,
     Method,
     Path,
@@ -62,8 +63,9 @@ pub(super) enum Key {
     Detail,
 }
 
-const KEYS: [(Key, &str); 8] = [
+const KEYS: [(Key, &str); 9] = [
     (Key::Caller, "caller"),
+    (Key::Server, "server"),
     (Key::Authority, "authority"),
     (Key::Method, "method"),
     (Key::Path, "path"),

@@ -123,7 +123,8 @@ pub(super) async fn identities(mesh: &Mesh) -> Found {
         let server = mesh.instance(server)?;
         let of = |account: &str| format!("spiffe://weft.local/ns/shop/sa/{account}");
         let (from, to) = (of(caller.plan.account), of(called));
-        let wanted = [(&caller.access_log, "outbound", "peer", &to), (&server.access_log, "inbound", "caller", &from)];
+        let wanted =
+            [(&caller.access_log, "outbound", "server", &to), (&server.access_log, "inbound", "caller", &from)];
         for (log, direction, field, identity) in wanted {
             let found = until(Duration::from_secs(5), async || {
                 let text = fs::read_to_string(log).ok()?;

@@ -67,7 +67,10 @@ async fn count(mesh: &Mesh, requests: u32, headers: &'static [(&'static str, &'s
 /// Which version of reviews answers.
 pub(super) async fn version(client: &Client, headers: &[(&str, &str)]) -> Result<String, Failure> {
     let reply = client.fetch("reviews", "/", headers, Reuse::Kept).await?;
-    let body: Value = serde_json::from_slice(&reply.body)
-        .while_(format_args!("read what reviews answered ({}): {}", reply.status, String::from_utf8_lossy(&reply.body)))?;
+    let body: Value = serde_json::from_slice(&reply.body).while_(format_args!(
+        "read what reviews answered ({}): {}",
+        reply.status,
+        String::from_utf8_lossy(&reply.body)
+    ))?;
     Ok(body["version"].as_str().unwrap_or("?").to_owned())
 }

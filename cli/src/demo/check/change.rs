@@ -40,7 +40,8 @@ pub(super) async fn effect(mesh: &Mesh) -> Found {
 pub(super) async fn refused(mesh: &Mesh) -> Found {
     let before = mesh.api()?.status().await?.revision;
     let misspelt = SHOP.replace("backendRefs:\n", "backendRefz:\n");
-    let dangling = SHOP.replace("{ name: reviews-v1, port: 80, weight: 90 }", "{ name: reviews-v9, port: 80, weight: 90 }");
+    let dangling =
+        SHOP.replace("{ name: reviews-v1, port: 80, weight: 90 }", "{ name: reviews-v9, port: 80, weight: 90 }");
     let mut told = Vec::new();
     for (text, field) in [(misspelt, "spec.rules[1].backendRefz"), (dangling, "spec.rules[1].backendRefs[0]")] {
         let output = apply(mesh, &text).await?;

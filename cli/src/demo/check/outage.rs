@@ -47,12 +47,24 @@ pub(super) async fn survive(mesh: &mut Mesh) -> Result<Seen, Failure> {
     let back = match in_sync {
         Some(after) => figure(
             resent == 0,
-            format!("{proxies} of {proxies} after {:.0} ms, {} resources sent, {resent} of them unchanged", after.as_secs_f64() * 1000.0, status.resources_sent),
+            format!(
+                "{proxies} of {proxies} after {:.0} ms, {} resources sent, {resent} of them unchanged",
+                after.as_secs_f64() * 1000.0,
+                status.resources_sent
+            ),
         ),
-        None => Err(Failure::new(format!("{} of {proxies} in sync after 10 s: {}", status.proxies.in_sync, behind(&workloads)))),
+        None => Err(Failure::new(format!(
+            "{} of {proxies} in sync after 10 s: {}",
+            status.proxies.in_sync,
+            behind(&workloads)
+        ))),
     };
     let rate = outcome.requests as f64 / outcome.seconds;
-    let text = format!("{} of {} failed at {rate:.0}/s, a tenth on TLS sessions of their own", outcome.failures.len(), outcome.requests);
+    let text = format!(
+        "{} of {} failed at {rate:.0}/s, a tenth on TLS sessions of their own",
+        outcome.failures.len(),
+        outcome.requests
+    );
     let load = match outcome.failures.first() {
         None => figure(rate >= 200.0, text),
         Some(first) => Err(Failure::new(format!("{text}; the first: {first}"))),

@@ -34,7 +34,13 @@ pub(super) async fn both_ways(mesh: &Mesh) -> Found {
     let same = returned.strip_prefix(GREETING.as_bytes()) == Some(sent.as_slice());
     let nothing = exchange(stock, &[]).await.while_("talk to stock")?;
     let quiet = nothing == GREETING.as_bytes();
-    figure(same && quiet, format!("{} of {BYTES} bytes came back as sent after the client's half-close", returned.len() - GREETING.len().min(returned.len())))
+    figure(
+        same && quiet,
+        format!(
+            "{} of {BYTES} bytes came back as sent after the client's half-close",
+            returned.len() - GREETING.len().min(returned.len())
+        ),
+    )
 }
 
 /// Writes everything, closes that half, and reads the other to its end.

@@ -128,7 +128,8 @@ impl Service {
     }
 
     async fn stock(&self) -> Result<Value, Failure> {
-        let address = self.sidecar().await?.stock.ok_or_else(|| Failure::new("the sidecar has no listener for stock"))?;
+        let address =
+            self.sidecar().await?.stock.ok_or_else(|| Failure::new("the sidecar has no listener for stock"))?;
         stock::ask(address, "teapot").await.map(Value::from).while_("ask stock")
     }
 
