@@ -1,0 +1,92 @@
+//! The certificate service and the authority behind it.
+use std::fs;
+
+use tonic::Code;
+use weft_certs::KeyPair;
+use weft_control_plane::{OpenAuthorityError, SealingKeySource, StartError};
+use weft_proto::weft::{SignRequest, certificate_service_client::CertificateServiceClient};
+
+use crate::support::{Member, Plane, sign, within};
+
+#[tokio::test]
+async fn a_join_token_is_honoured_once_for_the_identity_that_it_is_bound_to() {
+    let plane = Plane::start().await;
+    let token = plane.join_file("web").await.token.unwrap();
+    let key = KeyPair::generate().unwrap();
+    let channel = plane.joining().await;
+    let signed = sign(channel.clone(), &key, token.reveal()).await.unwrap();
+    assert_eq!(Member::new(key.clone(), signed).id().as_str(), "spiffe://weft.local/ns/shop/sa/web");
+    let again = sign(channel.clone(), &key, token.reveal()).await.unwrap_err();
+    assert_eq!(again.code(), Code::Unauthenticated);
+    assert!(again.message().contains("has been used"), "{again}");
+    let unknown = sign(channel, &key, "no such token").await.unwrap_err();
+    assert_eq!(unknown.code(), Code::Unauthenticated);
+}
+
+#[tokio::test]
+async fn of_two_who_present_a_token_at_once_one_succeeds() {
+    let plane = Plane::start().await;
+    let token = plane.join_file("web").await.token.unwrap();
+    let (key, channel) = (KeyPair::generate().unwrap(), plane.joining().await);
+    let results = futures::future::join_all((0..8).map(|_| sign(channel.clone(), &key, token.reveal()))).await;
+    assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1);
+}
+
+#[tokio::test]
+async fn a_request_that_cannot_be_signed_does_not_use_the_token_up() {
+    let plane = Plane::start().await;
+    let token = plane.join_file("web").await.token.unwrap();
+    let request = SignRequest { csr: b"nonsense".to_vec(), token: token.reveal().to_owned() };
+    let mut client = CertificateServiceClient::new(plane.joining().await);
+    let refused = within("an answer", client.sign(request)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    assert!(sign(plane.joining().await, &KeyPair::generate().unwrap(), token.reveal()).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_certificate_in_force_gets_the_next_one_of_the_same_identity() {
+    let plane = Plane::start().await;
+    let member = plane.join("web").await;
+    let key = KeyPair::generate().unwrap();
+    let renewed = sign(plane.channel(&member).await, &key, "").await.unwrap();
+    let renewed = Member::new(key, renewed);
+    assert_eq!(renewed.id(), member.id());
+    assert_ne!(renewed.svid.chain()[0], member.svid.chain()[0]);
+}
+
+#[tokio::test]
+async fn who_shows_neither_token_nor_certificate_gets_none() {
+    let plane = Plane::start().await;
+    let refused = sign(plane.joining().await, &KeyPair::generate().unwrap(), "").await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unauthenticated);
+}
+
+#[tokio::test]
+async fn the_store_does_not_open_without_the_key_that_it_was_made_with() {
+    let mut plane = Plane::start().await;
+    plane.stop().await;
+    let key = plane.path("sealing.key");
+    let kept = fs::read(&key).unwrap();
+    fs::remove_file(&key).unwrap();
+    let error = plane.start_again().await.unwrap_err();
+    assert!(matches!(error, StartError::Authority(OpenAuthorityError::OtherKey(_))), "{error}");
+    plane.config.sealing_key = SealingKeySource::Variable("WEFT_TEST_NO_SUCH_KEY".to_owned());
+    let error = plane.start_again().await.unwrap_err();
+    assert!(error.to_string().contains("WEFT_TEST_NO_SUCH_KEY is not set"), "{error}");
+    plane.config.sealing_key = SealingKeySource::File(plane.config.dir.join("sealing.key"));
+    let error = plane.start_again().await.unwrap_err();
+    assert!(error.to_string().contains("must not lie inside the store's folder"), "{error}");
+
+    fs::write(&key, kept).unwrap();
+    plane.config.sealing_key = SealingKeySource::File(key);
+    plane.start_again().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_store_of_another_trust_domain_is_refused() {
+    let mut plane = Plane::start().await;
+    plane.stop().await;
+    plane.config.names.trust_domain = "other.example".parse().unwrap();
+    let error = plane.start_again().await.unwrap_err();
+    assert!(matches!(error, StartError::Authority(OpenAuthorityError::OtherTrustDomain { .. })), "{error}");
+}

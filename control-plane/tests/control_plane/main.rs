@@ -1,0 +1,8 @@
+//! The control plane as its clients see it: real sockets, TLS, files.
+mod agents;
+mod api;
+mod certificates;
+mod process;
+mod restart;
+mod support;
+mod xds;

@@ -1,0 +1,67 @@
+//! The binary.
+use std::{
+    io::{BufRead, BufReader, Read},
+    process::{Child, Command, Stdio},
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use weft_certs::join::Context;
+use weft_control_plane::client::Client;
+
+/// Kills the child that a failed test leaves behind.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ended = self.0.kill();
+        let _reaped = self.0.wait();
+    }
+}
+
+fn command(folder: &TempDir) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_weft-control-plane"));
+    command.env_clear().stderr(Stdio::piped()).stdout(Stdio::piped());
+    for (flag, value) in [("--dir", "store"), ("--sealing-key-file", "sealing.key"), ("--context-file", "context.json")]
+    {
+        command.arg(flag).arg(folder.path().join(value));
+    }
+    command
+}
+
+#[tokio::test]
+async fn the_binary_prints_its_configuration_serves_and_stops_on_a_signal() {
+    let folder = TempDir::new().unwrap();
+    let mut child = Killed(command(&folder).args(["--grpc", "127.0.0.1:0", "--api", "127.0.0.1:0"]).spawn().unwrap());
+    let mut lines = BufReader::new(child.0.stderr.take().unwrap()).lines();
+    let mut line = |message: &str| -> Value {
+        lines
+            .by_ref()
+            .map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap())
+            .find(|line| line["fields"]["message"] == message)
+            .unwrap_or_else(|| panic!("there is no line {message:?}"))
+    };
+    let configuration = line("configuration");
+    assert_eq!(configuration["fields"]["trust_domain"], "weft.local");
+    let ready = line("ready");
+    let context = Context::load(&folder.path().join("context.json")).unwrap();
+    assert_eq!(ready["fields"]["api"], context.address.as_str());
+    let status = Client::new(context).unwrap().status().await.unwrap();
+    assert_eq!(status.proxies.connected, 0);
+
+    let pid = child.0.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    assert_eq!(line("stopped")["level"], "INFO");
+    assert!(child.0.wait().unwrap().success());
+}
+
+#[test]
+fn the_binary_says_why_it_does_not_start() {
+    let folder = TempDir::new().unwrap();
+    std::fs::write(folder.path().join("store"), "").unwrap();
+    let mut child = command(&folder).args(["--grpc", "127.0.0.1:0", "--api", "127.0.0.1:0"]).spawn().unwrap();
+    let mut text = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
+    assert!(!child.wait().unwrap().success());
+    assert!(text.contains("cannot be used"), "{text}");
+}

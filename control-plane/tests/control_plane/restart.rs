@@ -1,0 +1,109 @@
+//! What a restart keeps, and what it must not take away.
+use std::time::Duration;
+
+use crate::support::{CLUSTER, ENDPOINTS, LISTENER, Plane, SHOP, VIRTUAL_HOST, eventually, registration};
+
+const WEB: &str = "local/shop/web:80";
+const WEB_HOST: &str = "outbound/web.shop.svc.cluster.local";
+
+#[tokio::test]
+async fn a_restart_keeps_the_epoch_and_resends_nothing() {
+    let mut plane = Plane::start().await;
+    plane.apply(SHOP).await.unwrap();
+    let member = plane.join("web").await;
+    let mut agent = plane.agent(&member, registration("web-1", "web", "127.0.0.1:7001")).await;
+    agent.next().await;
+    let mut ads = plane.ads(&member, "web-1").await;
+    ads.subscribe(LISTENER, &["*"]).await;
+    ads.subscribe(CLUSTER, &[WEB]).await;
+    ads.subscribe(ENDPOINTS, &[WEB]).await;
+    ads.subscribe(VIRTUAL_HOST, &[WEB_HOST]).await;
+    ads.until(|ads| ads.held.len() == 5).await;
+    let (held, revision) = (ads.held.clone(), plane.running().revision());
+
+    plane.stop().await;
+    plane.start_again().await.unwrap();
+    assert_eq!(plane.running().revision(), revision);
+    let mut ads = plane.ads(&member, "web-1").await;
+    ads.resume(CLUSTER, &[WEB], &held).await;
+    ads.resume(ENDPOINTS, &[WEB], &held).await;
+    ads.resume(LISTENER, &["*"], &held).await;
+    // A wildcard is answered even if there is nothing to say.
+    assert_eq!(ads.next_of(LISTENER).await, (vec![], vec![]));
+    ads.resume(VIRTUAL_HOST, &[WEB_HOST], &held).await;
+    ads.says_nothing_before("outbound/probe").await;
+    let mut agent = plane.agent(&member, registration("web-1", "web", "127.0.0.1:7001")).await;
+    agent.next().await;
+    ads.says_nothing_before("outbound/second-probe").await;
+    let status = plane.client().status().await.unwrap();
+    assert_eq!((status.resources_sent, status.resources_resent), (0, 0));
+}
+
+#[tokio::test]
+async fn endpoints_are_not_taken_away_before_one_lease_after_a_restart() {
+    let mut plane = Plane::start().await;
+    plane.apply(SHOP).await.unwrap();
+    let member = plane.join("web").await;
+    let mut first = plane.agent(&member, registration("web-1", "web", "127.0.0.1:7001")).await;
+    let mut second = plane.agent(&member, registration("web-2", "web", "127.0.0.1:7002")).await;
+    first.next().await;
+    second.next().await;
+    let mut ads = plane.ads(&member, "client").await;
+    ads.subscribe(ENDPOINTS, &[WEB]).await;
+    ads.next_of(ENDPOINTS).await;
+    let held = ads.held.clone();
+    plane.stop().await;
+
+    plane.config.lease = Duration::from_secs(2);
+    plane.start_again().await.unwrap();
+    let mut ads = plane.ads(&member, "client").await;
+    ads.resume(ENDPOINTS, &[WEB], &held).await;
+    let mut first = plane.agent(&member, registration("web-1", "web", "127.0.0.1:7001")).await;
+    first.next().await;
+    // One of two is back: that is no reason to take the other away yet.
+    ads.says_nothing_before("outbound/probe").await;
+    // Who holds nothing gets what there is.
+    let mut fresh = plane.ads(&member, "fresh").await;
+    fresh.subscribe(ENDPOINTS, &[WEB]).await;
+    fresh.next_of(ENDPOINTS).await;
+    assert_ne!(fresh.held, held);
+    // After the lease the one that did not come back is gone.
+    ads.next_of(ENDPOINTS).await;
+    assert!(ads.holds(ENDPOINTS, WEB).is_some());
+    assert_ne!(ads.held, held);
+}
+
+#[tokio::test]
+async fn an_inbound_listener_is_never_taken_from_its_own_workload() {
+    let plane = Plane::with(|config| config.lease = Duration::from_millis(300)).await;
+    plane.apply(SHOP).await.unwrap();
+    let member = plane.join("web").await;
+    let mut agent = plane.agent(&member, registration("web-1", "web", "127.0.0.1:7001")).await;
+    agent.next().await;
+    let mut ads = plane.ads(&member, "web-1").await;
+    ads.subscribe(LISTENER, &["*"]).await;
+    ads.until(|ads| ads.held.len() == 2).await;
+    drop(agent);
+    eventually("the lease to run out", async || {
+        let objects = plane.client().objects(Some("Workload"), None, None).await.unwrap();
+        objects.items.is_empty().then_some(())
+    })
+    .await;
+    ads.says_nothing_before("outbound/probe").await;
+    assert!(ads.holds(LISTENER, "inbound/shop/web-1").is_some());
+}
+
+#[tokio::test]
+async fn several_control_planes_run_side_by_side() {
+    let (one, other) = tokio::join!(Plane::start(), Plane::start());
+    one.apply(SHOP).await.unwrap();
+    assert!(other.client().objects(None, None, None).await.unwrap().items.is_empty());
+    assert_ne!(one.running().revision().epoch(), other.running().revision().epoch());
+}
+
+#[tokio::test]
+async fn a_second_control_plane_on_the_same_store_is_told_that_it_is_in_use() {
+    let plane = Plane::start().await;
+    let error = weft_control_plane::ControlPlane::start(plane.config.clone()).await.unwrap_err();
+    assert!(error.to_string().contains("in use by another process"), "{error}");
+}
