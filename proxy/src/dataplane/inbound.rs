@@ -118,8 +118,9 @@ async fn tcp_stream(worker: &Worker, secured: Secured, record: &mut Record) {
         record.at(Stage::Route);
         let view = worker.view();
         let view = view.ok_or_else(|| Failure::new(Ending::Unready, "this proxy has no configuration yet"))?;
+        record.decided_by(&view.revision, Draws::default());
         let chain = chain(&view, &server_name, protocol)?;
-        let address = admitted(worker, &view, chain, &caller, record)?;
+        let address = admitted(worker, chain, &caller, record)?;
         record.at(Stage::Connect);
         upstream::plain(worker, address, worker.timeouts().application_connect).await
     };
@@ -136,14 +137,12 @@ async fn tcp_stream(worker: &Worker, secured: Secured, record: &mut Record) {
 /// The stages *permit* and *pick*: where the application that the caller may use listens.
 fn admitted(
     worker: &Worker,
-    view: &View,
     chain: &InboundChain,
     caller: &SpiffeId,
     record: &mut Record,
 ) -> Result<SocketAddr, Failure> {
     let tcp = chain.protocol == Protocol::Tcp;
     record.on(worker.ledger().metrics().series(Direction::Inbound, tcp, &chain.service, &chain.service));
-    record.decided_by(&view.revision, Draws::default());
     record.at(Stage::Permit);
     let admitted = permit(chain, caller).map_err(Refusal::from)?;
     if let Some(rule) = admitted.permit().rule() {
@@ -175,6 +174,7 @@ impl Path for Inbound<'_> {
         job.record.at(Stage::Normalize);
         let view = worker.view();
         let view = view.ok_or_else(|| Failure::new(Ending::Unready, "this proxy has no configuration yet"))?;
+        job.record.decided_by(&view.revision, Draws::default());
         let fields = incoming.fields();
         let request = normalize(view.snapshot.scope(), &decided(incoming, &fields)).map_err(Refusal::from)?;
         job.record.note(Key::Method, request.method);
@@ -182,7 +182,7 @@ impl Path for Inbound<'_> {
         job.record.note(Key::Path, &request.target.path);
         job.record.at(Stage::Route);
         let chain = chain(&view, server_name, Protocol::Http)?;
-        let address = admitted(worker, &view, chain, caller, job.record)?;
+        let address = admitted(worker, chain, caller, job.record)?;
         job.record.at(Stage::Connect);
         let (path, query) = (&*request.target.path, request.target.query);
         let forward = Forward { path, query, last: worker.is_draining(), trusts_answers: false };

@@ -49,6 +49,7 @@ async fn tcp_upstream(worker: &Worker, service: &ServicePort, record: &mut Recor
     let mut deadline = None;
     loop {
         let view = view(worker)?;
+        record.decided_by(&view.revision, Draws::default());
         record.at(Stage::Route);
         let destination = match route_tcp(&view.snapshot, service) {
             Routing::Routed(routed) => {
@@ -118,13 +119,15 @@ impl Path for Outbound<'_> {
             return Err(Failure::new(Ending::NotOffered, "Upgrade to another protocol is not offered"));
         }
         job.record.at(Stage::Normalize);
-        let mut view = view(worker)?;
+        let (mut view, split) = (view(worker)?, worker.draw());
+        // From here on, so that a refusal is replayed as well as a forwarded request.
+        job.record.decided_by(&view.revision, Draws { split, pick: 0 });
         let fields = incoming.fields();
         let request = normalize(view.snapshot.scope(), &decided(incoming, &fields)).map_err(Refusal::from)?;
         job.record.note(Key::Method, request.method);
         job.record.note(Key::Authority, &request.authority);
         job.record.note(Key::Path, &request.target.path);
-        let (split, mut deadline) = (worker.draw(), None);
+        let mut deadline = None;
         loop {
             job.record.at(Stage::Route);
             let destination = match route(&view.snapshot, &request, split) {
@@ -143,6 +146,7 @@ impl Path for Outbound<'_> {
             };
             worker.learn(destination, &mut deadline).await?;
             view = self::view(worker)?;
+            job.record.decided_by(&view.revision, Draws { split, pick: 0 });
         }
     }
 }
