@@ -11,7 +11,7 @@ use weft_proto::{
 use super::{
     Found, Heard, Lookup, MAX_NAMES, MAX_RESPONSE_BYTES, Rejection, ServerCounts, Violation, WILDCARD, check_name,
     shorten,
-    subscription::{Known, Outstanding, Sent, Subscriptions},
+    subscription::{Known, Name, Outstanding, Sent, Subscriptions},
 };
 use crate::{Encoded, Version, codec::unpack_details, resource_type, type_url};
 
@@ -140,7 +140,7 @@ impl Server {
     /// Whether the client subscribed to a key, by name or by wildcard.
     pub fn subscribes(&self, key: &ResourceKey) -> bool {
         let name = self.types.get(&key.resource_type).and_then(|it| it.names.get(&key.name));
-        name.is_some_and(super::subscription::Name::is_wanted)
+        name.is_some_and(Name::is_wanted)
     }
 
     /// What the stream has done so far.
@@ -154,7 +154,8 @@ impl Server {
             return Ok(());
         }
         check_name(name)?;
-        if self.types.values().map(|it| it.names.len()).sum::<usize>() >= MAX_NAMES {
+        let known = self.types.get(&resource_type).is_some_and(|it| it.names.contains_key(name));
+        if !known && self.types.values().map(|it| it.names.len()).sum::<usize>() >= MAX_NAMES {
             return Err(Violation::TooManyNames);
         }
         self.types.entry(resource_type).or_default().subscribe(name);
@@ -223,7 +224,7 @@ impl Server {
                         break;
                     }
                     self.counts.resources += 1;
-                    self.counts.resent += u64::from(subscribed.came_with(&encoded.version));
+                    self.counts.resent += u64::from(subscribed.repeats(Some(&encoded.version)));
                     self.counts.bytes += encoded.bytes.len() as u64;
                     response.resources.push(wire_resource(&name, &encoded));
                     (size, Known::Version(encoded.version.clone()))
@@ -272,6 +273,7 @@ impl Server {
         let mut sent = Vec::new();
         for name in std::mem::take(&mut it.removals) {
             let Some(subscribed) = it.names.get_mut(&name) else { continue };
+            subscribed.repeats(None);
             let before = std::mem::replace(&mut subscribed.known, Known::Absent);
             if !subscribed.is_wanted() {
                 it.names.remove(&name);
@@ -358,5 +360,49 @@ fn wire_resource(name: &str, encoded: &Encoded) -> WireResource {
         version: encoded.version.to_string(),
         resource: Some(Any { type_url: type_url(encoded.key.resource_type).to_owned(), value: encoded.bytes.to_vec() }),
         ..WireResource::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Has the same for every name, in one version.
+    struct Same;
+
+    impl Lookup for Same {
+        fn find(&self, key: &ResourceKey) -> Found {
+            let version = Version::parse("1").unwrap_or_else(|_| unreachable!("it is short"));
+            Found::Resource(Arc::new(Encoded { key: key.clone(), version, bytes: [0].into() }))
+        }
+
+        fn wildcard(&self, _: ResourceType) -> Vec<Arc<str>> {
+            Vec::new()
+        }
+
+        fn revision(&self) -> String {
+            String::new()
+        }
+    }
+
+    #[test]
+    fn a_changed_cluster_brings_its_endpoints_along_where_the_client_warms_clusters() {
+        let weft = Server::new(&View { dialect: Dialect::Weft });
+        let mut server = Server { endpoints_follow_clusters: true, ..weft };
+        let subscribe = |server: &mut Server, resource_type| {
+            let type_url = type_url(resource_type).to_owned();
+            let resource_names_subscribe = vec!["a".to_owned()];
+            let request = DeltaDiscoveryRequest { type_url, resource_names_subscribe, ..Default::default() };
+            server.request(request).unwrap();
+        };
+        subscribe(&mut server, ResourceType::Endpoints);
+        let endpoints = server.respond(&Same).unwrap();
+        let (type_url, response_nonce) = (endpoints.type_url, endpoints.nonce);
+        server.request(DeltaDiscoveryRequest { type_url, response_nonce, ..Default::default() }).unwrap();
+        assert_eq!(server.respond(&Same), None);
+
+        subscribe(&mut server, ResourceType::Cluster);
+        let wave: Vec<_> = std::iter::from_fn(|| server.respond(&Same)).map(|it| it.type_url).collect();
+        assert_eq!(wave, [ResourceType::Cluster, ResourceType::Endpoints].map(crate::type_url));
     }
 }

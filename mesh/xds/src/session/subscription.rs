@@ -48,8 +48,11 @@ impl Name {
         self.known = Known::Version(version);
     }
 
-    pub(super) fn came_with(&self, version: &Version) -> bool {
-        self.claimed.as_ref() == Some(version)
+    /// Notes that something is sent under this name, and returns whether it is the very version that the client came
+    /// with. What it came with counts until the first word of ours: going back to it later is a change.
+    pub(super) fn repeats(&mut self, version: Option<&Version>) -> bool {
+        let claimed = self.claimed.take();
+        claimed.is_some() && claimed.as_ref() == version
     }
 
     pub(super) fn has_refused(&self, version: &Version) -> bool {
@@ -67,7 +70,8 @@ impl Name {
     /// The client refused `version`, and holds again what it held before it was sent.
     pub(super) fn refuse(&mut self, version: &Version, before: Known) {
         if self.known == Known::Version(version.clone()) {
-            self.known = before;
+            // Where it had been told that there is nothing, it has since seen something: that it is gone is news again.
+            self.known = if before == Known::Absent { Known::Nothing } else { before };
         }
         if !self.has_refused(version) {
             if self.refused.len() == REFUSED {
