@@ -1,9 +1,9 @@
 //! TrafficPolicies: which one wins, field by field.
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use weft_model::{Code, Kind};
+use weft_model::{Code, Kind, Stored};
 
-use crate::support::{Mesh, service};
+use crate::support::{Mesh, reference, service};
 
 const HOST: &str = "web.shop.svc.cluster.local";
 
@@ -90,4 +90,18 @@ fn a_missing_target_and_a_missing_rule_are_told() {
     let dangling = |field: &str| [(field.to_owned(), Code::DanglingReference)];
     assert_eq!(mesh.findings(Kind::TrafficPolicy, "shop", "a"), dangling("spec.targetRefs[0].name"));
     assert_eq!(mesh.findings(Kind::TrafficPolicy, "shop", "b"), dangling("spec.targetRefs[0].sectionName"));
+}
+
+/// A source that lists again after a gap sees only that the object is younger than it was.
+#[test]
+fn a_policy_that_was_deleted_and_made_again_unseen_is_no_longer_the_older() {
+    let target = "group: '', kind: Service, name: web";
+    let mut mesh = Mesh::of(&(service("web") + &policy("older", target, 3) + &policy("younger", target, 4)));
+    assert_eq!(timeouts(&mesh), [Some(3)]);
+    let older = reference(Kind::TrafficPolicy, "shop", "older");
+    let renewed = Stored { created: 99, ..(**mesh.compiler.stored(&older).unwrap()).clone() };
+    mesh.compiler.apply([(older, Some(Arc::new(renewed)))]);
+    assert_eq!(timeouts(&mesh), [Some(4)]);
+    let lost = [("spec.timeouts.request".to_owned(), Code::OverriddenField)];
+    assert_eq!(mesh.findings(Kind::TrafficPolicy, "shop", "older"), lost);
 }

@@ -161,6 +161,8 @@ enum Step {
     Delete(sample::Index),
     /// Replaces the object at that place by itself.
     Repeat(sample::Index),
+    /// Replaces the object at that place by one that is the same but younger: it was deleted and made again unseen.
+    Renew(sample::Index),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Vec<Step>>> {
@@ -168,6 +170,7 @@ fn steps() -> impl Strategy<Value = Vec<Vec<Step>>> {
         6 => object().prop_map(Step::Put),
         2 => any::<sample::Index>().prop_map(Step::Delete),
         1 => any::<sample::Index>().prop_map(Step::Repeat),
+        1 => any::<sample::Index>().prop_map(Step::Renew),
     ];
     proptest::collection::vec(proptest::collection::vec(step, 1..5), 1..20)
 }
@@ -194,6 +197,13 @@ fn changes(objects: &mut Objects, batch: &[Step], clock: &mut u64) -> Vec<(Objec
             },
             Step::Repeat(index) => match nth(index) {
                 Some((reference, stored)) => (reference.clone(), Some(Arc::clone(stored))),
+                None => continue,
+            },
+            Step::Renew(index) => match nth(index) {
+                Some((reference, stored)) => {
+                    let renewed = Stored { created: *clock, ..(**stored).clone() };
+                    (reference.clone(), Some(Arc::new(renewed)))
+                }
                 None => continue,
             },
         };

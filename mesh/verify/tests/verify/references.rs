@@ -2,7 +2,7 @@
 use std::sync::Arc;
 
 use weft_model::{Code, Kind, Object, Owner, Severity, Stored};
-use weft_verify::{MAX_ENDPOINTS, Proposed, verify, verify_all};
+use weft_verify::{MAX_DIAGNOSTICS, MAX_ENDPOINTS, Proposed, verify, verify_all};
 
 use crate::support::{access, holding, only, puts, reachable, reference, route, said, service, workload};
 
@@ -128,4 +128,18 @@ fn a_service_past_the_documented_size_is_an_error_of_the_write_that_passes_it() 
     assert_eq!((told.code, told.severity), (Code::OverBudget, Severity::Error));
     assert_eq!(told.object.as_deref(), Some("Service shop/web"));
     assert!(verify(&current, &Owner::api(), &[Proposed::put(numbered(0))]).is_empty());
+}
+
+#[test]
+fn too_many_findings_are_cut_with_errors_first_and_the_rest_counted() {
+    let current = holding(&(reachable("web") + &service("v2")));
+    let lost: String = (0..600).map(|at| route(&format!("lost-{at}"), "{name: gone, port: 80}")).collect();
+    let late: String = (0..600).map(|at| route(&format!("a-{at}"), "{name: v2, port: 80}")).collect();
+    let told = verify(&current, &Owner::api(), &puts(&(late + &lost)));
+    assert_eq!(told.len(), MAX_DIAGNOSTICS);
+    assert_eq!(told.iter().filter(|diagnostic| diagnostic.is_error()).count(), 600);
+    assert!(told[..600].iter().all(weft_model::Diagnostic::is_error));
+    let last = &told[MAX_DIAGNOSTICS - 1];
+    // Each route but the oldest is shadowed, and half of them reach nothing.
+    assert_eq!(last.text, format!("{} more findings are left out", 600 + 600 + 1199 - MAX_DIAGNOSTICS + 1));
 }
