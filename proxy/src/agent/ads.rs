@@ -10,7 +10,7 @@ use std::{
 
 use tokio::{
     sync::{mpsc, watch},
-    time,
+    time::{self, Instant},
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming, transport::Channel};
@@ -28,6 +28,7 @@ use weft_xds::{Client, Rejection, Version};
 use super::{
     bootstrap::Bootstrap,
     channel::{self, CurrentConfig, MAX_MESSAGE_BYTES, status_text},
+    last_good::LastGood,
     receipts,
     shared::Shared,
 };
@@ -45,10 +46,11 @@ const WILDCARD: &str = "*";
 /// Keeps an ADS stream for as long as the task lives, and answers the data plane's events also without one.
 pub(super) async fn run(
     shared: Arc<Shared>,
+    last_good: LastGood,
     mut events: mpsc::Receiver<Event>,
     mut current: watch::Receiver<Option<CurrentConfig>>,
 ) {
-    let mut driver = Driver::new(shared);
+    let mut driver = Driver::new(shared, last_good);
     let config = driver.hearing(&mut events, identity(&mut current)).await;
     let channel = match channel::channel(&driver.shared.bootstrap.ads, config) {
         Ok(channel) => channel,
@@ -61,7 +63,15 @@ pub(super) async fn run(
     let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
     loop {
         let ended = match driver.hearing(&mut events, open(&channel)).await {
-            Ok(stream) => driver.session(&mut events, stream, &mut backoff).await,
+            Ok(stream) => {
+                let opened = Instant::now();
+                let ended = driver.session(&mut events, stream).await;
+                // A stream that ends as soon as it is open is a failure too.
+                if opened.elapsed() >= BACKOFF.1 {
+                    backoff.succeeded();
+                }
+                ended
+            }
             Err(status) => status_text(&status),
         };
         driver.lost(&ended);
@@ -108,7 +118,7 @@ struct Driver {
 }
 
 impl Driver {
-    fn new(shared: Arc<Shared>) -> Self {
+    fn new(shared: Arc<Shared>, last_good: LastGood) -> Self {
         let bootstrap = &shared.bootstrap;
         let scope = Scope { namespace: bootstrap.namespace.clone(), names: bootstrap.mesh.clone() };
         let services = bootstrap.tcp.iter().map(|listener| listener.service.clone());
@@ -116,7 +126,28 @@ impl Driver {
         let client = Client::new(node(bootstrap));
         let mut driver = Self { shared, client, assembler, received: BTreeMap::new() };
         driver.step(first);
+        driver.restore(last_good);
         driver
+    }
+
+    /// Takes what was in effect before a restart: it is served at once, and the control plane is told its versions.
+    fn restore(&mut self, LastGood { revision, resources }: LastGood) {
+        if resources.is_empty() {
+            return;
+        }
+        let count = resources.len();
+        for (key, version, resource) in &resources {
+            self.received.insert(key.clone(), (version.clone(), resource.clone()));
+        }
+        let versions: Vec<_> = resources.iter().map(|(key, version, _)| (key.clone(), version.clone())).collect();
+        let output = self.assembler.restore(resources.into_iter().map(|(_, _, resource)| resource), &revision);
+        self.shared.config().set_revision((!revision.is_empty()).then(|| revision.into()));
+        self.step(output);
+        for (key, version) in versions {
+            self.client.restore(&key, version);
+        }
+        tracing::info!(count, "the last good configuration is in effect");
+        self.say_awaited();
     }
 
     /// Awaits something while the data plane's events are answered.
@@ -145,7 +176,6 @@ impl Driver {
         &mut self,
         events: &mut mpsc::Receiver<Event>,
         Stream { requests, mut responses }: Stream,
-        backoff: &mut Backoff,
     ) -> String {
         self.connected();
         let mut next = None;
@@ -157,10 +187,7 @@ impl Driver {
                     _ => return "the connection was closed".to_owned(),
                 },
                 response = responses.message() => match response {
-                    Ok(Some(response)) => {
-                        backoff.succeeded();
-                        self.take(response);
-                    }
+                    Ok(Some(response)) => self.take(response),
                     Ok(None) => return "the control plane closed the stream".to_owned(),
                     Err(status) => return status_text(&status),
                 },
@@ -249,7 +276,10 @@ impl Driver {
                 config.forget(&key);
             }
         }
-        self.shared.receipts.add(told);
+        if !told.is_empty() {
+            self.shared.config_changed.notify_one();
+            self.shared.receipts.add(told);
+        }
         for weft_decide::Rejected { key, reason } in rejected {
             let version = self.received.remove(&key).map(|(version, _)| version);
             self.reject(Rejection { key, version, reason: reason.to_string() });
@@ -289,6 +319,9 @@ impl Driver {
             needed.push(listener(Listener::inbound_name(&bootstrap.workload_ref())));
         }
         if let Some(key) = needed.into_iter().find(|key| !config.holds(key)) {
+            return Some(format!("the {key}"));
+        }
+        if let Some(key) = config.awaited_routes() {
             return Some(format!("the {key}"));
         }
         let mut tcp = bootstrap.tcp.iter().map(|local| listener(Listener::outbound_name(&local.service)));

@@ -6,7 +6,10 @@ use std::{
 };
 
 use http::StatusCode;
-use tokio::{sync::mpsc, time};
+use tokio::{
+    sync::mpsc,
+    time::{self, Instant},
+};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming, transport::Channel};
 use weft_decide::Backoff;
@@ -70,7 +73,12 @@ impl From<Status> for Ended {
 pub(super) async fn run(shared: Arc<Shared>, channel: Channel) {
     let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
     loop {
-        let Err(ended) = session(&shared, channel.clone(), &mut backoff).await;
+        let opened = Instant::now();
+        let Err(ended) = session(&shared, channel.clone()).await;
+        // A stream that ends as soon as it is open is a failure too.
+        if opened.elapsed() >= BACKOFF.1 && shared.streams.agent.load(Ordering::Relaxed) {
+            backoff.succeeded();
+        }
         shared.streams.agent.store(false, Ordering::Relaxed);
         metrics::gauge!("weft_agent_stream_connected").set(0);
         match &ended {
@@ -82,10 +90,9 @@ pub(super) async fn run(shared: Arc<Shared>, channel: Channel) {
 }
 
 /// One stream from its opening to its end.
-async fn session(shared: &Arc<Shared>, channel: Channel, backoff: &mut Backoff) -> Result<Infallible, Ended> {
+async fn session(shared: &Arc<Shared>, channel: Channel) -> Result<Infallible, Ended> {
     let opening = time::timeout(REGISTER_TIMEOUT, register(shared, channel));
     let (mut session, lease) = opening.await.map_err(|_| Ended::Silent)??;
-    backoff.succeeded();
     shared.streams.agent.store(true, Ordering::Relaxed);
     metrics::gauge!("weft_agent_stream_connected").set(1);
     tracing::info!(lease_ms = u64::try_from(lease.as_millis()).unwrap_or(u64::MAX), "the workload is registered");

@@ -77,11 +77,14 @@ pub(super) struct Current {
 /// Obtains an identity, publishes it, and renews it for as long as the task lives. `current` is set once.
 pub(super) async fn run(
     shared: Arc<Shared>,
-    state: StateDir,
+    state: Arc<StateDir>,
     token: Option<JoinToken>,
     ready: watch::Sender<Option<CurrentConfig>>,
 ) {
-    let identity = match usable(&shared, &state) {
+    let pin = shared.bootstrap.ca_sha256;
+    // A kept identity of a mesh that was made anew under the same name proves nothing to it, where a token would.
+    let serves = |identity: &Identity| token.is_none() || identity.is_under(pin);
+    let identity = match usable(&shared, &state).filter(serves) {
         Some(identity) => {
             token.iter().for_each(forget_token);
             identity

@@ -62,10 +62,7 @@ async fn dial(
 
 /// A gRPC status in one line: its message, or the innermost cause, because tonic's own words are "transport error".
 pub(super) fn status_text(status: &tonic::Status) -> String {
-    let mut error = match status.source() {
-        Some(source) => source,
-        None => return format!("{:?}: {}", status.code(), status.message()),
-    };
+    let Some(mut error) = status.source() else { return format!("{:?}: {}", status.code(), status.message()) };
     while let Some(source) = error.source() {
         error = source;
     }

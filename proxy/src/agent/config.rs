@@ -6,7 +6,7 @@ use std::{
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-use weft_ir::{Resource, ResourceKey, ResourceType};
+use weft_ir::{ListenerBody, Resource, ResourceKey, ResourceType};
 use weft_xds::{Rejection, Version};
 
 /// Every resource that is in effect, and what was rejected since.
@@ -103,6 +103,24 @@ impl Config {
     /// Every resource in effect, with its version.
     pub(super) fn versions(&self) -> impl Iterator<Item = (&ResourceKey, &Version)> {
         self.held.iter().map(|(key, (version, _))| (key, version))
+    }
+
+    /// Every resource in effect, and its version.
+    pub(super) fn resources(&self) -> impl Iterator<Item = (&Version, &Resource)> {
+        self.held.values().map(|(version, resource)| (version, resource))
+    }
+
+    /// A route configuration that a listener names and of which the control plane has said nothing yet.
+    pub(super) fn awaited_routes(&self) -> Option<ResourceKey> {
+        let named = self.held.values().filter_map(|(_, resource)| match resource {
+            Resource::Listener(listener) => match &listener.body {
+                ListenerBody::OutboundHttp { route_configuration } => Some(route_configuration.as_str()),
+                ListenerBody::OutboundTcp(_) | ListenerBody::Inbound(_) => None,
+            },
+            _ => None,
+        });
+        let mut keys = named.map(|name| ResourceKey::new(ResourceType::RouteConfiguration, name));
+        keys.find(|key| !self.is_answered(key))
     }
 
     /// What was rejected since it last came in whole.

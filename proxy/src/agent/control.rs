@@ -21,6 +21,7 @@ use super::{
     channel::CurrentConfig,
     http,
     join::JoinToken,
+    last_good,
     lifecycle::{Stop, asked_to_stop},
     shared::Shared,
     state_dir::StateDir,
@@ -92,10 +93,13 @@ struct Tasks {
 async fn serve(tasks: Tasks, recorder: &PrometheusRecorder) {
     let Tasks { shared, state, token, events, status, admin } = tasks;
     let (ready, current) = watch::channel(None);
+    let state = Arc::new(state);
+    let last_good = last_good::load(&state);
+    tokio::spawn(last_good::keep(Arc::clone(&shared), Arc::clone(&state)));
     tokio::spawn(http::serve_tcp(status, Arc::new(Status(Arc::clone(&shared)))));
     tokio::spawn(http::serve_unix(admin, Arc::new(Admin(Arc::clone(&shared)))));
     tokio::spawn(certificates::run(Arc::clone(&shared), state, token, ready));
-    tokio::spawn(ads::run(Arc::clone(&shared), events, current.clone()));
+    tokio::spawn(ads::run(Arc::clone(&shared), last_good, events, current.clone()));
     tokio::spawn(attach(Arc::clone(&shared), current));
     let upkeep = recorder.handle();
     tokio::spawn(async move {

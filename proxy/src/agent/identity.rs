@@ -64,6 +64,12 @@ impl Identity {
         Ok(())
     }
 
+    /// Whether its own domain's bundle holds the root of that hash.
+    pub(super) fn is_under(&self, pin: CaPin) -> bool {
+        let bundle = self.bundles.of(&self.svid.id().trust_domain());
+        bundle.is_some_and(|bundle| bundle.roots().iter().any(|root| CaPin::of(root) == pin))
+    }
+
     /// What the state directory holds, unchecked; `None` if it holds none.
     pub(super) fn load(state: &StateDir) -> Result<Option<Self>, IdentityError> {
         let Some(identity) = state.read(IDENTITY)? else { return Ok(None) };

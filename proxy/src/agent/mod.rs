@@ -13,6 +13,7 @@ mod config;
 mod control;
 mod http;
 mod identity;
+mod last_good;
 mod lifecycle;
 mod options;
 mod pem;

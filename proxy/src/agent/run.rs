@@ -250,3 +250,71 @@ async fn until_stopped(proxy: &Proxy) -> io::Result<ExitCode> {
         proxy.drain();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn parse(line: &str) -> Result<Args, clap::Error> {
+        Command::try_parse_from(line.split(' ')).map(|command| command.args)
+    }
+
+    #[test]
+    fn a_line_with_every_option_is_read() {
+        let args = parse(
+            "weft-proxy --join j.json --state-dir s --workload web-1 --label app=web --label a=b=c \
+             --application http=127.0.0.1:8080 --inbound 127.0.0.1:0 --outbound [::1]:0 \
+             --tcp shop/stock:9000=127.0.0.1:0 --status 127.0.0.1:0 --access-log log --workers 2 --check",
+        )
+        .unwrap();
+        assert_eq!(args.labels[1], KeyValue { key: "a".to_owned(), value: "b=c".to_owned() });
+        assert_eq!(args.applications[0].address.port(), 8080);
+        assert_eq!((args.tcp[0].service.as_str(), args.tcp[0].port.get()), ("stock", 9000));
+        assert!(args.check);
+    }
+
+    #[test]
+    fn a_bootstrap_leaves_nothing_else_to_say() {
+        assert!(parse("weft-proxy --config b.yaml --access-log log").is_ok());
+        for line in [
+            "weft-proxy",
+            "weft-proxy --join j.json",
+            "weft-proxy --config b.yaml --join j.json",
+            "weft-proxy --config b.yaml --inbound 127.0.0.1:0",
+            "weft-proxy --config b.yaml --workers 2",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn arguments_that_do_not_have_their_form_are_refused() {
+        for tcp in ["shop/stock=1.1.1.1:1", "stock:9000=1.1.1.1:1", "shop/stock:9000", "shop/stock:0=1.1.1.1:1"] {
+            assert!(tcp.parse::<TcpChoice>().is_err(), "{tcp}");
+        }
+        for application in ["http", "=1.1.1.1:1", "http=8080", "80=1.1.1.1:1"] {
+            assert!(application.parse::<Application>().is_err(), "{application}");
+        }
+        assert!("=x".parse::<KeyValue>().is_err());
+    }
+
+    #[test]
+    fn check_tells_every_error_of_a_bootstrap_and_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("bad.yaml");
+        std::fs::write(&path, "node: 1\nadmin: []\n").unwrap();
+        let error = parse(&format!("weft-proxy --check --config {}", path.display())).unwrap().run().unwrap_err();
+        let text = error.to_string();
+        assert!(text.starts_with(&path.display().to_string()), "{text}");
+        assert!(text.contains("line 1: node: ") && text.contains("line 2: admin: "), "{text}");
+        assert_eq!(run(parse(&format!("weft-proxy --check --config {}", path.display())).unwrap()), ExitCode::FAILURE);
+    }
+}

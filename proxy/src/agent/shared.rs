@@ -7,6 +7,7 @@ use std::sync::{
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 use super::{
     Bound,
@@ -29,6 +30,8 @@ pub(super) struct Shared {
     dataplane: Mutex<Option<Dataplane>>,
     pub(super) receipts: Receipts,
     pub(super) streams: Streams,
+    /// The configuration in force is not the one that was last kept.
+    pub(super) config_changed: Notify,
     config: Mutex<Config>,
     secrets: Mutex<Value>,
     edges: Mutex<Vec<EdgeSummary>>,
@@ -72,6 +75,7 @@ impl Shared {
             dataplane: Mutex::new(Some(dataplane)),
             receipts: Receipts::default(),
             streams: Streams::default(),
+            config_changed: Notify::new(),
             config: Mutex::default(),
             secrets: Mutex::new(Value::Array(Vec::new())),
             edges: Mutex::default(),

@@ -20,13 +20,15 @@ pub(super) const BUNDLES: &str = "bundles.json";
 pub(super) const BOOTSTRAP: &str = "bootstrap.yaml";
 /// What was bound.
 pub(super) const LISTENERS: &str = "listeners.json";
+/// The last good configuration, as protobuf.
+pub(super) const LAST_GOOD: &str = "last-good.pb";
 /// The admin interface's socket, unless the bootstrap names another.
 pub(super) const ADMIN: &str = "admin.sock";
 /// Held locked while a proxy uses the directory.
 const LOCK: &str = "lock";
 
-/// More than any file here holds: 4 MiB.
-const MAX_BYTES: usize = 4 << 20;
+/// More than any file that is read here holds: 1 MiB.
+const MAX_BYTES: usize = 1 << 20;
 
 /// A state directory that this process alone uses.
 #[derive(Debug)]

@@ -1,0 +1,387 @@
+//! A small control plane for one proxy: `weft-xds`'s server machine and `weft-certs`' authority behind real sockets.
+use std::{
+    collections::BTreeMap,
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{Arc, Condvar, Mutex, MutexGuard},
+    task::{Context, Poll},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant, SystemTime},
+};
+
+use futures::{Stream, StreamExt};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpListener, TcpStream},
+    sync::{broadcast, mpsc, oneshot},
+};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming, transport::server::Connected};
+use weft_certs::{
+    Authority,
+    join::{JoinFile, Token, TokenRecord, redeem},
+    tls::{ClientAuth, peer_identity, server_config},
+};
+use weft_ir::{Dialect, Resource, ResourceKey, ResourceType, View};
+use weft_model::{SpiffeId, TrustDomain};
+use weft_proto::{
+    envoy::service::discovery::v3::{
+        DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
+        aggregated_discovery_service_server::{AggregatedDiscoveryService, AggregatedDiscoveryServiceServer},
+    },
+    weft::{
+        AdminQuery, AgentMessage, ControlMessage, Registered, SignRequest, SignResponse, TrustBundle,
+        agent_message::Message,
+        agent_service_server::{AgentService, AgentServiceServer},
+        certificate_service_server::{CertificateService, CertificateServiceServer},
+        control_message,
+    },
+};
+use weft_xds::{Encoded, Found, Lookup, Server, ServerCounts, encode};
+
+/// Longer than anything here takes on a busy machine.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(15);
+const VIEW: View = View { dialect: Dialect::Weft };
+
+/// What outlives a control plane that is killed: its store and its authority.
+pub(crate) struct Mesh {
+    pub(crate) authority: Authority,
+    state: Mutex<State>,
+    changed: Condvar,
+    /// Tells open streams to look again, and Agent streams to ask.
+    news: broadcast::Sender<News>,
+}
+
+#[derive(Clone)]
+enum News {
+    Resources,
+    Ask(AdminQuery),
+}
+
+#[derive(Default)]
+struct State {
+    resources: BTreeMap<ResourceKey, Arc<Encoded>>,
+    tokens: Vec<TokenRecord>,
+    lifetime: Duration,
+    /// Of each ADS stream, in the order of their opening.
+    streams: Vec<ServerCounts>,
+    /// Everything that came on Agent streams.
+    messages: Vec<Message>,
+    signed: usize,
+}
+
+impl Mesh {
+    pub(crate) fn new(lifetime: Duration) -> Arc<Self> {
+        let authority = Authority::create(TrustDomain::default_domain(), SystemTime::now()).unwrap();
+        let state = Mutex::new(State { lifetime, ..State::default() });
+        Arc::new(Self { authority, state, changed: Condvar::new(), news: broadcast::Sender::new(16) })
+    }
+
+    pub(crate) fn put(&self, resource: &Resource) {
+        let encoded = Arc::new(encode(resource, &VIEW));
+        self.update(|state| drop(state.resources.insert(encoded.key.clone(), encoded)));
+        let _ = self.news.send(News::Resources);
+    }
+
+    /// A join file for `shop/web` with a token that is good for one use.
+    pub(crate) fn join_file(&self, address: SocketAddr) -> JoinFile {
+        let token = Token::generate().unwrap();
+        let id: SpiffeId = "spiffe://weft.local/ns/shop/sa/web".parse().unwrap();
+        let record = TokenRecord::new(&token, id, Duration::from_secs(60), SystemTime::now()).unwrap();
+        self.update(|state| state.tokens.push(record));
+        JoinFile {
+            control_plane: address.to_string(),
+            trust_domain: TrustDomain::default_domain(),
+            mesh_domain: "cluster.local".parse().unwrap(),
+            cluster: "local".parse().unwrap(),
+            ca_sha256: self.authority.pin(),
+            token: Some(token),
+            namespace: "shop".parse().unwrap(),
+            account: "web".parse().unwrap(),
+        }
+    }
+
+    pub(crate) fn ask(&self, id: u64, path: &str) {
+        let _ = self.news.send(News::Ask(AdminQuery { id, path: path.to_owned() }));
+    }
+
+    /// Blocks until something is so.
+    pub(crate) fn until<T>(&self, what: &str, mut seen: impl FnMut(&Seen<'_>) -> Option<T>) -> T {
+        let deadline = Instant::now() + DEADLINE;
+        let mut state = self.lock();
+        loop {
+            let State { streams, messages, signed, .. } = &*state;
+            if let Some(seen) = seen(&Seen { streams, messages, signed: *signed }) {
+                return seen;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "{what}: not within {DEADLINE:?}; messages: {messages:#?}");
+            state = self.changed.wait_timeout(state, left).unwrap().0;
+        }
+    }
+
+    fn update(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.lock());
+        self.changed.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+}
+
+/// What the control plane has seen.
+pub(crate) struct Seen<'a> {
+    pub(crate) streams: &'a [ServerCounts],
+    pub(crate) messages: &'a [Message],
+    pub(crate) signed: usize,
+}
+
+impl Lookup for Mesh {
+    fn find(&self, key: &ResourceKey) -> Found {
+        self.lock().resources.get(key).map_or(Found::Absent, |encoded| Found::Resource(Arc::clone(encoded)))
+    }
+
+    fn wildcard(&self, resource_type: ResourceType) -> Vec<Arc<str>> {
+        let state = self.lock();
+        let keys = state.resources.keys().filter(|key| key.resource_type == resource_type);
+        keys.filter(|key| &*key.name == "outbound" || key.name.starts_with("inbound/"))
+            .map(|key| Arc::clone(&key.name))
+            .collect()
+    }
+
+    fn revision(&self) -> String {
+        "test/all=1".to_owned()
+    }
+}
+
+/// One process' life of a control plane. Dropping it is killing it.
+pub(crate) struct ControlPlane {
+    pub(crate) address: SocketAddr,
+    kill: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl ControlPlane {
+    /// Starts on an address; port 0 for the system's choice.
+    pub(crate) fn start(mesh: &Arc<Mesh>, address: SocketAddr) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let listener = runtime.block_on(TcpListener::bind(address)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (kill, killed) = oneshot::channel();
+        let mesh = Arc::clone(mesh);
+        let thread = thread::spawn(move || {
+            runtime.spawn(serve(mesh, listener));
+            let _ = runtime.block_on(killed);
+        });
+        Self { address, kill: Some(kill), thread: Some(thread) }
+    }
+}
+
+impl Drop for ControlPlane {
+    fn drop(&mut self) {
+        drop(self.kill.take());
+        let ended = self.thread.take().map(JoinHandle::join);
+        assert!(ended.is_none_or(|ended| ended.is_ok()) || thread::panicking());
+    }
+}
+
+async fn serve(mesh: Arc<Mesh>, listener: TcpListener) {
+    let now = SystemTime::now();
+    let id = SpiffeId::of_control_plane(&TrustDomain::default_domain());
+    let svid = mesh.authority.issue(&id, Duration::from_secs(3600), now).unwrap();
+    let svid = svid.sending_root(mesh.authority.root());
+    let bundles = mesh.authority.bundle().unwrap().into();
+    let config = server_config(&svid, &bundles, ClientAuth::Optional, &[b"h2"]).unwrap();
+    let (connections, accepted) = mpsc::channel(16);
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let (acceptor, connections) = (TlsAcceptor::from(Arc::clone(&config)), connections.clone());
+            tokio::spawn(async move {
+                if let Ok(stream) = acceptor.accept(stream).await {
+                    let _ = connections.send(Ok::<_, io::Error>(Connection(stream))).await;
+                }
+            });
+        }
+    });
+    tonic::transport::Server::builder()
+        .add_service(AggregatedDiscoveryServiceServer::new(Services(Arc::clone(&mesh))))
+        .add_service(AgentServiceServer::new(Services(Arc::clone(&mesh))))
+        .add_service(CertificateServiceServer::new(Services(mesh)))
+        .serve_with_incoming(ReceiverStream::new(accepted))
+        .await
+        .unwrap();
+}
+
+struct Connection(TlsStream<TcpStream>);
+
+impl Connected for Connection {
+    type ConnectInfo = Peer;
+
+    fn connect_info(&self) -> Peer {
+        Peer(peer_identity(self.0.get_ref().1))
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+#[derive(Clone)]
+struct Peer(Option<SpiffeId>);
+
+fn peer<T>(request: &Request<T>) -> Result<SpiffeId, Status> {
+    let peer = request.extensions().get::<Peer>().and_then(|peer| peer.0.clone());
+    peer.ok_or_else(|| Status::unauthenticated("a certificate is needed"))
+}
+
+struct Services(Arc<Mesh>);
+
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl CertificateService for Services {
+    async fn sign(&self, request: Request<SignRequest>) -> Result<Response<SignResponse>, Status> {
+        let shown = peer(&request);
+        let SignRequest { csr, token } = request.into_inner();
+        let (mesh, now) = (&self.0, SystemTime::now());
+        let id = if token.is_empty() { shown? } else { self.redeem(&token, now)? };
+        let lifetime = mesh.lock().lifetime;
+        let signed = mesh.authority.sign(&csr, &id, lifetime, now);
+        let signed = signed.map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let bundle = mesh.authority.bundle().unwrap();
+        mesh.update(|state| state.signed += 1);
+        Ok(Response::new(SignResponse {
+            chain: signed.chain.iter().map(|certificate| certificate.to_vec()).collect(),
+            bundles: vec![TrustBundle {
+                trust_domain: bundle.trust_domain().to_string(),
+                roots: bundle.roots().iter().map(|root| root.to_vec()).collect(),
+                sequence: bundle.sequence(),
+            }],
+        }))
+    }
+}
+
+impl Services {
+    fn redeem(&self, token: &str, now: SystemTime) -> Result<SpiffeId, Status> {
+        let mut state = self.0.lock();
+        let record = state.tokens.iter_mut().find(|record| record.hash.matches(token));
+        let record = record.ok_or_else(|| Status::permission_denied("the join token is not known"))?;
+        let id = redeem(record, token, now).map_err(|error| Status::permission_denied(error.to_string()))?;
+        *record = record.clone().spent();
+        Ok(id)
+    }
+}
+
+#[tonic::async_trait]
+impl AggregatedDiscoveryService for Services {
+    type StreamAggregatedResourcesStream = Answers<DiscoveryResponse>;
+    type DeltaAggregatedResourcesStream = Answers<DeltaDiscoveryResponse>;
+
+    async fn stream_aggregated_resources(
+        &self,
+        _: Request<Streaming<DiscoveryRequest>>,
+    ) -> Result<Response<Self::StreamAggregatedResourcesStream>, Status> {
+        Err(Status::unimplemented("delta only"))
+    }
+
+    async fn delta_aggregated_resources(
+        &self,
+        request: Request<Streaming<DeltaDiscoveryRequest>>,
+    ) -> Result<Response<Self::DeltaAggregatedResourcesStream>, Status> {
+        peer(&request)?;
+        let (answers, outgoing) = mpsc::channel(16);
+        tokio::spawn(discover(Arc::clone(&self.0), request.into_inner(), answers));
+        Ok(Response::new(Box::pin(ReceiverStream::new(outgoing).map(Ok))))
+    }
+}
+
+async fn discover(
+    mesh: Arc<Mesh>,
+    mut requests: Streaming<DeltaDiscoveryRequest>,
+    answers: mpsc::Sender<DeltaDiscoveryResponse>,
+) {
+    let (mut server, mut news) = (Server::new(&VIEW), mesh.news.subscribe());
+    let mut place = 0;
+    mesh.update(|state| {
+        place = state.streams.len();
+        state.streams.push(ServerCounts::default());
+    });
+    loop {
+        tokio::select! {
+            request = requests.message() => {
+                let Ok(Some(request)) = request else { return };
+                server.request(request).unwrap();
+            }
+            news = news.recv() => match news {
+                Ok(News::Resources) => {
+                    let keys: Vec<_> = mesh.lock().resources.keys().cloned().collect();
+                    server.changed(&keys);
+                    server.recheck(ResourceType::Listener);
+                }
+                Ok(News::Ask(_)) => {}
+                Err(_) => return,
+            },
+        }
+        while let Some(response) = server.respond(&*mesh) {
+            if answers.send(response).await.is_err() {
+                return;
+            }
+        }
+        mesh.update(|state| state.streams[place] = server.counts());
+    }
+}
+
+#[tonic::async_trait]
+impl AgentService for Services {
+    type AttachStream = Answers<ControlMessage>;
+
+    async fn attach(&self, request: Request<Streaming<AgentMessage>>) -> Result<Response<Self::AttachStream>, Status> {
+        peer(&request)?;
+        let (answers, outgoing) = mpsc::channel(16);
+        tokio::spawn(attend(Arc::clone(&self.0), request.into_inner(), answers));
+        Ok(Response::new(Box::pin(ReceiverStream::new(outgoing).map(Ok))))
+    }
+}
+
+async fn attend(mesh: Arc<Mesh>, mut messages: Streaming<AgentMessage>, answers: mpsc::Sender<ControlMessage>) {
+    let mut news = mesh.news.subscribe();
+    loop {
+        let answer = tokio::select! {
+            message = messages.message() => {
+                let Ok(Some(AgentMessage { message: Some(message) })) = message else { return };
+                let is_registration = matches!(message, Message::Registration(_));
+                mesh.update(|state| state.messages.push(message));
+                let registered = control_message::Message::Registered(Registered { lease_ms: 600 });
+                is_registration.then_some(registered)
+            }
+            news = news.recv() => match news {
+                Ok(News::Ask(query)) => Some(control_message::Message::Query(query)),
+                Ok(News::Resources) => None,
+                Err(_) => return,
+            },
+        };
+        if answer.is_some() && answers.send(ControlMessage { message: answer }).await.is_err() {
+            return;
+        }
+    }
+}

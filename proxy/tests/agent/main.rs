@@ -1,0 +1,329 @@
+//! The proxy's control side against a control plane over real sockets.
+mod control_plane;
+mod on_demand;
+
+use std::{
+    fs,
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+    num::NonZeroUsize,
+    os::unix::{fs::PermissionsExt, net::UnixStream},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use weft_ir::{Inbound, Listener, ListenerBody, Resource, RouteConfiguration};
+use weft_model::Locality;
+use weft_proto::weft::{Receipts, agent_message::Message};
+use weft_proxy::agent::{
+    AccessLog, Options, Proxy,
+    bootstrap::Bootstrap,
+    join::{self, LocalChoices},
+};
+
+use control_plane::{ControlPlane, DEADLINE, Mesh};
+
+const LOCALHOST: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// What one machine keeps: a join file and a state directory.
+struct Machine {
+    folder: TempDir,
+}
+
+impl Machine {
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+
+    fn join_file(&self) -> PathBuf {
+        self.folder.path().join("join.json")
+    }
+
+    fn state(&self) -> PathBuf {
+        self.folder.path().join("state")
+    }
+
+    /// Starts a proxy by its join file.
+    fn start(&self) -> Proxy {
+        let choices = LocalChoices {
+            state_directory: self.state(),
+            workload: Some("web-1".parse().unwrap()),
+            labels: [("app".to_owned(), "web".to_owned())].into(),
+            locality: Locality::default(),
+            applications: [("http".parse().unwrap(), "127.0.0.1:8080".parse().unwrap())].into(),
+            inbound: Some(LOCALHOST),
+            outbound: Some(LOCALHOST),
+            tcp: Vec::new(),
+            status: LOCALHOST,
+            workers: NonZeroUsize::MIN,
+        };
+        let joined = join::join(&self.join_file(), choices).unwrap();
+        Proxy::start(joined.bootstrap, Options { access_log: AccessLog::Off, token: joined.token }).unwrap()
+    }
+}
+
+/// A mesh with what a proxy needs to get ready, its control plane, and a machine with a join file for it.
+fn set_up(lifetime: Duration) -> (Arc<Mesh>, ControlPlane, Machine) {
+    let mesh = Mesh::new(lifetime);
+    mesh.put(&listener("outbound", ListenerBody::OutboundHttp { route_configuration: "outbound".to_owned() }));
+    let inbound = Inbound { workload: workload(), chains: Vec::new() };
+    mesh.put(&listener("inbound/shop/web-1", ListenerBody::Inbound(inbound)));
+    mesh.put(&Resource::RouteConfiguration(Arc::new(RouteConfiguration { name: "outbound".to_owned() })));
+    let control_plane = ControlPlane::start(&mesh, LOCALHOST);
+    let machine = Machine::new();
+    mesh.join_file(control_plane.address).save(&machine.join_file()).unwrap();
+    (mesh, control_plane, machine)
+}
+
+fn workload() -> weft_model::WorkloadRef {
+    weft_model::WorkloadRef { namespace: "shop".parse().unwrap(), name: "web-1".parse().unwrap() }
+}
+
+fn listener(name: &str, body: ListenerBody) -> Resource {
+    Resource::Listener(Arc::new(Listener { name: name.to_owned(), body, origins: Vec::new() }))
+}
+
+/// Status and body of a GET.
+fn get(mut stream: impl Read + Write, path: &str, host: &str) -> (u16, String) {
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+}
+
+fn status(proxy: &Proxy, path: &str) -> (u16, String) {
+    get(TcpStream::connect(proxy.bound().status).unwrap(), path, "status")
+}
+
+fn admin(proxy: &Proxy, path: &str) -> Value {
+    let (status, body) = get(UnixStream::connect(&proxy.bound().admin).unwrap(), path, "admin");
+    assert_eq!(status, 200, "{body}");
+    serde_json::from_str(&body).unwrap()
+}
+
+/// Waits until something is so.
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < DEADLINE, "not in time: {what}");
+        std::thread::yield_now();
+    }
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn a_proxy_joins_gets_ready_and_tells_of_itself() {
+    let (mesh, _control_plane, machine) = set_up(DAY);
+    let proxy = machine.start();
+    proxy.wait_ready(DEADLINE).unwrap();
+
+    assert_eq!(status(&proxy, "/ready").0, 200);
+    assert_eq!(status(&proxy, "/live").0, 200);
+    let (code, metrics) = status(&proxy, "/metrics");
+    assert!(code == 200 && metrics.contains("weft_ads_connected 1"), "{metrics}");
+    assert_eq!(status(&proxy, "/config").0, 404);
+    let mut stream = TcpStream::connect(proxy.bound().status).unwrap();
+    stream
+        .write_all(b"POST /ready HTTP/1.1\r\nhost: status\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+        .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 405 "), "{answer}");
+
+    let registration = mesh.until("a registration", |seen| {
+        seen.messages.iter().find_map(|message| match message {
+            Message::Registration(registration) => Some(registration.clone()),
+            _ => None,
+        })
+    });
+    assert_eq!(registration.workload, "web-1");
+    assert_eq!(registration.address, proxy.bound().inbound.unwrap().to_string());
+    assert_eq!(registration.ports["http"], 8080);
+    assert_eq!(registration.labels["app"], "web");
+    for name in ["outbound", "inbound/shop/web-1"] {
+        mesh.until("its receipt", |seen| {
+            let mut receipts = seen.messages.iter().filter_map(|message| match message {
+                Message::Receipts(Receipts { receipts, revision }) if revision == "test/all=1" => Some(receipts),
+                _ => None,
+            });
+            receipts.any(|receipts| receipts.iter().any(|it| it.name == name && it.rejected.is_empty())).then_some(())
+        });
+    }
+    mesh.until("bound listeners and heartbeats", |seen| {
+        let bound = seen.messages.iter().any(|it| matches!(it, Message::Bound(bound) if bound.listeners.len() == 2));
+        let beats = seen.messages.iter().filter(|it| matches!(it, Message::Heartbeat(_))).count();
+        (bound && beats >= 3).then_some(())
+    });
+}
+
+#[test]
+fn the_token_is_erased_once_used_and_what_is_kept_is_the_owners_alone() {
+    let (mesh, control_plane, machine) = set_up(DAY);
+    let token = fs::read_to_string(machine.join_file()).unwrap();
+    let token = serde_json::from_str::<Value>(&token).unwrap()["token"].as_str().unwrap().to_owned();
+    let proxy = machine.start();
+    proxy.wait_ready(DEADLINE).unwrap();
+
+    until("the last good configuration is kept", || machine.state().join("last-good.pb").exists());
+    assert_eq!(mode(&machine.state()), 0o700);
+    let mut kept = Vec::new();
+    for entry in fs::read_dir(machine.state()).unwrap() {
+        let path = entry.unwrap().path();
+        assert_eq!(mode(&path), 0o600, "{}", path.display());
+        kept.push(path.file_name().unwrap().to_str().unwrap().to_owned());
+        if path.extension().is_none_or(|extension| extension != "sock") {
+            let content = fs::read(&path).unwrap();
+            assert!(!content.windows(token.len()).any(|it| it == token.as_bytes()), "{}", path.display());
+        }
+    }
+    kept.sort();
+    assert_eq!(
+        kept,
+        ["admin.sock", "bootstrap.yaml", "bundles.json", "identity.pem", "last-good.pb", "listeners.json", "lock"]
+    );
+    assert_eq!(mode(&machine.join_file()), 0o600);
+    assert!(!fs::read_to_string(machine.join_file()).unwrap().contains(&token));
+    let listeners = fs::read(machine.state().join("listeners.json")).unwrap();
+    let listeners: Value = serde_json::from_slice(&listeners).unwrap();
+    assert_eq!(listeners["status"], proxy.bound().status.to_string());
+
+    // The certificate outlives the process: neither the join file nor the bootstrap it made needs a token now.
+    drop(proxy);
+    let again = machine.start();
+    again.wait_ready(DEADLINE).unwrap();
+    drop(again);
+    let bootstrap = fs::read_to_string(machine.state().join("bootstrap.yaml")).unwrap();
+    let options = Options { access_log: AccessLog::Off, token: None };
+    let third = Proxy::start(Bootstrap::parse(&bootstrap).unwrap(), options).unwrap();
+    third.wait_ready(DEADLINE).unwrap();
+    assert_eq!(mesh.until("counts", |seen| Some(seen.signed)), 1);
+    drop(control_plane);
+}
+
+#[test]
+fn nothing_is_resent_when_the_control_plane_returns() {
+    let (mesh, control_plane, machine) = set_up(DAY);
+    let proxy = machine.start();
+    proxy.wait_ready(DEADLINE).unwrap();
+    let first = mesh.until("three resources", |seen| seen.streams.first().filter(|it| it.resources == 3).copied());
+    assert_eq!(first.resent, 0);
+
+    let address = control_plane.address;
+    drop(control_plane);
+    let stats = || admin(&proxy, "/stats");
+    until("the proxy notices that its control plane is gone", || stats()["ads"]["connected"] == false);
+    assert!(proxy.is_ready(), "the last good configuration stays");
+    assert_eq!(admin(&proxy, "/config/listeners")["listeners"].as_array().unwrap().len(), 2);
+
+    let control_plane = ControlPlane::start(&mesh, address);
+    let second = mesh.until("its return", |seen| seen.streams.get(1).filter(|it| it.claimed == 3).copied());
+    assert_eq!((second.resources, second.resent), (0, 0));
+    // A change reaches it on the new stream.
+    mesh.put(&listener("outbound", ListenerBody::OutboundHttp { route_configuration: "other".to_owned() }));
+    let second = mesh.until("the change", |seen| seen.streams.get(1).filter(|it| it.resources == 1).copied());
+    assert_eq!(second.resent, 0);
+    assert_eq!(stats()["ads"]["resourcesReceivedUnchanged"], 0);
+    drop((proxy, control_plane));
+}
+
+#[test]
+fn admin_queries_are_relayed_and_answered_as_on_the_socket() {
+    let (mesh, _control_plane, machine) = set_up(DAY);
+    let proxy = machine.start();
+    proxy.wait_ready(DEADLINE).unwrap();
+    mesh.until("receipts", |seen| seen.messages.iter().any(|it| matches!(it, Message::Receipts(_))).then_some(()));
+    for (id, path, expected) in
+        [(7, "/config/listeners", 200), (8, "/config", 200), (9, "/config/secrets", 200), (10, "/nothing", 404)]
+    {
+        mesh.ask(id, path);
+        let answer = mesh.until("an answer", |seen| {
+            seen.messages.iter().find_map(|message| match message {
+                Message::Answer(answer) if answer.id == id => Some(answer.clone()),
+                _ => None,
+            })
+        });
+        assert_eq!(answer.status, expected, "{path}");
+        let body: Value = serde_json::from_slice(&answer.body).unwrap();
+        if expected == 200 {
+            assert_eq!(body, admin(&proxy, path), "{path}");
+        }
+        assert!(!String::from_utf8(answer.body).unwrap().contains("PRIVATE"));
+    }
+    let config = admin(&proxy, "/config");
+    assert_eq!(config["revision"], "test/all=1");
+    let outbound = config["listeners"].as_array().unwrap().iter().find(|it| it["name"] == "outbound").unwrap();
+    assert_eq!(outbound["version"].as_str().unwrap().len(), 16);
+    assert_eq!(config["secrets"][0]["name"], "spiffe://weft.local/ns/shop/sa/web");
+    assert_eq!(admin(&proxy, "/state")["state"], "ready");
+}
+
+#[test]
+fn a_certificate_is_renewed_before_it_ends() {
+    // Back-dated by 60 s, a certificate of 20 s is past half of its life at once.
+    let (mesh, _control_plane, machine) = set_up(Duration::from_secs(20));
+    let proxy = machine.start();
+    proxy.wait_ready(DEADLINE).unwrap();
+    let leaf = || admin(&proxy, "/config/secrets")["secrets"][0]["leafSha256"].as_str().unwrap().to_owned();
+    let first = leaf();
+    mesh.until("a second certificate", |seen| (seen.signed >= 2).then_some(()));
+    until("the renewed certificate is published", || leaf() != first);
+    let kept = fs::read_to_string(machine.state().join("identity.pem")).unwrap();
+    assert_eq!(kept.matches("BEGIN PRIVATE KEY").count(), 1);
+}
+
+#[test]
+fn a_token_that_is_refused_is_told_as_what_is_awaited() {
+    let (mesh, control_plane, machine) = set_up(DAY);
+    let mut file = mesh.join_file(control_plane.address);
+    file.token = Some(weft_certs::join::Token::generate().unwrap());
+    file.save(&machine.join_file()).unwrap();
+    let proxy = machine.start();
+    let mut text = String::new();
+    until("the refusal is told", || {
+        text = proxy.wait_ready(Duration::from_millis(20)).unwrap_err().to_string();
+        text.contains("not known")
+    });
+    assert!(text.contains("a certificate for spiffe://weft.local/ns/shop/sa/web"), "{text}");
+    let (code, body) = status(&proxy, "/ready");
+    assert!(code == 503 && body.contains("the join token is not known"), "{code} {body}");
+    // It was not used, so it stays.
+    assert!(fs::read_to_string(machine.join_file()).unwrap().contains("\"token\""));
+    // A proxy that never got ready drains all the same.
+    proxy.drain();
+    proxy.join();
+}
+
+#[test]
+fn a_control_plane_with_another_root_is_not_spoken_to() {
+    let (mesh, _control_plane, machine) = set_up(DAY);
+    let impostor_mesh = Mesh::new(DAY);
+    let impostor = ControlPlane::start(&impostor_mesh, LOCALHOST);
+    mesh.join_file(impostor.address).save(&machine.join_file()).unwrap();
+    let proxy = machine.start();
+    until("the wrong root is told", || {
+        proxy.wait_ready(Duration::from_millis(20)).unwrap_err().to_string().contains("pinned")
+    });
+    assert_eq!(impostor_mesh.until("counts", |seen| Some(seen.signed)), 0);
+}
+
+#[test]
+fn draining_is_told_and_ends_the_proxy() {
+    let (mesh, _control_plane, machine) = set_up(DAY);
+    let proxy = machine.start();
+    proxy.wait_ready(DEADLINE).unwrap();
+    mesh.until("receipts", |seen| seen.messages.iter().any(|it| matches!(it, Message::Receipts(_))).then_some(()));
+    let socket = proxy.bound().admin.clone();
+    proxy.drain();
+    assert!(!proxy.is_ready());
+    mesh.until("draining", |seen| seen.messages.iter().any(|it| matches!(it, Message::Draining(_))).then_some(()));
+    proxy.join();
+    assert!(!socket.exists());
+}
