@@ -82,7 +82,10 @@ pub(super) async fn run(shared: Arc<Shared>, channel: Channel) {
         shared.streams.agent.store(false, Ordering::Relaxed);
         metrics::gauge!("weft_agent_stream_connected").set(0);
         match &ended {
-            Ended::Refused(_) => tracing::error!(%ended, "there is no Agent stream"),
+            Ended::Refused(reason) => {
+                tracing::error!(%ended, "there is no Agent stream");
+                shared.lifecycle.note_registration(Some(reason.clone()));
+            }
             _ => tracing::warn!(%ended, "there is no Agent stream"),
         }
         time::sleep(backoff.failed(rand::random())).await;
@@ -94,6 +97,7 @@ async fn session(shared: &Arc<Shared>, channel: Channel) -> Result<Infallible, E
     let opening = time::timeout(REGISTER_TIMEOUT, register(shared, channel));
     let (mut session, lease) = opening.await.map_err(|_| Ended::Silent)??;
     shared.streams.agent.store(true, Ordering::Relaxed);
+    shared.lifecycle.note_registration(None);
     metrics::gauge!("weft_agent_stream_connected").set(1);
     tracing::info!(lease_ms = u64::try_from(lease.as_millis()).unwrap_or(u64::MAX), "the workload is registered");
     session.introduce().await?;
@@ -148,6 +152,7 @@ impl Session {
         let shared = Arc::clone(&self.shared);
         let mut heartbeat = time::interval(lease / 3);
         let mut edges = time::interval(EDGES);
+        heartbeat.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
         edges.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
         let mut stop = shared.lifecycle.stop();
         let mut said_draining = false;

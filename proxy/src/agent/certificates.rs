@@ -82,14 +82,17 @@ pub(super) async fn run(
     ready: watch::Sender<Option<CurrentConfig>>,
 ) {
     let pin = shared.bootstrap.ca_sha256;
-    // A kept identity of a mesh that was made anew under the same name proves nothing to it, where a token would.
-    let serves = |identity: &Identity| token.is_none() || identity.is_under(pin);
-    let identity = match usable(&shared, &state).filter(serves) {
-        Some(identity) => {
+    let kept = usable(&shared, &state).inspect_err(|error| tracing::warn!(%error, "the certificate kept is not used"));
+    let identity = match kept {
+        // A kept identity of a mesh that was made anew under the same name proves nothing to it, where a token would.
+        Ok(Some(identity)) if token.is_none() || identity.is_under(pin) => {
             token.iter().for_each(forget_token);
             identity
         }
-        None => join(&shared, &state, token).await,
+        Ok(_) => join(&shared, &state, token, "the state directory holds none").await,
+        Err(error) => {
+            join(&shared, &state, token, &format!("the one in the state directory is not used: {error}")).await
+        }
     };
     let current = match Current::new(&shared, identity) {
         Ok(current) => current,
@@ -103,16 +106,11 @@ pub(super) async fn run(
     renew(&shared, &state, current).await;
 }
 
-/// The identity in the state directory, if it is this workload's and valid now.
-fn usable(shared: &Shared, state: &StateDir) -> Option<Identity> {
-    let checked = Identity::load(state).and_then(|identity| match identity {
-        Some(identity) => identity.check(&shared.bootstrap.identity(), SystemTime::now()).map(|()| Some(identity)),
-        None => Ok(None),
-    });
-    checked.unwrap_or_else(|error| {
-        tracing::warn!(%error, "the certificate in the state directory is not used");
-        None
-    })
+/// The identity in the state directory; an error if it is not this workload's or not valid now.
+fn usable(shared: &Shared, state: &StateDir) -> Result<Option<Identity>, IdentityError> {
+    let Some(identity) = Identity::load(state)? else { return Ok(None) };
+    identity.check(&shared.bootstrap.identity(), SystemTime::now())?;
+    Ok(Some(identity))
 }
 
 /// A certificate is at hand, so the token is not needed: nobody else shall use it.
@@ -122,14 +120,12 @@ fn forget_token(JoinToken { file, path }: &JoinToken) {
     }
 }
 
-async fn join(shared: &Shared, state: &StateDir, token: Option<JoinToken>) -> Identity {
+async fn join(shared: &Shared, state: &StateDir, token: Option<JoinToken>, why: &str) -> Identity {
     let bootstrap = &shared.bootstrap;
     let wanted = format!("a certificate for {} from {}", bootstrap.identity(), bootstrap.control_plane);
     let Some((token, secret)) = token.as_ref().and_then(|token| Some((token, token.file.token.clone()?))) else {
-        let text = format!(
-            "{wanted}: the state directory holds none and there is no join token; join again with a new \
-             join file (weft token create)"
-        );
+        let text =
+            format!("{wanted}: {why}, and there is no join token; join again with a new join file (weft token create)");
         tracing::error!("waiting for {text}");
         shared.lifecycle.await_identity(Some(text));
         return std::future::pending().await;
@@ -139,15 +135,12 @@ async fn join(shared: &Shared, state: &StateDir, token: Option<JoinToken>) -> Id
     loop {
         let error = match ask_by_token(shared, secret.reveal()).await {
             Ok(identity) => {
-                forget_token(token);
-                match identity.store(state) {
-                    Ok(()) => return identity,
+                if let Err(error) = identity.store(state) {
                     // It lives until the proxy's end; the next start needs a new token.
-                    Err(error) => {
-                        tracing::error!(%error, "the certificate could not be kept");
-                        return identity;
-                    }
+                    tracing::error!(%error, "the certificate could not be kept");
                 }
+                forget_token(token);
+                return identity;
             }
             Err(error) => error,
         };

@@ -32,6 +32,9 @@ use crate::dataplane::{Dataplane, Event};
 /// How often the exposition's recorder drains its histograms.
 const UPKEEP: Duration = Duration::from_secs(5);
 
+/// How long the end waits for a name that is being looked up, or for a file that is being written.
+const SHUTDOWN: Duration = Duration::from_secs(2);
+
 /// What the control thread is given.
 pub(super) struct Control {
     pub(super) shared: Arc<Shared>,
@@ -73,7 +76,7 @@ impl Control {
                 Err(error) => tracing::error!(%error, "the status and admin interfaces cannot be served"),
             }
             // Tasks end here, before the word that the proxy has stopped.
-            drop(runtime);
+            runtime.shutdown_timeout(SHUTDOWN);
             drop(ending);
         })
     }

@@ -15,12 +15,21 @@ pub(super) struct Awaited {
     pub(super) identity: Option<String>,
     /// The first configuration; the text says what of it.
     pub(super) configuration: Option<String>,
+    /// Why the control plane does not take the registration, which may be why the configuration does not come.
+    pub(super) unregistered: Option<String>,
 }
 
 impl Awaited {
     /// What is awaited first, for people.
-    fn text(&self) -> Option<&str> {
-        self.identity.as_deref().or(self.configuration.as_deref())
+    fn text(&self) -> Option<String> {
+        if let Some(identity) = &self.identity {
+            return Some(identity.clone());
+        }
+        let configuration = self.configuration.as_ref()?;
+        Some(match &self.unregistered {
+            Some(reason) => format!("{configuration} (the registration was refused: {reason})"),
+            None => configuration.clone(),
+        })
     }
 }
 
@@ -65,7 +74,7 @@ pub(super) enum Readiness {
 
 impl Lifecycle {
     pub(super) fn new(identity: String, configuration: String) -> Self {
-        let awaited = Awaited { identity: Some(identity), configuration: Some(configuration) };
+        let awaited = Awaited { identity: Some(identity), configuration: Some(configuration), unregistered: None };
         Self {
             state: Mutex::new(State { awaited, ready: false }),
             changed: Condvar::new(),
@@ -85,13 +94,18 @@ impl Lifecycle {
         self.update(|state| state.awaited.configuration = text);
     }
 
+    /// Says why the registration is refused; `None` once it is taken.
+    pub(super) fn note_registration(&self, refused: Option<String>) {
+        self.update(|state| state.awaited.unregistered = refused);
+    }
+
     pub(super) fn readiness(&self) -> Readiness {
         if *self.stop.borrow() != Stop::Running {
             return Readiness::Draining;
         }
         let state = self.lock();
         match state.awaited.text() {
-            Some(text) if !state.ready => Readiness::Awaiting(text.to_owned()),
+            Some(text) if !state.ready => Readiness::Awaiting(text),
             _ => Readiness::Ready,
         }
     }
@@ -104,8 +118,12 @@ impl Lifecycle {
             let left = deadline.saturating_duration_since(Instant::now());
             let stopped = self.is_stopped();
             if left.is_zero() || stopped {
-                let awaited = if stopped { "the proxy has stopped" } else { state.awaited.text().unwrap_or_default() };
-                return Err(NotReady { awaited: awaited.to_owned() });
+                let awaited = if stopped {
+                    "a proxy that has stopped".to_owned()
+                } else {
+                    state.awaited.text().unwrap_or_default()
+                };
+                return Err(NotReady { awaited });
             }
             state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -190,6 +208,9 @@ mod tests {
         it.await_identity(None);
         assert_eq!(it.readiness(), Readiness::Awaiting("the first configuration".to_owned()));
         assert_eq!(it.wait_ready(Duration::ZERO).unwrap_err().awaited, "the first configuration");
+        it.note_registration(Some("the name is taken".to_owned()));
+        let text = "the first configuration (the registration was refused: the name is taken)";
+        assert_eq!(it.readiness(), Readiness::Awaiting(text.to_owned()));
         it.await_configuration(None);
         assert_eq!(it.readiness(), Readiness::Ready);
         it.wait_ready(Duration::ZERO).unwrap();
