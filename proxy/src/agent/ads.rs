@@ -140,6 +140,9 @@ impl Driver {
             self.received.insert(key.clone(), (version.clone(), resource.clone()));
         }
         let versions: Vec<_> = resources.iter().map(|(key, version, _)| (key.clone(), version.clone())).collect();
+        if let Ok(revision) = revision.parse() {
+            self.client.restore_revision(&revision);
+        }
         let output = self.assembler.restore(resources.into_iter().map(|(_, _, resource)| resource), &revision);
         self.shared.config().set_revision((!revision.is_empty()).then(|| revision.into()));
         self.step(output);

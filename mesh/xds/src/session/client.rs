@@ -157,6 +157,11 @@ impl Client {
         true
     }
 
+    /// Notes the highest revision seen in an earlier run, before the first stream.
+    pub fn restore_revision(&mut self, revision: &Revision) {
+        self.revision = node::later(self.revision.take(), &revision.to_string());
+    }
+
     /// A stream is open: the first requests name every subscription and everything that is held.
     pub fn connected(&mut self) {
         self.connected = true;
