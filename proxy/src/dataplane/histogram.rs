@@ -105,7 +105,7 @@ fn bucket(micros: u64) -> usize {
 /// The largest duration of a bucket.
 fn upper_bound(index: usize) -> u64 {
     let (octave, step) = (index as u32 / STEPS, index as u64 % u64::from(STEPS));
-    (((u64::from(STEPS) + step + 1) << octave) / u64::from(STEPS)).saturating_sub(1).max(1)
+    ((u64::from(STEPS) + step + 1) << octave).div_ceil(u64::from(STEPS)).saturating_sub(1)
 }
 
 #[cfg(test)]

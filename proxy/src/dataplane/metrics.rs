@@ -81,7 +81,7 @@ impl Series {
     /// Counts one end. Only the series' own worker may call it.
     pub(super) fn count(&self, sample: Sample) {
         let class = sample.status.map_or(0, |status| usize::from(status / 100));
-        if let Some(cell) = self.classes.get(class).or(self.classes.first()) {
+        if let Some(cell) = self.classes.get(class).or_else(|| self.classes.first()) {
             add(cell, 1);
         }
         if sample.failed {
@@ -124,6 +124,10 @@ pub(super) enum Registered {
     Cause(Arc<Cause>),
 }
 
+/// Series by service, then by destination.
+#[derive(Debug, Default)]
+struct Table(HashMap<ServicePort, HashMap<ServicePort, Arc<Series>>>);
+
 /// One worker's numbers.
 #[derive(Debug)]
 pub(super) struct Metrics {
@@ -131,7 +135,7 @@ pub(super) struct Metrics {
     /// A channel, not a shared list: the worker never waits for the exposition.
     registry: Sender<Registered>,
     /// By direction and protocol; then by service and destination, so that a lookup clones no name.
-    tables: RefCell<[HashMap<ServicePort, HashMap<ServicePort, Arc<Series>>>; 4]>,
+    tables: RefCell<[Table; 4]>,
     nameless: [OnceCell<Arc<Series>>; 4],
     count: Cell<usize>,
     causes: RefCell<Vec<Arc<Cause>>>,
@@ -159,7 +163,7 @@ impl Metrics {
     ) -> Arc<Series> {
         let mut tables = self.tables.borrow_mut();
         let Some(table) = tables.get_mut(table(direction, tcp)) else { return self.nameless(direction, tcp) };
-        if let Some(series) = table.get(service).and_then(|table| table.get(destination)) {
+        if let Some(series) = table.0.get(service).and_then(|table| table.get(destination)) {
             return series.clone();
         }
         if self.count.get() >= MAX_SERIES {
@@ -168,7 +172,7 @@ impl Metrics {
         self.count.set(self.count.get() + 1);
         let services = Some((service.clone(), destination.clone()));
         let series = self.register(Series::new(Labels { direction, tcp, services }));
-        table.entry(service.clone()).or_default().insert(destination.clone(), series.clone());
+        table.0.entry(service.clone()).or_default().insert(destination.clone(), series.clone());
         series
     }
 

@@ -17,7 +17,9 @@ pub(super) async fn relay(record: &mut Record, mut downstream: Io, mut upstream:
         RelayEnd::Closed => record.complete(),
         RelayEnd::Failed { side, error } => {
             // The other side must not take what it got for the whole. Where the option fails, the socket is gone.
-            let _ = reset_on_close(downstream.tcp()).and(reset_on_close(upstream.tcp()));
+            for io in [&downstream, &upstream] {
+                let _ = reset_on_close(io.tcp());
+            }
             let ending = match side {
                 Side::Downstream => Ending::ClientGone,
                 Side::Upstream => Ending::UpstreamGone,

@@ -54,12 +54,14 @@ pub(super) async fn serve(worker: &Worker, path: &impl Path, mut client: Conn, p
         let mut record = Record::begin(worker.ledger(), direction(path), false, peer);
         record.at(Stage::Detect);
         let request = next.and_then(|length| Incoming::take(&mut client, length, outside).map_err(malformed));
-        let lives = match request {
+        let after = match request {
             Ok((incoming, body)) => one(worker, path, (&mut client, body), &incoming, &mut record).await,
             Err(failure) => refuse(&mut client, &mut record, failure, Answer { lives: false, to_head: false }).await,
         };
-        if !lives {
-            break;
+        match after {
+            After::Next => {}
+            After::Leave => break,
+            After::Drop => return,
         }
     }
     leave(client).await;
@@ -69,14 +71,30 @@ fn malformed(malformed: Malformed) -> Failure {
     Failure::new(Ending::Malformed(malformed), malformed.to_string())
 }
 
-/// One request and its record; whether another may follow.
+/// What becomes of a client's connection after a request.
+enum After {
+    /// It may send the next.
+    Next,
+    /// It is ended in order.
+    Leave,
+    /// It is closed at once: it is gone, or gets a reset.
+    Drop,
+}
+
+impl After {
+    fn answer(lives: bool) -> Self {
+        if lives { Self::Next } else { Self::Leave }
+    }
+}
+
+/// One request and its record.
 async fn one(
     worker: &Worker,
     path: &impl Path,
     (client, mut body): (&mut Conn, Flow),
     incoming: &Incoming,
     record: &mut Record,
-) -> bool {
+) -> After {
     let mut progress = Progress::default();
     let mut job = Job { client: &mut *client, body: &mut body, record: &mut *record, progress: &mut progress };
     let carried = path.carry(incoming, &mut job).await;
@@ -84,13 +102,13 @@ async fn one(
     match carried {
         Ok(outcome) => {
             record.complete();
-            outcome.client_lives
+            After::answer(outcome.client_lives)
         }
         Err(failure) if progress.status.is_some() => {
             // The answer was begun: only a reset says that it is not whole. Where even that fails, the socket is gone.
             let _ = reset_on_close(client.tcp());
             record.fail(failure.ending, failure.detail);
-            false
+            After::Drop
         }
         Err(failure) => {
             let lives = body.is_read() && incoming.head.keeps_alive && !worker.is_draining();
@@ -107,12 +125,14 @@ struct Answer {
     to_head: bool,
 }
 
-/// Answers for ourselves and ends the record; whether the client may go on.
-async fn refuse(client: &mut Conn, record: &mut Record, failure: Failure, answer: Answer) -> bool {
+/// Answers for ourselves and ends the record.
+async fn refuse(client: &mut Conn, record: &mut Record, failure: Failure, answer: Answer) -> After {
     let Failure { ending, detail } = failure;
     let Some(status) = ending.status() else {
         record.fail(ending, detail);
-        return false;
+        // Nobody is there to be told, or nothing that would be understood.
+        let _ = reset_on_close(client.tcp());
+        return After::Drop;
     };
     let close = if answer.lives { "" } else { "connection: close\r\n" };
     let (reason, id, length) = (reason(status), record.id().to_string(), detail.len() + 1);
@@ -129,7 +149,7 @@ async fn refuse(client: &mut Conn, record: &mut Record, failure: Failure, answer
         record.status = Some(status);
     }
     record.fail(ending, detail);
-    sent && answer.lives
+    if sent { After::answer(answer.lives) } else { After::Drop }
 }
 
 /// Waits for the next request's head; its length, or why it is none. `None` when the client has gone, was silent for too

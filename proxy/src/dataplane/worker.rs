@@ -351,17 +351,38 @@ fn begin(worker: &Rc<Worker>, role: &Role, tcp: TcpStream, peer: PeerAddr) {
     // Without it answers wait for the peer's delayed acknowledgement; where it fails, the socket is gone already.
     let _ = tcp.set_nodelay(true);
     match role {
-        Role::Inbound => {
-            let open = Open::begin(worker.clone(), Direction::Inbound);
-            spawn_local(async move { inbound::connection(&open.worker, tcp, peer).await });
-        }
-        Role::Outbound => {
-            let open = Open::begin(worker.clone(), Direction::Outbound);
-            spawn_local(async move { outbound::http(&open.worker, tcp, peer).await });
-        }
+        Role::Inbound => spawn_local(inbound_task(Open::begin(worker.clone(), Direction::Inbound), tcp, peer)),
+        Role::Outbound => spawn_local(http_task(Open::begin(worker.clone(), Direction::Outbound), tcp, peer)),
         Role::Tcp(service) => {
-            let (open, service) = (Open::begin(worker.clone(), Direction::Outbound), service.clone());
-            spawn_local(async move { outbound::tcp(&open.worker, tcp, peer, &service).await });
+            spawn_local(tcp_task(Open::begin(worker.clone(), Direction::Outbound), (tcp, peer), service.clone()))
         }
+    };
+}
+
+async fn inbound_task(open: Open, tcp: TcpStream, peer: PeerAddr) {
+    inbound::connection(&open.worker, tcp, peer).await;
+}
+
+async fn http_task(open: Open, tcp: TcpStream, peer: PeerAddr) {
+    outbound::http(&open.worker, tcp, peer).await;
+}
+
+async fn tcp_task(open: Open, (tcp, peer): (TcpStream, PeerAddr), service: ServicePort) {
+    outbound::tcp(&open.worker, tcp, peer, &service).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How large what `task` returns is, without running it.
+    fn size<A, B, C, F>(_: impl FnOnce(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn the_future_of_a_connection_stays_small() {
+        let sizes = [size(inbound_task), size(http_task), size(tcp_task)];
+        assert!(sizes.iter().all(|size| *size <= 4096), "inbound, HTTP, TCP: {sizes:?} bytes");
     }
 }

@@ -64,11 +64,6 @@ impl Conn {
         self.io.is_secure()
     }
 
-    /// The stream and what was read from it and not used.
-    pub(crate) fn into_parts(self) -> (Io, Vec<u8>) {
-        (self.io, self.input)
-    }
-
     /// What was read and not used yet.
     pub(crate) fn input(&self) -> &[u8] {
         &self.input

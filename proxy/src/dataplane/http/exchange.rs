@@ -265,7 +265,7 @@ impl<'a> Exchange<'a> {
         let moved = downlink.poll(cx, self.upstream, self.client);
         self.progress.received = downlink.bytes;
         Poll::Ready(ready!(moved).map_err(|error| match error {
-            FlowError::Write(_) => ExchangeError::ClientGone,
+            FlowError::Write => ExchangeError::ClientGone,
             FlowError::Read(error) => ExchangeError::UpstreamGone(Some(error)),
             FlowError::Malformed(Malformed::Truncated) => ExchangeError::UpstreamGone(None),
             FlowError::Malformed(malformed) => ExchangeError::UpstreamMalformed(malformed),
@@ -283,7 +283,7 @@ impl<'a> Exchange<'a> {
             Poll::Pending => Ok(Poll::Pending),
             Poll::Ready(Ok(())) => Ok(Poll::Ready(())),
             // It may have answered before it stopped reading (a 413, say): the answer is still to be read.
-            Poll::Ready(Err(FlowError::Write(_))) => {
+            Poll::Ready(Err(FlowError::Write)) => {
                 self.deaf = true;
                 Ok(Poll::Ready(()))
             }

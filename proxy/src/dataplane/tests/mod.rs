@@ -1,1 +1,6 @@
-//! The data plane over real sockets.
+//! The data plane over real sockets: two proxies of one mesh in one process, with raw clients and applications.
+mod faults;
+mod http;
+mod mesh;
+mod refusals;
+mod tcp;

@@ -1,1 +1,0 @@
-//! The codec, byte for byte.

@@ -1,0 +1,341 @@
+//! A mesh of two sidecars: `web` calls, `reviews` (HTTP) and `stock` (TCP) are called.
+use std::{
+    io::{self, Write},
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::{Duration, SystemTime},
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::mpsc,
+    time::timeout,
+};
+use weft_certs::{Authority, TrustBundles};
+use weft_decide::{Scope, Snapshot};
+use weft_ir::*;
+use weft_model::{
+    AccessAction, ClusterName, Kind, Locality, NetworkName, ObjectRef, PathMatch, Port, Protocol, SpiffeId, WorkloadRef,
+};
+
+use crate::dataplane::{Bound, Dataplane, Event, Settings};
+
+/// Far beyond what anything here takes: only a hang gets there.
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(super) fn scope() -> Scope {
+    Scope {
+        namespace: "shop".parse().unwrap(),
+        names: MeshNames {
+            trust_domain: "weft.local".parse().unwrap(),
+            mesh_domain: "cluster.local".parse().unwrap(),
+            cluster: ClusterName::local(),
+        },
+    }
+}
+
+pub(super) fn identity(account: &str) -> SpiffeId {
+    format!("spiffe://weft.local/ns/shop/sa/{account}").parse().unwrap()
+}
+
+fn object(kind: Kind, name: &str) -> ObjectRef {
+    ObjectRef { kind, namespace: "shop".parse().unwrap(), name: name.parse().unwrap() }
+}
+
+pub(super) fn service(name: &str) -> ServicePort {
+    format!("local/shop/{name}").parse().unwrap()
+}
+
+/// An inbound listener with one chain, which the accounts in `allowed` may call; no policy at all where it is `None`.
+pub(super) fn inbound(name: &str, protocol: Protocol, application: SocketAddr, allowed: Option<&[&str]>) -> Resource {
+    let service = service(name);
+    let policy = object(Kind::AccessPolicy, "callers");
+    let access = allowed.map_or_else(Access::default, |accounts| Access {
+        policies: vec![policy.clone()],
+        rules: vec![AccessRule {
+            name: RuleName { policy, rule: 0 },
+            action: AccessAction::Allow,
+            callers: accounts.iter().map(|account| Caller::Identity(identity(account))).collect(),
+        }],
+    });
+    let workload = WorkloadRef { namespace: "shop".parse().unwrap(), name: "server".parse().unwrap() };
+    let chain = InboundChain {
+        sni: service.sni(&scope().names.trust_domain),
+        host: service.host(&scope().names.mesh_domain).parse().unwrap(),
+        service,
+        protocol,
+        application_port: Port::new(application.port()).unwrap(),
+        access,
+    };
+    Resource::Listener(Arc::new(Listener {
+        name: Listener::inbound_name(&workload),
+        body: ListenerBody::Inbound(Inbound { workload, chains: vec![chain] }),
+        origins: Vec::new(),
+    }))
+}
+
+/// What a caller knows of a service: host or listener, cluster, endpoints at these addresses.
+pub(super) fn outbound(
+    name: &str,
+    protocol: Protocol,
+    timeout: Option<Duration>,
+    endpoints: &[(SocketAddr, SpiffeId)],
+) -> Vec<Resource> {
+    let service = service(name);
+    let cluster = Cluster {
+        name: service.clone(),
+        protocol,
+        tls: UpstreamTls { sni: service.sni(&scope().names.trust_domain) },
+        balance: Balance::RoundRobin,
+        connect_timeout: Duration::from_secs(5),
+        origins: Vec::new(),
+    };
+    let endpoint = |(place, (address, identity)): (usize, &(SocketAddr, SpiffeId))| Endpoint {
+        workload: WorkloadRef { namespace: "shop".parse().unwrap(), name: format!("server-{place}").parse().unwrap() },
+        address: EndpointAddress::Socket(*address),
+        identity: identity.clone(),
+        locality: Locality::default(),
+        network: NetworkName::default_network(),
+        cluster: ClusterName::local(),
+        weight: 1,
+        health: Health::Healthy,
+    };
+    let endpoints =
+        Endpoints { name: service.clone(), endpoints: endpoints.iter().enumerate().map(endpoint).collect() };
+    let way_in = match protocol {
+        Protocol::Http => Resource::VirtualHost(Arc::new(VirtualHost {
+            authority: HostPort { host: service.host(&scope().names.mesh_domain).parse().unwrap(), port: service.port },
+            service: service.clone(),
+            routes: vec![Route {
+                origin: RouteOrigin { object: object(Kind::Service, "default"), rule: 0, alternative: 0 },
+                matches: RouteMatch { path: PathMatch::Prefix("/".into()), method: None, headers: Vec::new() },
+                action: RouteAction::Forward(vec![WeightedCluster {
+                    cluster: service,
+                    weight: 1,
+                    refusal: None,
+                }]),
+                timeout,
+            }],
+            origins: Vec::new(),
+        })),
+        Protocol::Tcp => Resource::Listener(Arc::new(Listener {
+            name: Listener::outbound_name(&service),
+            body: ListenerBody::OutboundTcp(OutboundTcp { cluster: service.clone() }),
+            origins: Vec::new(),
+        })),
+    };
+    vec![way_in, Resource::Cluster(Arc::new(cluster)), Resource::Endpoints(Arc::new(endpoints))]
+}
+
+pub(super) fn snapshot(resources: impl IntoIterator<Item = Resource>) -> Arc<Snapshot> {
+    Arc::new(Snapshot::complete(scope(), "e1-7", resources).unwrap())
+}
+
+/// The mesh's authority.
+pub(super) fn authority() -> Authority {
+    Authority::create("weft.local".parse().unwrap(), SystemTime::now()).unwrap()
+}
+
+/// An access log that a test reads.
+#[derive(Clone, Default)]
+pub(super) struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Log {
+    fn lines(&self) -> Vec<serde_json::Value> {
+        let text = self.0.lock().unwrap().clone();
+        text.split(|byte| *byte == b'\n')
+            .filter(|line| !line.is_empty())
+            .map(|line| serde_json::from_slice(line).unwrap())
+            .collect()
+    }
+
+    /// The records, once there are `count`.
+    pub(super) async fn records(&self, count: usize) -> Vec<serde_json::Value> {
+        let waited = timeout(PATIENCE, async {
+            while self.lines().len() < count {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        });
+        assert!(waited.await.is_ok(), "{count} records were expected: {:?}", self.lines());
+        let lines = self.lines();
+        assert_eq!(lines.len(), count, "{lines:?}");
+        lines
+    }
+}
+
+/// One running data plane.
+pub(super) struct Side {
+    pub(super) dataplane: Dataplane,
+    pub(super) bound: Bound,
+    pub(super) events: mpsc::Receiver<Event>,
+    pub(super) log: Log,
+}
+
+impl Side {
+    pub(super) fn start(instance: &str, configure: impl FnOnce(&mut Settings)) -> Self {
+        let log = Log::default();
+        let mut settings = Settings::new(instance, "abcde");
+        settings.inbound = Some("127.0.0.1:0".parse().unwrap());
+        settings.outbound = Some("127.0.0.1:0".parse().unwrap());
+        settings.tcp = vec![(service("stock:9000"), "127.0.0.1:0".parse().unwrap())];
+        settings.access_log = Some(Box::new(log.clone()));
+        settings.timeouts.drain_accept = Duration::from_millis(10);
+        configure(&mut settings);
+        let (sender, events) = mpsc::channel(64);
+        let (dataplane, bound) = Dataplane::start(settings, sender).unwrap();
+        Self { dataplane, bound, events, log }
+    }
+
+    pub(super) fn with_identity(self, authority: &Authority, account: &str) -> Self {
+        let id: SpiffeId = format!("spiffe://{}/ns/shop/sa/{account}", authority.trust_domain()).parse().unwrap();
+        let svid = authority.issue(&id, Duration::from_secs(3600), SystemTime::now()).unwrap();
+        let bundles = TrustBundles::from(authority.bundle().unwrap());
+        self.dataplane.publish_identity(&svid, &bundles).unwrap();
+        self
+    }
+
+    pub(super) fn outbound(&self) -> SocketAddr {
+        self.bound.outbound.unwrap().0
+    }
+
+    pub(super) fn inbound(&self) -> SocketAddr {
+        self.bound.inbound.unwrap().0
+    }
+
+    pub(super) fn stock(&self) -> SocketAddr {
+        self.bound.tcp[0].1.0
+    }
+}
+
+/// `web` and `reviews` with its application.
+pub(super) struct Mesh {
+    pub(super) web: Side,
+    pub(super) server: Side,
+    pub(super) application: TcpListener,
+}
+
+impl Mesh {
+    /// A mesh whose server lets these accounts call.
+    pub(super) async fn start(protocol: Protocol, allowed: Option<&[&str]>, route_timeout: Option<Duration>) -> Self {
+        let application = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let authority = authority();
+        let name = match protocol {
+            Protocol::Http => "reviews:80",
+            Protocol::Tcp => "stock:9000",
+        };
+        let server = Side::start("server", |_| {}).with_identity(&authority, "reviews");
+        server.dataplane.publish(snapshot([inbound(name, protocol, application.local_addr().unwrap(), allowed)]));
+        let web = Side::start("web", |_| {}).with_identity(&authority, "web");
+        let endpoints = [(server.inbound(), identity("reviews"))];
+        web.dataplane.publish(snapshot(outbound(name, protocol, route_timeout, &endpoints)));
+        Self { web, server, application }
+    }
+
+    pub(super) async fn http() -> Self {
+        Self::start(Protocol::Http, Some(&["web"]), None).await
+    }
+
+    pub(super) async fn client(&self) -> Peer {
+        Peer::connect(self.web.outbound()).await
+    }
+
+    /// The application's next connection.
+    pub(super) async fn accept(&self) -> Peer {
+        let (stream, _) = timeout(PATIENCE, self.application.accept()).await.unwrap().unwrap();
+        Peer { stream, read: Vec::new() }
+    }
+}
+
+/// One end of a raw connection.
+pub(super) struct Peer {
+    pub(super) stream: TcpStream,
+    read: Vec<u8>,
+}
+
+impl Peer {
+    pub(super) async fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self { stream, read: Vec::new() }
+    }
+
+    pub(super) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.stream.write_all(bytes.as_ref()).await.unwrap();
+    }
+
+    /// Everything up to and with `end`.
+    pub(super) async fn until(&mut self, end: &str) -> String {
+        let found = timeout(PATIENCE, async {
+            loop {
+                let at = self.read.windows(end.len()).position(|window| window == end.as_bytes());
+                if let Some(at) = at {
+                    let rest = self.read.split_off(at + end.len());
+                    return std::mem::replace(&mut self.read, rest);
+                }
+                let count = self.stream.read_buf(&mut self.read).await.unwrap();
+                assert!(count > 0, "the stream ended before {end:?}: {:?}", String::from_utf8_lossy(&self.read));
+            }
+        });
+        let text = found.await.unwrap_or_else(|_| panic!("no {end:?}"));
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
+    /// Everything to the end of the stream.
+    pub(super) async fn rest(&mut self) -> Vec<u8> {
+        let mut bytes = std::mem::take(&mut self.read);
+        timeout(PATIENCE, self.stream.read_to_end(&mut bytes)).await.expect("no end of stream").unwrap();
+        bytes
+    }
+
+    /// Whatever comes next.
+    pub(super) async fn until_any(&mut self) -> Vec<u8> {
+        if self.read.is_empty() {
+            let count = timeout(PATIENCE, self.stream.read_buf(&mut self.read)).await.expect("nothing comes").unwrap();
+            assert!(count > 0, "the stream ended");
+        }
+        std::mem::take(&mut self.read)
+    }
+
+    /// The error or the end of stream that comes next.
+    pub(super) async fn failure(&mut self) -> Option<io::ErrorKind> {
+        let mut bytes = Vec::new();
+        timeout(PATIENCE, self.stream.read_to_end(&mut bytes)).await.expect("no end of stream").err().map(|e| e.kind())
+    }
+
+    /// One request by its text and one answer with a body of `length` bytes.
+    pub(super) async fn ask(&mut self, request: &str) -> (String, String) {
+        self.send(request).await;
+        self.answer().await
+    }
+
+    /// An answer with Content-Length: its head and body.
+    pub(super) async fn answer(&mut self) -> (String, String) {
+        let head = self.until("\r\n\r\n").await;
+        let length = head
+            .to_ascii_lowercase()
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length: ").and_then(|value| value.parse::<usize>().ok()));
+        let length = length.unwrap_or_else(|| panic!("no length: {head}"));
+        let whole = timeout(PATIENCE, async {
+            while self.read.len() < length {
+                assert!(self.stream.read_buf(&mut self.read).await.unwrap() > 0, "the body is cut");
+            }
+        });
+        whole.await.expect("the body does not come");
+        let rest = self.read.split_off(length);
+        let body = std::mem::replace(&mut self.read, rest);
+        (head, String::from_utf8(body).unwrap())
+    }
+}
