@@ -37,8 +37,8 @@ pub struct Args {
     /// Where the context file for the admin API is written (mode 0600); ~/.config/weft/context.json by default.
     #[arg(long, env = "WEFT_CONTEXT", value_name = "FILE")]
     pub context_file: Option<PathBuf>,
-    /// How long a workload's certificate is valid, in seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 86_400, value_parser = clap::value_parser!(u64).range(60..=7_776_000))]
+    /// How long a workload's certificate is valid, in seconds: a minute to a day.
+    #[arg(long, value_name = "SECONDS", default_value_t = 86_400, value_parser = clap::value_parser!(u64).range(60..=86_400))]
     pub leaf_lifetime: u64,
 }
 

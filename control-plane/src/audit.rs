@@ -5,7 +5,10 @@ use std::{
 };
 
 use serde::Serialize;
-use weft_store::{ExpectedValue, StateChange, Table};
+use weft_store::{ExpectedValue, State, StateChange, StoreError, Table, WriteError};
+
+/// How many entries are kept.
+const KEPT: usize = 100_000;
 
 /// Tells entries of one microsecond apart.
 static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -33,4 +36,29 @@ impl Entry<'_> {
         let value = serde_json::to_vec(self).unwrap_or_default();
         StateChange { table: Table::Audit, key, expected: ExpectedValue::Any, value: Some(value) }
     }
+}
+
+/// Why old entries are not forgotten.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TrimError {
+    #[error(transparent)]
+    Read(#[from] StoreError),
+    #[error(transparent)]
+    Write(#[from] WriteError),
+}
+
+/// Forgets the oldest entries of a log that has grown past its bound; called at each start.
+pub(crate) async fn trim(state: &dyn State) -> Result<(), TrimError> {
+    let entries = state.scan(Table::Audit, "", 2 * KEPT).await?;
+    let surplus = entries.len().saturating_sub(KEPT);
+    let changes = entries.into_iter().take(surplus).map(|entry| StateChange {
+        table: Table::Audit,
+        key: entry.key,
+        expected: ExpectedValue::Any,
+        value: None,
+    });
+    if surplus > 0 {
+        state.change(changes.collect()).await?;
+    }
+    Ok(())
 }

@@ -19,7 +19,7 @@ pub struct Config {
     pub grpc: SocketAddr,
     /// Where the admin API is served. Port 0 is the system's choice.
     pub api: SocketAddr,
-    /// How long a workload's certificate is valid.
+    /// How long a workload's certificate is valid: at most [`DEFAULT_LEAF_LIFETIME`](Self::DEFAULT_LEAF_LIFETIME).
     pub leaf_lifetime: Duration,
     /// How long a registration stands after the last message of its stream.
     pub lease: Duration,

@@ -1,7 +1,7 @@
 //! Starting and stopping.
 use std::{
     fmt, io,
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -20,7 +20,7 @@ use weft_model::Revision;
 use weft_store::{Objects, OpenError, Redb, State, StoreError};
 
 use crate::{
-    Config, OpenAuthorityError,
+    Config, OpenAuthorityError, audit,
     authority::{Certifier, ServerConfigs},
     follow::follow,
     metrics::Metrics,
@@ -91,7 +91,10 @@ pub struct Running {
     store: Arc<Redb>,
     state: Arc<MeshState>,
     stop: watch::Sender<bool>,
+    /// The servers and what else ends when `stop` is set.
     tasks: JoinSet<()>,
+    /// Ends with the store.
+    follower: JoinSet<()>,
 }
 
 impl ControlPlane {
@@ -122,13 +125,14 @@ impl Running {
     /// Stops serving, ends every stream, and closes the store; returns when the directory may be opened again.
     pub async fn shutdown(mut self) {
         self.stop.send_replace(true);
-        // Followers of the store end with it, so it is closed first; the servers no longer need it.
         let serving = async { while self.tasks.join_next().await.is_some() {} };
-        self.store.close().await;
         if timeout(STOPPING, serving).await.is_err() {
-            warn!("some streams did not end in time");
+            warn!("some streams or requests did not end in time");
         }
         self.tasks.shutdown().await;
+        // Last: requests under way still write, and who follows the store ends with it.
+        self.store.close().await;
+        while self.follower.join_next().await.is_some() {}
     }
 }
 
@@ -141,6 +145,7 @@ impl fmt::Debug for Running {
 async fn start(config: &Config, store: &Arc<Redb>) -> Result<Running, StartError> {
     let objects: Arc<dyn Objects> = store.clone();
     let secrets: Arc<dyn State> = store.clone();
+    audit::trim(&*secrets).await.map_err(|error| store_use(config, error))?;
     let certifier = Arc::new(Certifier::open(config, &*secrets).await?);
     let (configs, renew_after) = certifier.server_configs()?;
     let (configs_sender, configs) = watch::channel(configs);
@@ -158,7 +163,8 @@ async fn start(config: &Config, store: &Arc<Redb>) -> Result<Running, StartError
     let streams = Arc::new(AdsStreams::default());
     let (stop, stopped) = watch::channel(false);
     let mut tasks = JoinSet::new();
-    tasks.spawn(follow(objects.clone(), state.clone(), listing.revision));
+    let mut follower = JoinSet::new();
+    follower.spawn(follow(objects.clone(), state.clone(), listing.revision));
     tasks.spawn(until_stopped(stopped.clone(), registry.clone().expire()));
     let renewal = certifier.clone().keep_fresh(secrets.clone(), configs_sender, renew_after);
     tasks.spawn(until_stopped(stopped.clone(), renewal));
@@ -177,7 +183,8 @@ async fn start(config: &Config, store: &Arc<Redb>) -> Result<Running, StartError
         certifier: certifier.clone(),
         state: secrets.clone(),
         metrics: metrics.clone(),
-        rate: Bucket::default(),
+        joins: Bucket::default(),
+        renewals: Bucket::default(),
     };
     let (connections, accepted) = mpsc::channel(ACCEPTED);
     let choose = |configs: &ServerConfigs| configs.grpc.clone();
@@ -204,12 +211,12 @@ async fn start(config: &Config, store: &Arc<Redb>) -> Result<Running, StartError
         metrics,
         token: context.token.hash(),
         pin: *certifier.pin(),
-        grpc,
+        grpc: reachable(grpc),
         started: jiff::Timestamp::now().to_string(),
         changes: Mutex::new(()),
     };
     tasks.spawn(serve_api(Arc::new(admin), accepted, stopped));
-    Ok(Running { grpc, api, context, store: store.clone(), state, stop, tasks })
+    Ok(Running { grpc, api, context, store: store.clone(), state, stop, tasks, follower })
 }
 
 /// What was accepted once stays in force as far as it goes; what is wrong with it is told.
@@ -231,7 +238,7 @@ async fn write_context(
         config.context_file.as_deref().and_then(|path| Context::load(path).ok()).map(|it| it.token);
     let token = tokens::admin(secrets, known).await.map_err(|error| store_use(config, error))?;
     let context = Context {
-        address: api.to_string(),
+        address: reachable(api).to_string(),
         ca_sha256: *certifier.pin(),
         token,
         trust_domain: config.names.trust_domain.clone(),
@@ -264,6 +271,16 @@ async fn listen(address: SocketAddr, purpose: &'static str) -> Result<(TcpListen
         Ok((listener, address))
     };
     bound.await.map_err(|source| StartError::Listen { address, purpose, source })
+}
+
+/// Where clients on this machine reach a listener that is bound to every address.
+fn reachable(bound: SocketAddr) -> SocketAddr {
+    let ip = match bound.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    SocketAddr::new(ip, bound.port())
 }
 
 fn store_use(config: &Config, reason: impl fmt::Display) -> StartError {

@@ -58,10 +58,17 @@ impl MeshState {
         }
     }
 
-    /// Takes changes in and tells every stream which resources are affected. `revision` is the store's where the
-    /// changes come from it; registrations have none.
-    pub(crate) fn apply(&self, changes: impl IntoIterator<Item = ObjectChange>, revision: Option<Revision>) {
-        let mut inner = self.inner();
+    /// Takes in what the store says at a revision, and tells every stream which resources are affected.
+    pub(crate) fn apply(&self, changes: impl IntoIterator<Item = ObjectChange>, revision: Revision) {
+        self.apply_locked(self.inner(), changes, Some(revision));
+    }
+
+    fn apply_locked(
+        &self,
+        mut inner: MutexGuard<'_, Inner>,
+        changes: impl IntoIterator<Item = ObjectChange>,
+        revision: Option<Revision>,
+    ) {
         let changed = inner.compiler.apply(changes);
         let keys: Vec<_> = changed.updated.into_iter().chain(changed.removed).collect();
         for key in &keys {
@@ -76,6 +83,16 @@ impl MeshState {
             // An error means that no stream is open.
             let _streams = self.changes.send(Arc::new(ChangedKeys { sequence, keys }));
         }
+    }
+
+    /// Takes in what registrations say. An object that somebody wrote is left alone: it came in between.
+    pub(crate) fn apply_soft(&self, changes: impl IntoIterator<Item = ObjectChange>) {
+        let inner = self.inner();
+        let free = |object: &ObjectRef| {
+            inner.compiler.stored(object).is_none_or(|stored| stored.owner == crate::registry::owner())
+        };
+        let changes: Vec<_> = changes.into_iter().filter(|(object, _)| free(object)).collect();
+        self.apply_locked(inner, changes, None);
     }
 
     /// The resource of that key, encoded. What a stream finds is at least as new as the changes that it was told.
@@ -123,5 +140,56 @@ impl MeshState {
     /// The state is whole between statements, so a panic elsewhere does not spoil it.
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use weft_model::{Object, Owner, decode::decode};
+
+    use super::*;
+
+    fn stored(owner: Owner, port: u16) -> Stored {
+        let text = format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: web}}\nspec:\n  ports: [{{name: http, port: {port}}}]\n"
+        );
+        let object: Object = decode("test", &text).objects.remove(0).0;
+        Stored { object, owner, created: 1, modified: 1, source: None }
+    }
+
+    #[test]
+    fn a_written_object_is_left_alone_by_what_is_soft() {
+        let revision: Revision = "e/all=0".parse().unwrap();
+        let state = MeshState::new(crate::default_names(), revision.clone(), []);
+        let mut changes = state.subscribe();
+        let written = stored(Owner::api(), 80);
+        let object = written.object.reference();
+        state.apply([(object.clone(), Some(Arc::new(written.clone())))], revision);
+        assert_eq!(changes.try_recv().unwrap().sequence, 1);
+
+        let soft = stored(crate::registry::owner(), 81);
+        state.apply_soft([(object.clone(), Some(Arc::new(soft)))]);
+        state.apply_soft([(object.clone(), None)]);
+        assert_eq!(state.look(|compiler| compiler.stored(&object).cloned()).as_deref(), Some(&written));
+        assert!(changes.try_recv().is_err(), "nothing changed, and streams were told");
+        assert_eq!(state.sequence(), 1);
+    }
+
+    #[test]
+    fn a_resource_is_encoded_once_until_it_changes() {
+        let revision: Revision = "e/all=0".parse().unwrap();
+        let state = MeshState::new(crate::default_names(), revision.clone(), []);
+        let put = |port| {
+            let stored = stored(Owner::api(), port);
+            state.apply([(stored.object.reference(), Some(Arc::new(stored)))], revision.clone());
+        };
+        put(80);
+        let key = state.look(|compiler| {
+            compiler.keys().find(|key| key.resource_type == weft_ir::ResourceType::Cluster).cloned().unwrap()
+        });
+        let (first, second) = (state.encoded(&key).unwrap(), state.encoded(&key).unwrap());
+        assert!(Arc::ptr_eq(&first, &second));
+        put(81);
+        assert_eq!(state.encoded(&key), None);
     }
 }

@@ -186,7 +186,7 @@ impl Registry {
                 .collect();
             if !over.is_empty() {
                 info!(workloads = ?over, "leases ran out");
-                self.state.apply(over.into_iter().map(|object| (object, None)), None);
+                self.state.apply_soft(over.into_iter().map(|object| (object, None)));
             }
             proxies.retain(|_, proxy| proxy.expired.is_none_or(|expired| now < expired + REMEMBERED));
         }
@@ -237,7 +237,7 @@ impl Registry {
     /// Makes the compiler's object what the registration says. Called with the registry's lock held, so that the order
     /// of registrations is the order of objects.
     fn publish(&self, object: &ObjectRef, stored: Option<Stored>) {
-        self.state.apply([(object.clone(), stored.map(Arc::new))], None);
+        self.state.apply_soft([(object.clone(), stored.map(Arc::new))]);
     }
 
     /// What is kept is whole between statements, so a panic elsewhere does not spoil it.

@@ -20,7 +20,7 @@ use crate::{
     tokens::{self, JoinTokenError},
 };
 
-/// Requests a second that are looked at, all clients together: a signature costs about 50 µs, a token two look-ups.
+/// Requests of each kind a second that are looked at, all clients together: a signature costs about 50 µs, a token two look-ups.
 const RATE: f64 = 200.0;
 /// How many may come at once.
 const BURST: f64 = 1_000.0;
@@ -32,7 +32,9 @@ pub(crate) struct Certificates {
     pub(crate) certifier: Arc<Certifier>,
     pub(crate) state: Arc<dyn State>,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) rate: Bucket,
+    /// Who has no certificate yet cannot use up what renewals need.
+    pub(crate) joins: Bucket,
+    pub(crate) renewals: Bucket,
 }
 
 #[tonic::async_trait]
@@ -40,7 +42,8 @@ impl CertificateService for Certificates {
     async fn sign(&self, request: Request<SignRequest>) -> Result<Response<SignResponse>, Status> {
         let peer = Peer::of(&request)?;
         let SignRequest { csr, token } = request.into_inner();
-        if !self.rate.take(Instant::now()) {
+        let rate = if token.is_empty() { &self.renewals } else { &self.joins };
+        if !rate.take(Instant::now()) {
             self.metrics.certificate("refused");
             return Err(Status::resource_exhausted("too many certificate requests: try again in a few seconds"));
         }
@@ -127,7 +130,7 @@ fn refusal(error: &JoinTokenError) -> Status {
     }
 }
 
-/// A token bucket for the whole service.
+/// A token bucket for all clients together.
 #[derive(Debug, Default)]
 pub(crate) struct Bucket(Mutex<Option<Level>>);
 

@@ -4,8 +4,9 @@ use std::{
     sync::Arc,
 };
 
-use weft_ir::{Feature, Listener, Resource, ResourceKey, ResourceType};
-use weft_model::{Revision, WorkloadRef};
+use weft_compile::Compiler;
+use weft_ir::{Feature, Listener, ResourceKey, ResourceType};
+use weft_model::{Kind, Object, ObjectRef, Revision, WorkloadRef};
 use weft_proto::envoy::service::discovery::v3::DeltaDiscoveryRequest;
 use weft_xds::{Found, Lookup, resource_type};
 
@@ -18,6 +19,8 @@ pub(crate) struct ClientView {
     /// The xDS name of the one inbound listener that it may have.
     inbound: Arc<str>,
     account: Account,
+    /// Its own Workload object, which may be of another account than the client's.
+    own: ObjectRef,
     features: Option<BTreeSet<Feature>>,
     /// The versions that it came with: what it holds from another stream, perhaps of another control plane.
     claims: HashMap<ResourceKey, String>,
@@ -45,8 +48,10 @@ impl ClientView {
         let own = state.revision();
         let is_ahead = seen.as_ref().is_some_and(|seen| seen.epoch() != own.epoch() || own.is_behind(seen));
         let inbound = Listener::inbound_name(workload).into();
+        let WorkloadRef { namespace, name } = workload.clone();
+        let own_object = ObjectRef { kind: Kind::Workload, namespace, name };
         let (claims, heard, guarded) = (HashMap::new(), BTreeSet::new(), BTreeSet::new());
-        Self { state, inbound, account, features, claims, heard, seen, is_ahead, guarded, settled }
+        Self { state, inbound, account, own: own_object, features, claims, heard, seen, is_ahead, guarded, settled }
     }
 
     /// Notes which versions a request names, before the session takes it.
@@ -94,18 +99,11 @@ impl ClientView {
         if key.resource_type != ResourceType::Listener || !key.name.starts_with("inbound/") {
             return true;
         }
-        let of_account = || {
-            self.state.look(|compiler| match compiler.resource(key) {
-                Some(Resource::Listener(listener)) => {
-                    listener.origins.iter().all(|origin| match compiler.stored(origin).map(|stored| &stored.object) {
-                        Some(weft_model::Object::Workload(workload)) => workload.account == self.account.account,
-                        _ => true,
-                    })
-                }
-                _ => true,
-            })
+        let of_account = |compiler: &Compiler| match compiler.stored(&self.own).map(|stored| &stored.object) {
+            Some(Object::Workload(workload)) => workload.account == self.account.account,
+            _ => true,
         };
-        key.name == self.inbound && of_account()
+        key.name == self.inbound && self.state.look(of_account)
     }
 
     fn is_readable(&self, key: &ResourceKey) -> bool {

@@ -2,6 +2,7 @@
 mod agents;
 mod api;
 mod certificates;
+mod hostile;
 mod process;
 mod restart;
 mod support;

@@ -170,3 +170,23 @@ async fn a_client_of_another_epoch_keeps_what_this_store_does_not_know() {
     removed.sort();
     assert_eq!(removed, ["local/shop/gone-1:80", "local/shop/gone-2:80"]);
 }
+
+#[tokio::test]
+async fn a_client_that_has_seen_more_of_this_store_is_served_after_a_bounded_wait() {
+    let plane = Plane::start().await;
+    plane.apply(SHOP).await.unwrap();
+    let member = plane.join("web").await;
+    let ahead = format!("{}/all=2", plane.running().revision().epoch());
+    let ahead = |workload: &str| node_that_saw(workload, &ahead);
+    let mut waiting = plane.ads_as(&member, ahead("web-1")).await.unwrap();
+    waiting.subscribe(CLUSTER, &[WEB]).await;
+    // The store reaches what the client has seen: no need to wait longer.
+    let applied = plane.apply(&SHOP.replace("port: 80,", "port: 81,")).await.unwrap();
+    assert_eq!(waiting.next_of(CLUSTER).await, (vec![], vec![WEB.to_owned()]));
+    assert_eq!(waiting.revision, applied.revision);
+
+    let lost = format!("{}/all=99", plane.running().revision().epoch());
+    let mut lost = plane.ads_as(&member, node_that_saw("web-2", &lost)).await.unwrap();
+    lost.subscribe(CLUSTER, &["local/shop/web:81"]).await;
+    assert_eq!(lost.next_of(CLUSTER).await.0, ["local/shop/web:81"]);
+}

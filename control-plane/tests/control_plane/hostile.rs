@@ -1,0 +1,66 @@
+//! Clients that do not behave.
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+use weft_certs::{
+    tls::{client_config, control_plane_name},
+    verify::Expected,
+};
+
+use crate::support::{Plane, within};
+
+#[tokio::test]
+async fn connections_that_speak_no_tls_or_nothing_at_all_disturb_nobody() {
+    let plane = Plane::start().await;
+    let mut held = Vec::new();
+    for address in [plane.running().grpc, plane.running().api] {
+        for bytes in
+            [&b"GET /v1/status HTTP/1.1\r\nhost: weft\r\n\r\n"[..], b"\x16\x03\x01\xff\xff", b"", b"PRI * HTTP/2.0"]
+        {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(bytes).await.unwrap();
+            held.push(stream);
+        }
+    }
+    let member = plane.join("web").await;
+    assert!(plane.client().status().await.is_ok());
+    assert_eq!(member.id().as_str(), "spiffe://weft.local/ns/shop/sa/web");
+    // Plain HTTP gets no answer in plain text.
+    let mut answer = Vec::new();
+    let mut plain = held.remove(4);
+    let _reset = within("the connection's end", plain.read_to_end(&mut answer)).await;
+    assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_certificate_of_another_authority_is_refused_in_the_handshake() {
+    let (plane, other) = tokio::join!(Plane::start(), Plane::start());
+    let stranger = other.join("web").await;
+    let member = plane.join("web").await;
+    // The stranger knows whom to expect, and shows its own certificate, which names the same identity.
+    let expected = Expected::Exactly(plane.running().context.control_plane());
+    let tls = client_config(Some(&stranger.svid), &member.bundles, expected, &[b"h2"]).unwrap();
+    let tcp = TcpStream::connect(plane.running().grpc).await.unwrap();
+    let outcome = within("the refusal", async {
+        let mut stream = tokio_rustls::TlsConnector::from(tls).connect(control_plane_name(), tcp).await?;
+        // In TLS 1.3 the client's handshake ends before the server has judged its certificate.
+        stream.read_u8().await
+    })
+    .await;
+    let error = outcome.unwrap_err();
+    assert!(error.to_string().contains("alert") || error.kind() == std::io::ErrorKind::ConnectionReset, "{error}");
+}
+
+#[tokio::test]
+async fn a_hanging_handshake_does_not_hold_up_a_stop() {
+    let mut plane = Plane::start().await;
+    let _silent = TcpStream::connect(plane.running().grpc).await.unwrap();
+    let member = plane.join("web").await;
+    let mut ads = plane.ads(&member, "web-1").await;
+    ads.subscribe(crate::support::CLUSTER, &["local/shop/web:80"]).await;
+    ads.next().await;
+    plane.stop().await;
+    assert_eq!(ads.ended().await.code(), tonic::Code::Unavailable);
+    plane.start_again().await.unwrap();
+}
