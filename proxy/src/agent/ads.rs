@@ -115,6 +115,8 @@ struct Driver {
     client: Client,
     assembler: Assembler,
     received: BTreeMap<ResourceKey, (Version, Resource)>,
+    /// Why there is no stream, as it was last logged: an outage is one line, not one for each attempt.
+    logged: String,
 }
 
 impl Driver {
@@ -124,7 +126,7 @@ impl Driver {
         let services = bootstrap.tcp.iter().map(|listener| listener.service.clone());
         let (assembler, first) = Assembler::new(scope, services);
         let client = Client::new(node(bootstrap));
-        let mut driver = Self { shared, client, assembler, received: BTreeMap::new() };
+        let mut driver = Self { shared, client, assembler, received: BTreeMap::new(), logged: String::new() };
         driver.step(first);
         driver.restore(last_good);
         driver
@@ -205,6 +207,7 @@ impl Driver {
         self.shared.streams.ads_opened.fetch_add(1, Ordering::Relaxed);
         metrics::gauge!("weft_ads_connected").set(1);
         metrics::counter!("weft_ads_streams_total").increment(1);
+        self.logged.clear();
         tracing::info!(control_plane = %self.shared.bootstrap.ads, "the ADS stream is open");
         self.say_awaited();
     }
@@ -213,7 +216,10 @@ impl Driver {
         self.client.disconnected();
         self.shared.streams.ads.store(false, Ordering::Relaxed);
         metrics::gauge!("weft_ads_connected").set(0);
-        tracing::warn!(control_plane = %self.shared.bootstrap.ads, why, "there is no ADS stream");
+        if self.logged != why {
+            why.clone_into(&mut self.logged);
+            tracing::warn!(control_plane = %self.shared.bootstrap.ads, why, "there is no ADS stream");
+        }
         if self.awaited().is_some() {
             let text = format!("the first configuration from {}: {why}", self.shared.bootstrap.ads);
             self.shared.lifecycle.await_configuration(Some(text));

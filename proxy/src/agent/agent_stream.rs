@@ -72,21 +72,24 @@ impl From<Status> for Ended {
 /// Keeps an Agent stream for as long as the task lives.
 pub(super) async fn run(shared: Arc<Shared>, channel: Channel) {
     let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
+    let mut logged = String::new();
     loop {
         let opened = Instant::now();
         let Err(ended) = session(&shared, channel.clone()).await;
         // A stream that ends as soon as it is open is a failure too.
-        if opened.elapsed() >= BACKOFF.1 && shared.streams.agent.load(Ordering::Relaxed) {
+        let was_open = shared.streams.agent.swap(false, Ordering::Relaxed);
+        if was_open && opened.elapsed() >= BACKOFF.1 {
             backoff.succeeded();
         }
-        shared.streams.agent.store(false, Ordering::Relaxed);
         metrics::gauge!("weft_agent_stream_connected").set(0);
-        match &ended {
-            Ended::Refused(reason) => {
-                tracing::error!(%ended, "there is no Agent stream");
-                shared.lifecycle.note_registration(Some(reason.clone()));
-            }
-            _ => tracing::warn!(%ended, "there is no Agent stream"),
+        if let Ended::Refused(reason) = &ended {
+            shared.lifecycle.note_registration(Some(reason.clone()));
+        }
+        // An outage is one line, not one for each attempt.
+        let text = ended.to_string();
+        if was_open || text != logged {
+            tracing::warn!(why = text, "there is no Agent stream");
+            logged = text;
         }
         time::sleep(backoff.failed(rand::random())).await;
     }

@@ -39,7 +39,7 @@ use weft_proto::{
         control_message,
     },
 };
-use weft_xds::{Encoded, Found, Lookup, Server, ServerCounts, encode};
+use weft_xds::{Encoded, Found, Lookup, Server, ServerCounts, encode, reader_revision};
 
 /// Longer than anything here takes on a busy machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(15);
@@ -70,6 +70,8 @@ struct State {
     /// Everything that came on Agent streams.
     messages: Vec<Message>,
     signed: usize,
+    /// The highest revision that the client of each ADS stream said that it has seen.
+    revisions: Vec<Option<String>>,
 }
 
 impl Mesh {
@@ -112,8 +114,8 @@ impl Mesh {
         let deadline = Instant::now() + DEADLINE;
         let mut state = self.lock();
         loop {
-            let State { streams, messages, signed, .. } = &*state;
-            if let Some(seen) = seen(&Seen { streams, messages, signed: *signed }) {
+            let State { streams, messages, signed, revisions, .. } = &*state;
+            if let Some(seen) = seen(&Seen { streams, messages, signed: *signed, revisions }) {
                 return seen;
             }
             let left = deadline.saturating_duration_since(Instant::now());
@@ -137,6 +139,7 @@ pub(crate) struct Seen<'a> {
     pub(crate) streams: &'a [ServerCounts],
     pub(crate) messages: &'a [Message],
     pub(crate) signed: usize,
+    pub(crate) revisions: &'a [Option<String>],
 }
 
 impl Lookup for Mesh {
@@ -330,6 +333,10 @@ async fn discover(
         tokio::select! {
             request = requests.message() => {
                 let Ok(Some(request)) = request else { return };
+                if let Some(node) = &request.node {
+                    let revision = reader_revision(node).map(|revision| revision.to_string());
+                    mesh.update(|state| state.revisions.push(revision));
+                }
                 server.request(request).unwrap();
             }
             news = news.recv() => match news {

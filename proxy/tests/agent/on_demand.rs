@@ -114,4 +114,6 @@ fn the_last_good_configuration_outlives_a_restart_without_a_control_plane() {
     let _control_plane = ControlPlane::start(&mesh, address);
     let counts = mesh.until("its return", |seen| seen.streams.get(1).filter(|it| it.claimed == 4).copied());
     assert_eq!((counts.resources, counts.resent), (0, 0));
+    let revisions = mesh.until("revisions", |seen| Some(seen.revisions.to_vec()));
+    assert_eq!(revisions, [None, Some("test/all=1".to_owned())]);
 }
