@@ -256,8 +256,7 @@ fn a_stale_nonce_answers_nothing_but_its_subscriptions_count() {
 #[test]
 fn what_is_not_settled_is_neither_sent_nor_removed() {
     let mut bench = Bench::new();
-    let key = ResourceKey::new(Endpoints, "e");
-    bench.world.unsettled.insert(key.clone());
+    bench.world.unsettled.insert(ResourceKey::new(Endpoints, "e"));
     let initial_resource_versions = [("e".to_owned(), "1".to_owned())].into();
     let resource_names_subscribe = names(&["e"]);
     let request = DeltaDiscoveryRequest { resource_names_subscribe, initial_resource_versions, ..of(Endpoints) };

@@ -281,7 +281,8 @@ impl Pair {
     /// Sends an answer to a response that was answered long ago: half of the time a NACK.
     fn answer_late(&mut self) {
         let Some((resource_type, nonce)) = self.stream.answered.last().cloned() else { return };
-        let error_detail = (self.stream.answered.len() % 2 == 0).then(|| Status { code: 3, ..Status::default() });
+        let error_detail =
+            (self.stream.answered.len().is_multiple_of(2)).then(|| Status { code: 3, ..Status::default() });
         self.to_server.push_back(DeltaDiscoveryRequest {
             type_url: type_url(resource_type).to_owned(),
             response_nonce: nonce,
