@@ -1,6 +1,7 @@
 //! The proxy's control side against a control plane over real sockets.
 mod control_plane;
 mod on_demand;
+mod process;
 
 use std::{
     fs,
