@@ -86,7 +86,7 @@ fn every_invariant_names_a_test_that_exists_or_says_that_there_is_none() {
 }
 
 #[test]
-fn test_names_are_sentences() {
+fn names_of_tests_are_sentences() {
     let mut wrong = Vec::new();
     for path in files(&root(), "rs") {
         let source = text(&path);

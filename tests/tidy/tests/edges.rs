@@ -62,53 +62,42 @@ const MAY_SEE: [(&str, &[&str]); 18] = [
 const PURE: [&str; 4] = ["weft-model", "weft-ir", "weft-compile", "weft-decide"];
 const NEVER_IN_PURE: [&str; 7] = ["tokio", "hyper", "rustls", "tonic", "kube", "mio", "rand"];
 
-/// The workspace as cargo resolves it: names by id, product dependencies by id.
-struct Graph {
-    names: BTreeMap<String, String>,
-    normal: BTreeMap<String, Vec<String>>,
-    members: BTreeSet<String>,
+/// What a cargo command prints.
+fn cargo(arguments: &[&str]) -> String {
+    let output =
+        Command::new(env!("CARGO")).args(arguments).args(["--locked", "--offline"]).current_dir(root()).output();
+    let output = output.expect("cargo runs");
+    let shown = arguments.join(" ");
+    assert!(output.status.success(), "cargo {shown}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("cargo prints UTF-8")
 }
 
-fn graph() -> Graph {
-    let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version", "1", "--locked", "--offline"])
-        .current_dir(root())
-        .output()
-        .expect("cargo metadata runs");
-    assert!(output.status.success(), "cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
-    let metadata: Value = serde_json::from_slice(&output.stdout).expect("cargo metadata prints JSON");
+/// Each crate of the workspace with those of its own that its product code declares.
+fn declared() -> BTreeMap<String, BTreeSet<String>> {
+    let metadata: Value = serde_json::from_str(&cargo(&["metadata", "--format-version", "1", "--no-deps"]))
+        .expect("cargo metadata prints JSON");
     let text = |value: &Value| value.as_str().expect("a text").to_owned();
     let list = |value: &Value| value.as_array().expect("a list").clone();
-    let names = list(&metadata["packages"]).into_iter().map(|package| (text(&package["id"]), text(&package["name"])));
-    let normal = list(&metadata["resolve"]["nodes"]).into_iter().map(|node| {
-        let dependencies = list(&node["deps"]).into_iter().filter(|dependency| {
-            let kinds = list(&dependency["dep_kinds"]);
-            kinds.iter().any(|kind| kind["kind"].is_null())
-        });
-        (text(&node["id"]), dependencies.map(|dependency| text(&dependency["pkg"])).collect())
+    let packages = list(&metadata["packages"]);
+    let members: BTreeSet<_> = packages.iter().map(|package| text(&package["name"])).collect();
+    let edges = packages.iter().map(|package| {
+        let dependencies = list(&package["dependencies"]).into_iter().filter(|it| it["kind"].is_null());
+        let own = dependencies.map(|it| text(&it["name"])).filter(|name| members.contains(name));
+        (text(&package["name"]), own.collect())
     });
-    Graph {
-        names: names.collect(),
-        normal: normal.collect(),
-        members: list(&metadata["workspace_members"]).iter().map(text).collect(),
-    }
+    edges.collect()
 }
 
 #[test]
 fn each_crate_sees_only_what_the_map_allows() {
-    let graph = graph();
     let allowed: BTreeMap<&str, &[&str]> = MAY_SEE.into_iter().collect();
     let mut wrong = Vec::new();
-    for id in &graph.members {
-        let name = &graph.names[id];
-        let Some(allowed) = allowed.get(name.as_str()) else {
-            wrong.push(format!("{name} is not in the map"));
-            continue;
-        };
-        for dependency in &graph.normal[id] {
-            let seen = &graph.names[dependency];
-            if graph.members.contains(dependency) && !allowed.contains(&seen.as_str()) {
-                wrong.push(format!("{name} may not see {seen}"));
+    for (name, seen) in declared() {
+        match allowed.get(name.as_str()) {
+            None => wrong.push(format!("{name} is not in the map")),
+            Some(allowed) => {
+                let forbidden = seen.iter().filter(|seen| !allowed.contains(&seen.as_str()));
+                wrong.extend(forbidden.map(|seen| format!("{name} may not see {seen}")));
             }
         }
     }
@@ -117,18 +106,13 @@ fn each_crate_sees_only_what_the_map_allows() {
 
 #[test]
 fn the_meaning_of_the_mesh_does_no_input_or_output() {
-    let graph = graph();
-    for (id, name) in graph.names.iter().filter(|(_, name)| PURE.contains(&name.as_str())) {
-        let mut seen = BTreeSet::from([id]);
-        let mut waiting = vec![id];
-        while let Some(id) = waiting.pop() {
-            for dependency in &graph.normal[id] {
-                let dependency_name = graph.names[dependency].as_str();
-                assert!(!NEVER_IN_PURE.contains(&dependency_name), "{name} reaches {dependency_name}");
-                if seen.insert(dependency) {
-                    waiting.push(dependency);
-                }
-            }
+    let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    for name in PURE {
+        let tree = cargo(&["tree", "--package", name, "--edges", "normal", "--prefix", "none", "--target", &target]);
+        let seen: BTreeSet<_> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
+        assert!(seen.len() > 3, "cargo tree of {name} shows only {seen:?}");
+        for forbidden in NEVER_IN_PURE {
+            assert!(!seen.contains(forbidden), "{name} reaches {forbidden}");
         }
     }
 }
