@@ -1,6 +1,6 @@
 //! Running as a process: arguments, log, signals.
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::{Args, ControlPlane, StartError};
 
@@ -26,6 +26,7 @@ pub enum RunError {
 /// # Errors
 /// What keeps it from starting.
 pub async fn run(args: Args) -> Result<(), RunError> {
+    forbid_core_dumps();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let config = args.config().map_err(RunError::Configuration)?;
@@ -52,4 +53,12 @@ pub async fn run(args: Args) -> Result<(), RunError> {
     running.shutdown().await;
     info!("stopped");
     Ok(())
+}
+
+/// The CA's key is in memory: a crash must not write it to a disk.
+fn forbid_core_dumps() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    if let Err(error) = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }) {
+        warn!(%error, "core dumps cannot be forbidden");
+    }
 }

@@ -194,6 +194,7 @@ impl Session {
         while let Some(change) = next {
             match change {
                 Ok(batch) => {
+                    self.client.changed(&batch.keys);
                     self.server.changed(&batch.keys);
                     self.sequence = self.sequence.max(batch.sequence);
                 }

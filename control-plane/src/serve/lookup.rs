@@ -69,11 +69,30 @@ impl ClientView {
         for (name, version) in named {
             let key = ResourceKey::new(resource_type, name.as_str());
             unknown += usize::from(self.state.look(|compiler| compiler.resource(&key).is_none()));
-            self.claims.insert(key, version.clone());
+            if !self.is_as_claimed(&key, version) {
+                self.claims.insert(key, version.clone());
+            }
         }
         if self.is_ahead && unknown * 2 > request.initial_resource_versions.len() {
             self.guarded.insert(resource_type);
         }
+    }
+
+    /// Looks at changed keys for endpoints that have come to what the client holds: all of them have registered again,
+    /// so what changes from then on is meant.
+    pub(crate) fn changed(&mut self, keys: &[ResourceKey]) {
+        if self.settled {
+            return;
+        }
+        for key in keys.iter().filter(|key| key.resource_type == ResourceType::Endpoints) {
+            if self.claims.get(key).is_some_and(|version| self.is_as_claimed(key, version)) {
+                self.claims.remove(key);
+            }
+        }
+    }
+
+    fn is_as_claimed(&self, key: &ResourceKey, version: &str) -> bool {
+        self.state.encoded(key).is_some_and(|encoded| encoded.version.as_str() == version)
     }
 
     /// Whether the client has seen another store, or a later state of this one.

@@ -1,6 +1,8 @@
 //! What a restart keeps, and what it must not take away.
 use std::time::Duration;
 
+use weft_proto::weft::{Draining, agent_message::Message};
+
 use crate::support::{CLUSTER, ENDPOINTS, LISTENER, Plane, SHOP, VIRTUAL_HOST, eventually, registration};
 
 const WEB: &str = "local/shop/web:80";
@@ -70,6 +72,37 @@ async fn endpoints_are_not_taken_away_before_one_lease_after_a_restart() {
     // After the lease the one that did not come back is gone.
     ads.next_of(ENDPOINTS).await;
     assert!(ads.holds(ENDPOINTS, WEB).is_some());
+    assert_ne!(ads.held, held);
+}
+
+#[tokio::test]
+async fn endpoints_change_at_once_again_when_all_are_back_after_a_restart() {
+    let mut plane = Plane::start().await;
+    plane.apply(SHOP).await.unwrap();
+    let member = plane.join("web").await;
+    let mut agent = plane.agent(&member, registration("web-1", "web", "127.0.0.1:7001")).await;
+    agent.next().await;
+    let mut ads = plane.ads(&member, "client").await;
+    ads.subscribe(ENDPOINTS, &[WEB]).await;
+    ads.next_of(ENDPOINTS).await;
+    let held = ads.held.clone();
+    plane.stop().await;
+
+    // Far longer than this test waits for anything.
+    plane.config.lease = Duration::from_secs(600);
+    plane.start_again().await.unwrap();
+    let mut ads = plane.ads(&member, "client").await;
+    ads.resume(ENDPOINTS, &[WEB], &held).await;
+    ads.says_nothing_before("outbound/probe").await;
+    let mut agent = plane.agent(&member, registration("web-1", "web", "127.0.0.1:7001")).await;
+    agent.next().await;
+    eventually("the stream to have looked at it", async || {
+        let proxies = plane.client().status().await.unwrap().proxies;
+        (proxies.in_sync == 1).then_some(())
+    })
+    .await;
+    agent.say(Message::Draining(Draining {})).await;
+    assert_eq!(ads.next_of(ENDPOINTS).await.0, [WEB]);
     assert_ne!(ads.held, held);
 }
 

@@ -67,7 +67,12 @@ fn create(dir: &Path) -> Result<(), OpenError> {
 fn make_directory(dir: &Path) -> io::Result<()> {
     match DirBuilder::new().mode(0o700).create(dir) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
-        made => made,
+        Err(error) => Err(error),
+        // Durable together with the store that is made in it.
+        Ok(()) => match dir.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all(),
+            _ => File::open(".")?.sync_all(),
+        },
     }
 }
 

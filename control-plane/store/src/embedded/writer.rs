@@ -11,7 +11,7 @@ use crate::{
     watch::Feed,
 };
 
-/// The most jobs that share one transaction.
+/// The most jobs that are taken before a commit.
 const GROUP: usize = 1024;
 
 /// What the thread is asked for.
@@ -33,6 +33,14 @@ pub(super) struct Writer {
     number: u64,
     /// Why no more writes are taken: a commit failed, and what is on disk is not known any more.
     failed: Option<String>,
+}
+
+struct CloseFeed(Arc<Feed>);
+
+impl Drop for CloseFeed {
+    fn drop(&mut self) {
+        self.0.close();
+    }
 }
 
 /// An acknowledgement that waits for the commit.
@@ -58,18 +66,23 @@ impl Writer {
     }
 
     pub(super) fn run(mut self, mut queue: mpsc::Receiver<Job>) {
+        // Watches end with this thread, however it ends.
+        let _closing = CloseFeed(self.feed.clone());
         let mut writes = Vec::new();
         let mut closing = Vec::new();
         while let Some(first) = queue.blocking_recv() {
             let mut next = Some(first);
+            // Reads count as well: a stream of them must not keep writes from their commit.
+            let mut taken = 0;
             while let Some(job) = next {
+                taken += 1;
                 match job {
                     Job::Read(table, key, answer) => drop(answer.send(self.read(table, &key))),
                     Job::Scan { table, from, limit, answer } => drop(answer.send(self.scan(table, &from, limit))),
                     Job::Close(answer) => closing.push(answer),
                     write @ (Job::Write(..) | Job::Change(..)) => writes.push(write),
                 }
-                next = if writes.len() < GROUP && closing.is_empty() { queue.try_recv().ok() } else { None };
+                next = if taken < GROUP && closing.is_empty() { queue.try_recv().ok() } else { None };
             }
             self.commit(mem::take(&mut writes));
             if !closing.is_empty() {
@@ -78,9 +91,7 @@ impl Writer {
         }
         // The database and the lock are closed before anyone is told.
         queue.close();
-        let feed = self.feed.clone();
         drop(self);
-        feed.close();
         drop(queue);
         for answer in closing {
             let _gone = answer.send(());
