@@ -115,12 +115,9 @@ impl Workspace {
         }
     }
 
-    /// Builds one of the workspace's programs and says where it is.
+    /// The program of that name, which was built with the tests because its package has some that run it.
     pub(crate) fn binary(&self, name: &str) -> Result<PathBuf> {
-        let arguments = ["build", "--locked", "--profile", "ci", "--workspace", "--bin", name];
-        if !stream(&mut self.cargo(&arguments), say)? {
-            bail!("{name} does not build");
-        }
+        self.executables()?;
         Ok(self.target.join("ci").join(name))
     }
 

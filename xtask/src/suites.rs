@@ -91,7 +91,6 @@ fn demo(workspace: &Workspace, scale: Scale) -> Result<Counts> {
         Scale::Short => 1,
         Scale::Full => 20,
     };
-    // Selected as one with the workspace, so that dependencies have the features that the tests built them with.
     let weft = workspace.binary("weft")?;
     let mut counts = Counts::default();
     for _ in 0..rounds {

@@ -11,7 +11,10 @@ use super::{
     mesh::{Mesh, PLANS},
     traffic::Trickle,
 };
-use crate::{failure::Failure, output};
+use crate::{
+    failure::{Failure, While},
+    output,
+};
 
 /// Calls a second to the shop's front.
 const RATE: u32 = 20;
@@ -61,23 +64,25 @@ fn banner(mesh: &Mesh, started: Instant) -> Result<String, Failure> {
     let rows = rows.collect::<Result<Vec<_>, Failure>>()?;
     let front = mesh.instance("web-0")?.application.map_or_else(String::new, |front| front.to_string());
     let outbound = mesh.instance("catalog-0")?.bound.outbound.map_or_else(String::new, |it| it.to_string());
-    let context = mesh.context();
+    let weft = std::env::current_exe().while_("find this program")?;
+    let (weft, context) = (weft.display(), mesh.context());
     let context = context.display();
     Ok(format!(
         "A mesh of {} processes is up after {:.1} s: web -> catalog -> reviews (v1, v2), catalog -> stock (TCP).\n\n{}\n\n\
-         Try, in another terminal:\n  \
-         curl http://{front}/                                     # the shop's front\n  \
-         curl -H 'x-canary: always' http://{front}/               # always reviews v2\n  \
-         curl -i -H 'Host: web' http://{outbound}/                # refused: no AccessPolicy selects web\n  \
-         export WEFT_CONTEXT={context}\n  \
-         weft get all                                                     # the objects\n  \
-         weft get httproute reviews -n shop -o yaml | sed 's/weight: 90/weight: 50/; s/weight: 10/weight: 50/' | weft apply -f -\n  \
-         weft proxy-config routes shop/catalog-0                          # what a proxy has in effect\n\
-         (weft is {})\nCtrl-C stops everything.\n",
+         Try, in another terminal (the lines can be pasted as they are):\n\n\
+         # the shop's front; always reviews v2; a caller that no policy allows\n\
+         curl -s http://{front}/; echo\n\
+         curl -s -H 'x-canary: always' http://{front}/; echo\n\
+         curl -si -H 'Host: web' http://{outbound}/\n\
+         # the objects; half of the traffic to v2; what the caller's proxy has in effect\n\
+         export WEFT_CONTEXT={context}; alias weft={weft}\n\
+         weft get all\n\
+         weft get httproute reviews -n shop -o yaml | sed 's/weight: [19]0/weight: 50/' | weft apply -f -\n\
+         weft proxy-config routes shop/catalog-0\n\n\
+         A trickle of {RATE} requests a second runs; every tenth asks for v2 by its header. Ctrl-C stops everything.\n",
         2 * PLANS.len() + 1,
         started.elapsed().as_secs_f64(),
         output::table(["WORKLOAD", "IDENTITY", "APPLICATION", "INBOUND", "OUTBOUND", "METRICS"], rows),
-        std::env::current_exe().map_or_else(|_| "target/release/weft".to_owned(), |path| path.display().to_string()),
     ))
 }
 

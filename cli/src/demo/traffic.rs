@@ -115,9 +115,10 @@ impl Load {
 }
 
 async fn one(client: &Client, host: &str, stock: SocketAddr, number: u32) -> Result<(), String> {
-    if number % 10 == 0 {
+    if number.is_multiple_of(10) {
         let item = format!("item {number}");
-        let answer = stock::ask(stock, &item).await.map_err(|error| format!("stock: {error}"))?;
+        let answer = stock::ask(stock, "echo", item.as_bytes()).await.map_err(|error| format!("stock: {error}"))?;
+        let answer = String::from_utf8_lossy(&answer);
         return if answer == item { Ok(()) } else { Err(format!("stock answered {answer:?} to {item:?}")) };
     }
     let reuse = if number % 10 == 5 { Reuse::Fresh } else { Reuse::Kept };

@@ -147,9 +147,8 @@ fn head(bytes: &[u8]) -> io::Result<Option<(Reply, usize)>> {
     let mut fields = [httparse::EMPTY_HEADER; 64];
     let mut parsed = httparse::Response::new(&mut fields);
     let httparse::Status::Complete(length) = parsed.parse(bytes).map_err(invalid)? else { return Ok(None) };
-    let text = |field: &httparse::Header<'_>| {
-        (field.name.to_owned(), String::from_utf8_lossy(field.value).into_owned())
-    };
+    let text =
+        |field: &httparse::Header<'_>| (field.name.to_owned(), String::from_utf8_lossy(field.value).into_owned());
     let headers = parsed.headers.iter().map(text).collect();
     Ok(Some((Reply { status: parsed.code.unwrap_or_default(), headers, body: Vec::new() }, length)))
 }

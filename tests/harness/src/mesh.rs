@@ -57,11 +57,8 @@ impl Mesh {
     /// # Errors
     /// What the control plane refuses.
     pub async fn join_file(&self, namespace: &str, account: &str, workload: &str) -> Result<PathBuf> {
-        let request = TokenRequest {
-            namespace: namespace.to_owned(),
-            account: account.to_owned(),
-            ttl_seconds: Some(60),
-        };
+        let request =
+            TokenRequest { namespace: namespace.to_owned(), account: account.to_owned(), ttl_seconds: Some(60) };
         let made = self.client.token(&request).await?;
         let file = JoinFile::parse(made.join_file.to_string().as_bytes(), "the join file")?;
         let path = self.folder.path().join(format!("{namespace}.{workload}.join"));

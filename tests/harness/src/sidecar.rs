@@ -106,15 +106,24 @@ impl Sidecar {
     /// # Errors
     /// As for [`start`](Self::start).
     pub async fn from_join_file(join_file: &Path, state: PathBuf, plan: Plan) -> Result<Self> {
-        let joined = join(join_file, choices(&state, &plan)?)?;
+        let join_file = join_file.to_owned();
+        let started = tokio::task::spawn_blocking(move || {
+            let sidecar = Self::launch(&join_file, state, &plan)?;
+            sidecar.proxy.wait_ready(DEADLINE)?;
+            anyhow::Ok(sidecar)
+        });
+        started.await?
+    }
+
+    /// Starts without waiting for it to become ready.
+    ///
+    /// # Errors
+    /// What keeps it from binding its listeners.
+    pub fn launch(join_file: &Path, state: PathBuf, plan: &Plan) -> Result<Self> {
+        let joined = join(join_file, choices(&state, plan)?)?;
         let access_log = state.join("access.log");
         let options = Options { access_log: AccessLog::File(access_log.clone()), token: joined.token };
-        let proxy = tokio::task::spawn_blocking(move || {
-            let proxy = Proxy::start(joined.bootstrap, options)?;
-            proxy.wait_ready(DEADLINE)?;
-            anyhow::Ok(proxy)
-        })
-        .await??;
+        let proxy = Proxy::start(joined.bootstrap, options)?;
         let bound = proxy.bound().clone();
         Ok(Self { proxy, bound, state, access_log })
     }

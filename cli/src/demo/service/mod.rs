@@ -1,6 +1,6 @@
 //! The demo's services: one small program in four roles. It calls the next service through its sidecar, as an
 //! application would that knows nothing of the mesh.
-use std::{convert::Infallible, net::SocketAddr, path::PathBuf, rc::Rc, time::Duration};
+use std::{cell::Cell, convert::Infallible, net::SocketAddr, path::PathBuf, rc::Rc, time::Duration};
 
 use clap::{Args, ValueEnum};
 use http_body_util::Full;
@@ -54,7 +54,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
     block_on(LocalSet::new().run_until(async move {
         let listener = TcpListener::bind("127.0.0.1:0").await.while_("listen")?;
         output::line(listener.local_addr().while_("listen")?.to_string())?;
-        let service = Rc::new(Service { arguments, sidecar: tokio::sync::OnceCell::new() });
+        let service = Rc::new(Service { arguments, sidecar: tokio::sync::OnceCell::new(), drained: Cell::new(0) });
         loop {
             // A failed accept (descriptors used up, a connection gone again) ends nothing.
             let Ok((stream, _)) = listener.accept().await else {
@@ -69,6 +69,8 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
 struct Service {
     arguments: Arguments,
     sidecar: tokio::sync::OnceCell<Sidecar>,
+    /// What the stock service took in last.
+    drained: Cell<u64>,
 }
 
 /// Where the sidecar takes this service's calls.
@@ -82,7 +84,7 @@ impl Service {
         // A client that goes away in the middle is its own affair: there is nobody to tell.
         let _gone = stream.set_nodelay(true);
         if self.arguments.role == Role::Stock {
-            let _gone = stock::serve(stream).await;
+            let _gone = stock::serve(stream, &self.drained).await;
             return;
         }
         let answer = service_fn(|request| {
@@ -130,7 +132,8 @@ impl Service {
     async fn stock(&self) -> Result<Value, Failure> {
         let address =
             self.sidecar().await?.stock.ok_or_else(|| Failure::new("the sidecar has no listener for stock"))?;
-        stock::ask(address, "teapot").await.map(Value::from).while_("ask stock")
+        let answer = stock::ask(address, "echo", b"teapot").await.while_("ask stock")?;
+        Ok(String::from_utf8_lossy(&answer).into())
     }
 
     async fn sidecar(&self) -> Result<&Sidecar, Failure> {
