@@ -4,7 +4,7 @@
 //! [`Dataplane::publish_identity`] give them what they decide from; nothing is served before both have come. Every
 //! method of the handle is for the control thread: none is called on the data path.
 //!
-//! The two paths, [`inbound`] and [`outbound`], read from top to bottom as the stages of the design. All decisions are
+//! The two paths, `inbound.rs` and `outbound.rs`, read from top to bottom as the stages of the design. All decisions are
 //! `weft-decide`'s; here is what they are carried out with.
 mod bell;
 mod edge;

@@ -122,6 +122,8 @@ pub(crate) struct Exchange<'a> {
     /// Whether the request may still be sent to another upstream.
     whole: bool,
     to_head: bool,
+    /// How many interim answers came.
+    interim: u8,
     /// Whether the upstream takes no more of the request: it has closed its receiving side.
     deaf: bool,
 }
@@ -156,7 +158,7 @@ impl<'a> Exchange<'a> {
         }
         progress.sent = uplink.bytes;
         let (whole, to_head) = (uplink.is_read(), incoming.is_head());
-        Ok(Self { forward, head, client, upstream, progress, uplink, whole, to_head, deaf: false })
+        Ok(Self { forward, head, client, upstream, progress, uplink, whole, to_head, interim: 0, deaf: false })
     }
 
     /// Passes answers on until the final one is whole.
@@ -174,7 +176,6 @@ impl<'a> Exchange<'a> {
 
     /// The final answer's head, after the interim ones were passed on.
     async fn final_head(&mut self) -> Result<ResponseHead, ExchangeError> {
-        let mut interim = 0;
         loop {
             let length = poll_fn(|cx| self.poll_head(cx)).await?;
             let bytes = self.upstream.input().get(..length).unwrap_or_default();
@@ -188,8 +189,8 @@ impl<'a> Exchange<'a> {
             if !head.is_interim() {
                 return Ok(head);
             }
-            interim += 1;
-            if interim > MAX_INTERIM {
+            self.interim += 1;
+            if self.interim > MAX_INTERIM {
                 return Err(ExchangeError::UpstreamMalformed(Malformed::TooManyInterim));
             }
             // RFC 9110 §15.2: not to an HTTP/1.0 client.
@@ -213,7 +214,7 @@ impl<'a> Exchange<'a> {
         }
         let ended = match ready!(self.upstream.poll_head(cx)) {
             Ok(Some(length)) => return Poll::Ready(Ok(length)),
-            Ok(None) if self.upstream.is_secure() && self.whole => ExchangeError::NotProcessed,
+            Ok(None) if self.upstream.is_secure() && self.whole && self.interim == 0 => ExchangeError::NotProcessed,
             Ok(None) => ExchangeError::UpstreamGone(None),
             Err(HeadError::Io(error)) if !self.upstream.take_wrote() && self.whole => {
                 ExchangeError::NothingWritten(error)

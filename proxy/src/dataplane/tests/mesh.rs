@@ -110,11 +110,7 @@ pub(super) fn outbound(
             routes: vec![Route {
                 origin: RouteOrigin { object: object(Kind::Service, "default"), rule: 0, alternative: 0 },
                 matches: RouteMatch { path: PathMatch::Prefix("/".into()), method: None, headers: Vec::new() },
-                action: RouteAction::Forward(vec![WeightedCluster {
-                    cluster: service,
-                    weight: 1,
-                    refusal: None,
-                }]),
+                action: RouteAction::Forward(vec![WeightedCluster { cluster: service, weight: 1, refusal: None }]),
                 timeout,
             }],
             origins: Vec::new(),
@@ -224,6 +220,7 @@ pub(super) struct Mesh {
     pub(super) web: Side,
     pub(super) server: Side,
     pub(super) application: TcpListener,
+    pub(super) authority: Authority,
 }
 
 impl Mesh {
@@ -240,7 +237,7 @@ impl Mesh {
         let web = Side::start("web", |_| {}).with_identity(&authority, "web");
         let endpoints = [(server.inbound(), identity("reviews"))];
         web.dataplane.publish(snapshot(outbound(name, protocol, route_timeout, &endpoints)));
-        Self { web, server, application }
+        Self { web, server, application, authority }
     }
 
     pub(super) async fn http() -> Self {
@@ -269,6 +266,23 @@ impl Peer {
         let stream = TcpStream::connect(address).await.unwrap();
         stream.set_nodelay(true).unwrap();
         Self { stream, read: Vec::new() }
+    }
+
+    pub(super) fn over(stream: TcpStream) -> Self {
+        Self { stream, read: Vec::new() }
+    }
+
+    /// Whether another request's head comes before the stream's end.
+    pub(super) async fn has_head(&mut self) -> bool {
+        loop {
+            if let Some(at) = self.read.windows(4).position(|window| window == b"\r\n\r\n") {
+                self.read.drain(..at + 4);
+                return true;
+            }
+            if !matches!(self.stream.read_buf(&mut self.read).await, Ok(count) if count > 0) {
+                return false;
+            }
+        }
     }
 
     pub(super) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
