@@ -162,7 +162,8 @@ fn stream(command: &mut Command, mut each: impl FnMut(&str) -> Result<()>) -> Re
     Ok(child.wait().with_context(|| format!("cannot wait for {program}"))?.success())
 }
 
-fn say(line: &str) -> Result<()> {
+/// Prints a line for people and programs.
+pub(crate) fn say(line: &str) -> Result<()> {
     writeln!(std::io::stdout(), "{line}").context("cannot print")
 }
 

@@ -5,7 +5,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 
 use crate::{
-    run::{Counts, Workspace},
+    run::{Counts, Workspace, say},
     suites::{SUITES, Scale, Suite},
 };
 
@@ -30,7 +30,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     if arguments.list {
         for Suite { name, about, .. } in &SUITES {
-            eprintln!("{name:<12} {about}");
+            say(&format!("{name:<12} {about}"))?;
         }
         return Ok(true);
     }
@@ -42,10 +42,16 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     for suite in chosen {
         eprintln!("==== {}: {}", suite.name, suite.about);
         let start = Instant::now();
-        let counts = (suite.run)(&workspace, scale)?;
-        if counts.passed + counts.failed == 0 {
-            bail!("the suite {} ran no test", suite.name);
-        }
+        let counts = (suite.run)(&workspace, scale).unwrap_or_else(|error| {
+            eprintln!("error: {error:#}");
+            Counts { passed: 0, failed: 1 }
+        });
+        let counts = if counts.passed + counts.failed == 0 {
+            eprintln!("error: the suite {} ran no test", suite.name);
+            Counts { passed: 0, failed: 1 }
+        } else {
+            counts
+        };
         if counts.failed > 0 {
             failed.push(suite.name);
         }
@@ -55,7 +61,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     if !failed.is_empty() {
         eprintln!("failed suites: {}", failed.join(", "));
     }
-    eprintln!("\n{total}");
+    say(&format!("\n{total}"))?;
     Ok(total.failed == 0)
 }
 

@@ -64,11 +64,18 @@ fn banner(mesh: &Mesh, started: Instant) -> Result<String, Failure> {
     let rows = rows.collect::<Result<Vec<_>, Failure>>()?;
     let front = mesh.instance("web-0")?.application.map_or_else(String::new, |front| front.to_string());
     let outbound = mesh.instance("catalog-0")?.bound.outbound.map_or_else(String::new, |it| it.to_string());
+    let stock = mesh.instance("catalog-0")?.bound.tcp("shop/stock:9000");
+    let stock = stock.map_or_else(String::new, |it| it.to_string());
+    let (grpc, api) = mesh.control_plane()?;
+    let folder = mesh.folder().display();
     let weft = std::env::current_exe().while_("find this program")?;
     let (weft, context) = (weft.display(), mesh.context());
     let context = context.display();
     Ok(format!(
         "A mesh of {} processes is up after {:.1} s: web -> catalog -> reviews (v1, v2), catalog -> stock (TCP).\n\n{}\n\n\
+         catalog reaches stock by {stock}; each sidecar's admin socket is admin.sock in its folder under\n\
+         {folder}/sidecars, its access log under {folder}/logs.\n\
+         The control plane (spiffe://weft.local/ns/weft-system/sa/control-plane) serves xDS at {grpc}, its API at {api}.\n\n\
          Try, in another terminal (the lines can be pasted as they are):\n\n\
          # the shop's front; always reviews v2; a caller that no policy allows\n\
          curl -s http://{front}/; echo\n\

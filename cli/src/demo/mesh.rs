@@ -83,6 +83,18 @@ impl Mesh {
         self.folder.join("context.json")
     }
 
+    /// Where everything is kept.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Where the control plane serves xDS and its admin API.
+    pub(crate) fn control_plane(&self) -> Result<(SocketAddr, String), Failure> {
+        let grpc = self.grpc.ok_or_else(|| Failure::new("the control plane does not run"))?;
+        let context = Context::load(&self.context()).while_("read the context")?;
+        Ok((grpc, context.address))
+    }
+
     /// The admin API of its control plane.
     pub(crate) fn api(&self) -> Result<&Api, Failure> {
         self.api.as_ref().ok_or_else(|| Failure::new("the control plane does not run"))

@@ -6,6 +6,7 @@ use std::{
 };
 
 use clap::Args;
+use futures::future::select_all;
 use tokio::{
     signal::unix::{SignalKind, signal},
     task::LocalSet,
@@ -14,7 +15,6 @@ use tokio::{
 use crate::{
     api::block_on,
     failure::{Failure, While},
-    output,
 };
 
 mod bound;
@@ -54,14 +54,11 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     let Arguments { dir, check } = arguments;
     let folder = Folder::open(dir)?;
     block_on(LocalSet::new().run_until(async move {
-        let mut interrupt = signal(SignalKind::interrupt()).while_("wait for Ctrl-C")?;
-        let mut terminate = signal(SignalKind::terminate()).while_("wait for signals")?;
-        let stopped = async {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
-        };
+        let mut stop = Vec::new();
+        for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup(), SignalKind::quit()] {
+            stop.push(signal(kind).while_("wait for signals")?);
+        }
+        let stopped = select_all(stop.iter_mut().map(|signal| Box::pin(signal.recv())));
         let mut mesh = Mesh::new(folder.path());
         let work = async {
             mesh.start().await?;
@@ -69,9 +66,10 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         };
         let outcome = tokio::select! {
             outcome = work => outcome,
-            () = stopped => {
-                output::line("\nstopping")?;
-                Ok(true)
+            _ = stopped => {
+                eprintln!("\nstopping");
+                // A tour that was cut short has shown nothing.
+                Ok(!check)
             }
         };
         mesh.stop().await;

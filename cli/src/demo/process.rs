@@ -52,7 +52,14 @@ impl Process {
         let starting = format!("start {name}");
         let file = OpenOptions::new().create(true).append(true).open(log).while_(&starting)?;
         let output = if announced { Stdio::piped() } else { Stdio::from(file.try_clone().while_(&starting)?) };
-        let mut child = Command::new(env::current_exe().while_(&starting)?)
+        let mut command = Command::new(env::current_exe().while_(&starting)?);
+        // The demo is the same wherever it runs: only the log's filter is the user's.
+        for (name, _) in env::vars_os() {
+            if name.to_string_lossy().starts_with("WEFT_") && name != "WEFT_LOG" {
+                command.env_remove(name);
+            }
+        }
+        let mut child = command
             .args(arguments)
             .env(PARENT, std::process::id().to_string())
             .stdin(Stdio::null())

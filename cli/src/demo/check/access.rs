@@ -54,7 +54,7 @@ pub(super) async fn plaintext(mesh: &Mesh) -> Found {
         let mut answer = Vec::new();
         let read = timeout(REFUSAL, stream.read_to_end(&mut answer)).await;
         match read {
-            Ok(Ok(_)) if !String::from_utf8_lossy(&answer).contains("HTTP/") => {}
+            Ok(Ok(_)) if answer.is_empty() => {}
             Ok(Err(error)) if error.kind() == ErrorKind::ConnectionReset => {}
             Ok(_) => return Err(Failure::new(format!("{address} answered {:?}", String::from_utf8_lossy(&answer)))),
             Err(_) => return Err(Failure::new(format!("{address} neither answered nor closed"))),
@@ -84,12 +84,13 @@ pub(super) async fn foreign(mesh: &Mesh) -> Found {
         let tcp = TcpStream::connect(address).await.while_("connect to an inbound port")?;
         let name = "80.catalog.shop.mesh.weft.local".try_into().while_("name a server")?;
         match refused(connector, name, tcp).await {
-            Some(reason) => reasons.push(reason),
+            Some(reason) if reason.contains("alert") => reasons.push(reason),
+            Some(other) => return Err(Failure::new(format!("{address} ended without an alert: {other}"))),
             None => return Err(Failure::new(format!("{address} let {id} in"))),
         }
     }
-    let reason = reasons.pop().unwrap_or_default();
-    Ok(format!("{id} refused by {} of {} ports: {reason}", inbound.len(), inbound.len()))
+    reasons.dedup();
+    Ok(format!("{id} refused by {} of {} ports: {}", inbound.len(), inbound.len(), reasons.join(", ")))
 }
 
 /// With TLS 1.3 a client learns only after its own part of the handshake that it was refused: by the alert that it

@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde_json::{Value, json};
 use tokio::{io::AsyncWriteExt, process::Command};
 
 use super::{Found, figure};
@@ -18,22 +19,47 @@ use crate::{
 
 const WEIGHTS: [&str; 2] = ["port: 80, weight: 90", "port: 80, weight: 10"];
 
-/// Applies weights 50/50 and waits until the caller's proxy says that it routes by them.
-pub(super) async fn effect(mesh: &Mesh) -> Found {
-    let text = SHOP.replace(WEIGHTS[0], "port: 80, weight: 50").replace(WEIGHTS[1], "port: 80, weight: 50");
+/// Applies weights as a person would and waits until the caller's proxy says that it routes by them.
+pub(super) async fn effect(mesh: &Mesh, [v1, v2]: [u32; 2]) -> Found {
+    let text = SHOP
+        .replace(WEIGHTS[0], &format!("port: 80, weight: {v1}"))
+        .replace(WEIGHTS[1], &format!("port: 80, weight: {v2}"));
+    let wanted = [("reviews-v1", v1), ("reviews-v2", v2)]
+        .map(|(name, weight)| json!({ "cluster": format!("local/shop/{name}:80"), "weight": weight, "refusal": null }));
+    // The proxy holds the route once a request has asked for its host.
+    super::canary::version(&mesh.outbound("catalog-0")?, &[]).await?;
+    let api = mesh.api()?;
+    let started = Instant::now();
     let output = apply(mesh, &text).await?;
     let applied = Instant::now();
     if !output.status.success() {
         return Err(Failure::new(String::from_utf8_lossy(&output.stderr).into_owned()));
     }
-    let api = mesh.api()?;
     let seen = until(Duration::from_secs(2), async || {
-        let routes = api.proxy("shop", "catalog-0", "/config/routes").await.ok()?.to_string();
-        (routes.contains("\"weight\":50") && !routes.contains("\"weight\":90")).then_some(())
+        let routes = api.proxy("shop", "catalog-0", "/config/routes").await.ok()?;
+        holds(&routes, &wanted).then_some(())
     });
     let seen = seen.await;
-    let milliseconds = applied.elapsed().as_secs_f64() * 1000.0;
-    figure(seen.is_some(), format!("{milliseconds:.1} ms after `weft apply` returned, seen in catalog's proxy"))
+    let milliseconds = |since: Instant| since.elapsed().as_secs_f64() * 1000.0;
+    let text = format!(
+        "{:.1} ms after `weft apply` returned, {:.1} ms after it was started, seen in the caller's proxy",
+        milliseconds(applied),
+        milliseconds(started)
+    );
+    figure(seen.is_some() && started.elapsed() <= Duration::from_secs(2), text)
+}
+
+/// Whether each of the wanted values stands somewhere in `value`.
+fn holds(value: &Value, wanted: &[Value]) -> bool {
+    fn contains(value: &Value, wanted: &Value) -> bool {
+        value == wanted
+            || match value {
+                Value::Array(items) => items.iter().any(|item| contains(item, wanted)),
+                Value::Object(fields) => fields.values().any(|field| contains(field, wanted)),
+                _ => false,
+            }
+    }
+    wanted.iter().all(|wanted| contains(value, wanted))
 }
 
 /// Applies an object with a misspelt field and one with a backend that does not exist.
