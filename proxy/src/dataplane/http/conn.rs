@@ -145,7 +145,8 @@ impl Conn {
     }
 
     /// Resolves when the peer has ended its stream or the stream has failed; reads ahead a bounded part of what comes
-    /// instead, and stops looking beyond it. Costs no system call while nothing arrives.
+    /// instead, and stops looking beyond it. Costs no system call while nothing arrives. A client that only ends its
+    /// sending side counts as gone too, as with nginx, Envoy and hyper: it cannot be told from one that left.
     pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while self.input.len() < MAX_AHEAD {
             if self.io.tcp().poll_read_ready(cx).is_pending() {

@@ -48,6 +48,8 @@ async fn connections_are_kept_alive_on_all_three_hops() {
         app.send(format!("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n{turn}")).await;
         assert_eq!(client.answer().await.1, turn.to_string());
     }
+    // A record ends after its client has its answer.
+    mesh.web.log.records(5).await;
     let metrics = mesh.web.dataplane.metrics();
     assert!(metrics.contains("weft_upstream_connections_total 1\n"), "{metrics}");
     assert!(metrics.contains("weft_upstream_reuses_total 4\n"), "{metrics}");
