@@ -1,5 +1,5 @@
 //! What a proxy has bound.
-use std::{net::SocketAddr, path::PathBuf};
+use std::{fmt, net::SocketAddr, path::PathBuf};
 
 use serde_json::{Value, json};
 use weft_ir::{Listener, ServicePort};
@@ -41,5 +41,15 @@ impl Bound {
             "status": self.status.to_string(),
             "admin": self.admin.to_string_lossy(),
         })
+    }
+}
+
+impl fmt::Display for Bound {
+    /// One line for people.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (name, address) in self.listeners() {
+            write!(f, "{name} on {address}, ")?;
+        }
+        write!(f, "status on {}, admin on {}", self.status, self.admin.display())
     }
 }

@@ -132,6 +132,7 @@ async fn join(shared: &Shared, state: &StateDir, token: Option<JoinToken>, why: 
     };
     let mut backoff = Backoff::new(JOIN_BACKOFF.0, JOIN_BACKOFF.1);
     let mut refused = Backoff::new(JOIN_BACKOFF.1, REFUSED_BACKOFF);
+    let mut logged = String::new();
     loop {
         let error = match ask_by_token(shared, secret.reveal()).await {
             Ok(identity) => {
@@ -144,8 +145,13 @@ async fn join(shared: &Shared, state: &StateDir, token: Option<JoinToken>, why: 
             }
             Err(error) => error,
         };
-        tracing::warn!(%error, "no certificate yet");
-        shared.lifecycle.await_identity(Some(format!("{wanted}: {error}")));
+        let text = format!("{wanted}: {error}");
+        // An outage is one line, not one for each attempt.
+        if text != logged {
+            tracing::warn!("waiting for {text}");
+            logged.clone_from(&text);
+        }
+        shared.lifecycle.await_identity(Some(text));
         let backoff = if error.is_refusal() { &mut refused } else { &mut backoff };
         time::sleep(backoff.failed(rand::random())).await;
     }

@@ -2,7 +2,7 @@
 use std::{
     fmt,
     fs::File,
-    io::{self, Read, Write},
+    io::{self, IsTerminal, Read, Write},
     net::SocketAddr,
     num::NonZeroUsize,
     path::PathBuf,
@@ -140,7 +140,11 @@ impl FromStr for TcpChoice {
 pub fn run(args: Args) -> ExitCode {
     let filter = EnvFilter::try_from_env("WEFT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     // An embedding program may have set up its own.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).try_init();
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(io::stderr)
+        .try_init();
     match args.run() {
         Ok(code) => code,
         Err(error) => {
@@ -181,9 +185,7 @@ impl Args {
         no_core_dumps();
         let access_log = access_log.map_or(AccessLog::Stdout, AccessLog::File);
         let proxy = Proxy::start(bootstrap, Options { access_log, token })?;
-        let bound = proxy.bound();
-        tracing::info!(inbound = ?bound.inbound, outbound = ?bound.outbound, tcp = ?bound.tcp, status = %bound.status,
-            admin = %bound.admin.display(), "listening");
+        tracing::info!("listening: {}", proxy.bound());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(RunError::Signals)?;
         runtime.block_on(until_stopped(&proxy)).map_err(RunError::Signals)
     }
