@@ -30,8 +30,13 @@ use crate::{
 const REFUSAL: Duration = Duration::from_secs(12);
 
 /// The edges of the shop: caller, called, the called's inbound instances.
-const HOPS: [(&str, &str, &str); 3] =
-    [("web-0", "catalog", "catalog-0"), ("catalog-0", "reviews", "reviews-v1-0"), ("catalog-0", "stock", "stock-0")];
+const HOPS: [(&str, &str, &str); 5] = [
+    ("web-0", "catalog", "catalog-0"),
+    ("catalog-0", "reviews", "reviews-v1-0"),
+    ("catalog-0", "reviews", "reviews-v2-0"),
+    ("catalog-0", "reviews", "reviews-v2-1"),
+    ("catalog-0", "stock", "stock-0"),
+];
 
 /// One request to the front must come back with every other service's answer in it.
 pub(super) async fn shop(mesh: &Mesh) -> Found {
@@ -119,6 +124,10 @@ async fn refused(
 /// The records of both sides of each hop must name the other's identity.
 pub(super) async fn identities(mesh: &Mesh) -> Found {
     let mut seen = Vec::new();
+    // Enough for each version of reviews to be called, whatever the weights draw.
+    for canary in ["always", "never"].repeat(10) {
+        mesh.outbound("catalog-0")?.fetch("reviews", "/", &[("x-canary", canary)], Reuse::Fresh).await?;
+    }
     for (caller, called, server) in HOPS {
         let caller = mesh.instance(caller)?;
         let server = mesh.instance(server)?;
@@ -138,9 +147,9 @@ pub(super) async fn identities(mesh: &Mesh) -> Found {
                 return Err(Failure::new(format!("no {direction} record in {log} has {identity} as its {field}")));
             }
         }
-        seen.push(format!("{} -> {called}", caller.plan.account));
+        seen.push(format!("{} -> {}", caller.plan.instance, server.plan.instance));
     }
-    Ok(format!("{} from the access logs of callers and called", seen.join(", ")))
+    Ok(format!("{} in the access logs of both", seen.join(", ")))
 }
 
 /// The intruder's request to catalog must be refused with the names of the policies that select catalog.
