@@ -1,0 +1,230 @@
+//! One pair: what the evaluator answers to a record's revision and draws, against what proxy, client and application
+//! have seen.
+use std::fmt::Debug;
+
+use weft_decide::{
+    Accepted, BadRequest, Decision, Forwarded, InboundDecision, Refusal, RequestHead, Snapshot, evaluate_inbound,
+    evaluate_outbound,
+};
+
+use crate::{
+    application::Reached,
+    cast::{CAST, Member},
+    client::Reply,
+    record::Record,
+    requests::{BODY, Form, Request},
+};
+
+/// What a request came to, as seen from all sides.
+pub(crate) struct Observed<'a> {
+    /// Who asked.
+    pub(crate) caller: &'a Member,
+    /// What was asked.
+    pub(crate) request: &'a Request,
+    /// What the client was answered.
+    pub(crate) reply: &'a Reply,
+    /// The record of the caller's data plane.
+    pub(crate) outbound: &'a Record,
+    /// How the application was reached.
+    pub(crate) visits: &'a [Reached],
+}
+
+/// The evaluator's answers to a pair that all sides agree with.
+pub(crate) struct Verdict {
+    /// What the caller's side decided; nothing for what the codec refuses.
+    pub(crate) outbound: Option<Decision>,
+    /// What the called side decided, where it came that far.
+    pub(crate) inbound: Option<InboundDecision>,
+}
+
+/// The snapshot of a revision for the data plane of one of the cast.
+pub(crate) trait Snapshots {
+    /// What a caller decides from.
+    fn outbound(&self, revision: &str, caller: &Member) -> Option<&Snapshot>;
+    /// What a called workload decides from.
+    fn inbound(&self, revision: &str, called: &Member) -> Option<&Snapshot>;
+}
+
+impl Observed<'_> {
+    /// Replays the decision and compares it with all that was seen. `next` takes the next record of a called data
+    /// plane of this caller.
+    ///
+    /// # Errors
+    /// What differs.
+    pub(crate) fn compare(
+        &self,
+        snapshots: &impl Snapshots,
+        next: impl FnOnce(&Member) -> Option<Record>,
+    ) -> Result<Verdict, String> {
+        equal("the client's address", self.outbound.text("peer"), Some(&*self.reply.peer.to_string()))?;
+        equal("the status of client and record", Some(u64::from(self.reply.status)), self.outbound.status())?;
+        if let Form::Smuggled(_, cause) = self.request.form {
+            self.refused_by_codec(cause)?;
+            return Ok(Verdict { outbound: None, inbound: None });
+        }
+        let lines = self.request.fields();
+        let fields = fields(&lines);
+        let decision = self.decide(snapshots, &self.head(&fields))?;
+        let inbound = match &decision {
+            Decision::Forwarded(forwarded) => Some(self.forwarded(snapshots, forwarded, self.head(&fields), next)?),
+            Decision::Refused(refusal) => {
+                self.refused(refusal)?;
+                None
+            }
+            Decision::Needs(destination) => return Err(format!("the evaluator knows nothing of {destination}")),
+        };
+        Ok(Verdict { outbound: Some(decision), inbound })
+    }
+
+    /// What the evaluator says, for people.
+    pub(crate) fn evaluate(&self, snapshots: &impl Snapshots) -> Result<Decision, String> {
+        let lines = self.request.fields();
+        self.decide(snapshots, &self.head(&fields(&lines)))
+    }
+
+    fn head<'a>(&'a self, fields: &'a [(&'a [u8], &'a [u8])]) -> RequestHead<'a> {
+        RequestHead {
+            method: self.request.method.as_bytes(),
+            authority: self.request.authority.as_bytes(),
+            target: &self.request.target,
+            headers: fields,
+        }
+    }
+
+    fn decide(&self, snapshots: &impl Snapshots, head: &RequestHead<'_>) -> Result<Decision, String> {
+        if self.outbound.text("outcome") == Some("malformed") {
+            // The codec came first, and keeps no revision: only what is no request in any snapshot ends there.
+            let any = self.outbound.text("revision").unwrap_or_default();
+            let snapshot = snapshots.outbound(any, self.caller).ok_or("no snapshot")?;
+            return match evaluate_outbound(snapshot, head, weft_decide::Draws::default()) {
+                decision @ Decision::Refused(Refusal::BadRequest(_)) => Ok(decision),
+                decision => Err(format!("the codec refuses what is decided to be {decision:?}")),
+            };
+        }
+        let revision = self.outbound.text("revision").ok_or("the record has no revision")?;
+        let draws = self.outbound.draws().ok_or("the record has no draws")?;
+        let snapshot = snapshots.outbound(revision, self.caller).ok_or("the record's revision is unknown")?;
+        Ok(evaluate_outbound(snapshot, head, draws))
+    }
+
+    fn refused_by_codec(&self, cause: &str) -> Result<(), String> {
+        equal("the outcome", self.outbound.text("outcome"), Some("malformed"))?;
+        equal("the detail", self.outbound.text("detail"), Some(cause))?;
+        equal("the status", self.reply.status, 400)?;
+        equal("the decision's id", self.reply.decision.as_deref(), self.outbound.text("id"))?;
+        self.not_reached()
+    }
+
+    fn refused(&self, refusal: &Refusal) -> Result<(), String> {
+        equal("the status", self.reply.status, if self.request.is_torn() { 505 } else { refusal.status() })?;
+        equal("the decision's id", self.reply.decision.as_deref(), self.outbound.text("id"))?;
+        equal("the endpoint", self.outbound.text("endpoint"), None)?;
+        if self.outbound.text("outcome") != Some("malformed") {
+            self.says(self.outbound, refusal)?;
+        }
+        self.not_reached()
+    }
+
+    fn forwarded(
+        &self,
+        snapshots: &impl Snapshots,
+        forwarded: &Forwarded,
+        head: RequestHead<'_>,
+        next: impl FnOnce(&Member) -> Option<Record>,
+    ) -> Result<InboundDecision, String> {
+        let record = self.outbound;
+        equal("the outcome", record.text("outcome"), Some("complete"))?;
+        equal("the route", record.text("route"), forwarded.route.as_ref().map(ToString::to_string).as_deref())?;
+        equal("the service", record.text("service"), Some(&*forwarded.service.to_string()))?;
+        equal("the cluster", record.text("destination"), Some(&*forwarded.cluster.to_string()))?;
+        equal("the endpoint", record.text("endpoint"), Some(&*forwarded.workload.to_string()))?;
+        equal("the server", record.text("server"), Some(forwarded.identity.as_str()))?;
+        let called = CAST.iter().find(|member| member.workload() == forwarded.workload);
+        let called = called.ok_or_else(|| format!("{} is not of the cast", forwarded.workload))?;
+        let inbound = next(called).ok_or_else(|| format!("{} has no record of it", forwarded.workload))?;
+        let revision = inbound.text("revision").ok_or("the called side's record has no revision")?;
+        let snapshot = snapshots.inbound(revision, called).ok_or("the called side's revision is unknown")?;
+        let sni = forwarded.cluster.sni(&called.scope().names.trust_domain);
+        let target = forwarded.target.as_deref().unwrap_or_default();
+        let head = RequestHead { target: target.as_bytes(), ..head };
+        let decision = evaluate_inbound(snapshot, &sni, &self.caller.identity(), Some(&head));
+        self.called(&inbound, &decision).map_err(|differs| format!("{differs}; the called side: {inbound:?}"))?;
+        match &decision {
+            InboundDecision::Accepted(accepted) => self.accepted(&inbound, accepted, target)?,
+            InboundDecision::Refused(refusal) => {
+                equal("the status", self.reply.status, refusal.status())?;
+                equal("the decision's id", self.reply.decision.as_deref(), inbound.text("id"))?;
+                self.says(&inbound, refusal)?;
+                self.not_reached()?;
+            }
+        }
+        Ok(decision)
+    }
+
+    /// What both sides' records must agree on.
+    fn called(&self, inbound: &Record, decision: &InboundDecision) -> Result<(), String> {
+        equal("the caller", inbound.text("caller"), Some(self.caller.identity().as_str()))?;
+        equal("the called side's status", inbound.status(), self.outbound.status())?;
+        equal("the called side's method", inbound.text("method"), self.outbound.text("method"))?;
+        equal("the called side's path", inbound.text("path"), self.outbound.text("path"))?;
+        let rule = match decision {
+            InboundDecision::Accepted(accepted) => accepted.rule.as_ref().map(ToString::to_string),
+            InboundDecision::Refused(_) => None,
+        };
+        equal("the rule", inbound.text("rule"), rule.as_deref())
+    }
+
+    fn accepted(&self, inbound: &Record, accepted: &Accepted, forwarded: &str) -> Result<(), String> {
+        equal("the called side's outcome", inbound.text("outcome"), Some("complete"))?;
+        equal("the called service", inbound.text("service"), Some(&*accepted.service.to_string()))?;
+        equal("the target on both sides", accepted.target.as_deref(), Some(forwarded))?;
+        let body = match self.request.form {
+            Form::Length | Form::Chunked => BODY,
+            Form::Plain | Form::NoHost | Form::Smuggled(..) => "",
+        };
+        let reached = Reached {
+            port: accepted.port,
+            method: self.request.method.clone(),
+            target: forwarded.to_owned(),
+            body: body.to_owned(),
+        };
+        equal("what the application saw", self.visits, std::slice::from_ref(&reached))?;
+        equal("the status", self.reply.status, 200)?;
+        equal("the answer's decision id", self.reply.decision.as_deref(), None)?;
+        self.body(&reached.answer())
+    }
+
+    /// A refusal's record and answer tell its code and text.
+    fn says(&self, record: &Record, refusal: &Refusal) -> Result<(), String> {
+        let text = refusal.to_string();
+        equal("the outcome", record.text("outcome"), Some(refusal.code()))?;
+        equal("the detail", record.text("detail"), Some(&*text))?;
+        self.body(&format!("{text}\n"))
+    }
+
+    fn not_reached(&self) -> Result<(), String> {
+        equal("what the application saw", self.visits, &[])
+    }
+
+    fn body(&self, body: &str) -> Result<(), String> {
+        let shown = if self.request.method == "HEAD" { "" } else { body };
+        equal("the body", &*self.reply.body, shown)
+    }
+}
+
+/// Whether the evaluator refuses a request before it looks at any configuration.
+pub(crate) fn is_bad(refusal: &Refusal) -> Option<BadRequest> {
+    match refusal {
+        Refusal::BadRequest(cause) => Some(*cause),
+        _ => None,
+    }
+}
+
+/// Field lines as a codec hands them on: without the white space around values (RFC 9110 §5.5).
+fn fields(lines: &[(String, String)]) -> Vec<(&[u8], &[u8])> {
+    lines.iter().map(|(name, value)| (name.as_bytes(), value.trim().as_bytes())).collect()
+}
+
+fn equal<T: PartialEq + Debug>(what: &str, seen: T, decided: T) -> Result<(), String> {
+    if seen == decided { Ok(()) } else { Err(format!("{what} is {seen:?}, and should be {decided:?}")) }
+}

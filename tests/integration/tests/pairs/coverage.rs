@@ -1,0 +1,211 @@
+//! What the pairs have covered, and what they must have.
+use std::collections::BTreeMap;
+
+use weft_decide::{Decision, Denied, Forwarded, InboundDecision, Lookup, Refusal};
+use weft_ir::{Route, RouteAction, RouteOrigin, RuleName};
+use weft_model::{Callers, Kind, Object, PathMatch, SpiffeId, TargetKind, TextMatch};
+
+use crate::{
+    cast::Member,
+    compare::{Verdict, is_bad},
+    configuration::Configuration,
+    requests::{Form, Request},
+};
+
+/// How often each thing was seen.
+#[derive(Debug, Default)]
+pub(crate) struct Coverage(BTreeMap<String, u64>);
+
+/// A pair whose sides agree.
+pub(crate) struct Agreed<'a> {
+    /// What was in effect.
+    pub(crate) configuration: &'a Configuration,
+    /// Who asked.
+    pub(crate) caller: &'a Member,
+    /// What was asked.
+    pub(crate) request: &'a Request,
+    /// What was decided.
+    pub(crate) verdict: &'a Verdict,
+}
+
+impl Coverage {
+    /// Counts a pair.
+    pub(crate) fn count(&mut self, pair: &Agreed<'_>) {
+        let Some(decision) = &pair.verdict.outbound else { return self.add("refused by the codec alone") };
+        let placed = match decision {
+            Decision::Forwarded(forwarded) => {
+                self.forwarded(pair, forwarded);
+                true
+            }
+            Decision::Refused(refusal) => self.refused(pair, refusal),
+            Decision::Needs(_) => false,
+        };
+        if placed {
+            self.add(pair.request.alias);
+        }
+        match &pair.verdict.inbound {
+            Some(InboundDecision::Accepted(accepted)) => {
+                self.add("allowed");
+                if let Some(rule) = &accepted.rule {
+                    self.rule("allowed", pair, rule);
+                }
+                match pair.request.form {
+                    Form::Length => self.add("body of a known length"),
+                    Form::Chunked => self.add("body in chunks"),
+                    Form::Plain | Form::NoHost | Form::Smuggled(..) => {}
+                }
+            }
+            Some(InboundDecision::Refused(Refusal::Denied(denied))) => match denied {
+                Denied::NoPolicy { .. } => self.add("denied: no policy"),
+                Denied::NoRule { .. } => self.add("denied: no rule"),
+                Denied::Rule { rule, .. } => {
+                    self.add("denied: a deny rule");
+                    self.rule("denied", pair, rule);
+                }
+            },
+            Some(InboundDecision::Refused(refusal)) => self.add(format!("inbound refusal: {}", refusal.code())),
+            None => {}
+        }
+    }
+
+    fn add(&mut self, what: impl Into<String>) {
+        *self.0.entry(what.into()).or_default() += 1;
+    }
+
+    fn forwarded(&mut self, pair: &Agreed<'_>, forwarded: &Forwarded) {
+        self.add("forwarded");
+        self.add(format!("method {}", pair.request.method));
+        if forwarded.timeout.is_some() {
+            self.add("request timeout");
+        }
+        if forwarded.target.as_deref().map(str::as_bytes) != Some(&pair.request.target[..]) {
+            self.add("target rewritten by normalization");
+        }
+        if let Some(origin) = &forwarded.route {
+            self.route(pair, origin);
+        }
+        let endpoints = pair.configuration.outbound(pair.caller.namespace).cluster(&forwarded.cluster);
+        if let Some(entry) = endpoints {
+            match entry.healthy() {
+                1 => self.add("one endpoint"),
+                _ => self.add("pick among several endpoints"),
+            }
+            if entry.healthy() < entry.endpoints().endpoints.len() {
+                self.add("a draining endpoint passed over");
+            }
+        }
+    }
+
+    /// What a refusal was; whether the host was found.
+    fn refused(&mut self, pair: &Agreed<'_>, refusal: &Refusal) -> bool {
+        if let Some(cause) = is_bad(refusal) {
+            self.add(format!("bad request: {cause:?}"));
+            return false;
+        }
+        self.add(format!("refused: {}", refusal.code()));
+        if let Refusal::BackendMissing { origin, .. } = refusal
+            && let Some(route) = self.route(pair, origin)
+        {
+            match route.action {
+                RouteAction::Forward(_) => self.add("share of a missing backend"),
+                RouteAction::Refuse { .. } => self.add("rule without any backend"),
+            }
+        }
+        !matches!(refusal, Refusal::NotInMesh { .. })
+    }
+
+    /// Which kinds of match the route that took the request has.
+    fn route<'a>(&mut self, pair: &Agreed<'a>, origin: &RouteOrigin) -> Option<&'a Route> {
+        if origin.object.kind == Kind::Service {
+            self.add("default route");
+            return None;
+        }
+        let snapshot = pair.configuration.outbound(pair.caller.namespace);
+        let head = weft_decide::RequestHead {
+            method: pair.request.method.as_bytes(),
+            authority: pair.request.authority.as_bytes(),
+            target: &pair.request.target,
+            headers: &[],
+        };
+        let normal = weft_decide::normalize(snapshot.scope(), &head).ok()?;
+        let Lookup::Present(host) = snapshot.host(normal.authority.host(), normal.authority.port()) else {
+            return None;
+        };
+        let route = host.virtual_host().routes.iter().find(|route| route.origin == *origin)?;
+        self.add(match route.matches.path {
+            PathMatch::Exact(_) => "path match: exact",
+            PathMatch::Prefix(_) => "path match: prefix",
+            PathMatch::Regex(_) => "path match: regex",
+        });
+        if route.matches.method.is_some() {
+            self.add("method match");
+        }
+        for header in &route.matches.headers {
+            self.add(match header.value {
+                TextMatch::Exact(_) => "header match: exact",
+                TextMatch::Regex(_) => "header match: regex",
+            });
+        }
+        if let RouteAction::Forward(clusters) = &route.action
+            && clusters.len() > 1
+        {
+            self.add("weighted split");
+        }
+        Some(route)
+    }
+
+    /// By which kinds of callers, and at which level, a rule applied.
+    fn rule(&mut self, action: &str, pair: &Agreed<'_>, rule: &RuleName) {
+        let Some(Object::AccessPolicy(policy)) = pair.configuration.objects.get(&rule.policy).map(|it| &it.object)
+        else {
+            return;
+        };
+        let written = usize::try_from(rule.rule).ok().and_then(|place| policy.rules.get(place));
+        for callers in written.into_iter().flat_map(|rule| &rule.from) {
+            if let Some(kind) = matching(callers, &pair.caller.identity(), pair.caller) {
+                self.add(format!("{action} by {kind}"));
+            }
+        }
+        for target in &policy.targets {
+            self.add(match target.kind {
+                TargetKind::Mesh => format!("{action} by a policy of the mesh"),
+                TargetKind::Namespace => format!("{action} by a policy of a namespace"),
+                TargetKind::Service | TargetKind::HttpRoute => format!("{action} by a policy of a service"),
+            });
+        }
+        if pair.caller.domain != crate::cast::OWN_DOMAIN {
+            self.add(format!("{action} from another trust domain"));
+        }
+    }
+
+    /// What was seen less often than it must be among so many pairs.
+    pub(crate) fn missing(&self, pairs: u64) -> Vec<String> {
+        let seen = |what: &str| self.0.get(what).copied().unwrap_or(0);
+        let short = REQUIRED.iter().filter_map(|&(what, of_ten_thousand)| {
+            let wanted = pairs * of_ten_thousand / 10_000;
+            (seen(what) < wanted).then(|| format!("{what}: {} of at least {wanted}", seen(what)))
+        });
+        short.collect()
+    }
+
+    /// Everything that was counted, a line each.
+    pub(crate) fn table(&self) -> String {
+        self.0.iter().map(|(what, count)| format!("{count:>8} {what}\n")).collect()
+    }
+}
+
+/// Which kind of callers it is, if `identity` is one of them. Written anew, so that a mistake of the compiler shows.
+fn matching(callers: &Callers, identity: &SpiffeId, member: &Member) -> Option<&'static str> {
+    let own = member.domain == crate::cast::OWN_DOMAIN;
+    match callers {
+        Callers::Anyone => Some("anyone"),
+        Callers::Identity(id) => (id == identity).then_some("identity"),
+        Callers::Namespace(namespace) => (own && namespace.as_str() == member.namespace).then_some("namespace"),
+        Callers::Account(namespace, account) => {
+            (own && namespace.as_str() == member.namespace && account.as_str() == member.account).then_some("account")
+        }
+    }
+}
+
+/// What must be seen, and at least how often among ten thousand pairs: about a third of what is expected.
+const REQUIRED: &[(&str, u64)] = &[];

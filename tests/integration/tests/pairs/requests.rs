@@ -1,0 +1,354 @@
+//! Random requests to a configuration: some that a route was written for, some that miss, and every known way to write
+//! a request that two readers could take for two different ones.
+use weft_model::{HttpMatch, HttpRoute, Object, PathMatch, Protocol, Service};
+
+use crate::{
+    cast::Member,
+    configuration::Configuration,
+    dice::Dice,
+    objects::{HEADERS, PATH_REGEXES, PATHS, SERVICES},
+};
+
+/// The header by which the application tells which request reached it.
+pub(crate) const PAIR: &str = "x-pair";
+
+/// A request as it goes onto the wire, and as the evaluator sees it.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    /// Its number in the run.
+    pub(crate) pair: u64,
+    /// The method.
+    pub(crate) method: String,
+    /// The value of Host.
+    pub(crate) authority: String,
+    /// The target.
+    pub(crate) target: Vec<u8>,
+    /// The further fields, in order.
+    pub(crate) headers: Vec<(String, String)>,
+    /// What makes it special on the wire.
+    pub(crate) form: Form,
+    /// How the host is written, for the coverage.
+    pub(crate) alias: &'static str,
+}
+
+/// How a request is framed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// A head without a body.
+    Plain,
+    /// A body of a known length.
+    Length,
+    /// A body in chunks.
+    Chunked,
+    /// Without Host.
+    NoHost,
+    /// What the codec refuses before there is a request to decide on: the first field line, and what is said of it.
+    Smuggled(&'static str, &'static str),
+}
+
+/// Heads that two servers could frame or address differently.
+const SMUGGLED: [Form; 5] = [
+    Form::Smuggled("Host: other", "Host occurs more than once"),
+    Form::Smuggled(
+        "Content-Length: 4\r\nTransfer-Encoding: chunked",
+        "Content-Length and Transfer-Encoding occur together",
+    ),
+    Form::Smuggled("Content-Length: 4\r\nContent-Length: 5", "Content-Length occurs more than once"),
+    Form::Smuggled("Transfer-Encoding: chunked, identity", "Transfer-Encoding is not exactly chunked"),
+    Form::Smuggled("Connection: host", "Connection names a field that must not be removed"),
+];
+
+/// The body of requests that have one.
+pub(crate) const BODY: &str = "twelve bytes";
+
+impl Request {
+    /// A request that nobody stands behind, to see that a configuration is in effect.
+    pub(crate) fn probe(service: &str) -> Self {
+        Self {
+            pair: u64::MAX,
+            method: "GET".to_owned(),
+            authority: format!("{service}.probe"),
+            target: b"/".to_vec(),
+            headers: Vec::new(),
+            form: Form::Plain,
+            alias: "host as svc.ns",
+        }
+    }
+
+    /// Its bytes on the wire.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        let mut bytes = format!("{} ", self.method).into_bytes();
+        bytes.extend_from_slice(&self.target);
+        bytes.extend_from_slice(b" HTTP/1.1\r\n");
+        for (name, value) in self.fields() {
+            bytes.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
+        }
+        if let Form::Smuggled(lines, _) = self.form {
+            bytes.extend_from_slice(format!("{lines}\r\n").as_bytes());
+        }
+        bytes.extend_from_slice(b"\r\n");
+        match self.form {
+            Form::Length => bytes.extend_from_slice(BODY.as_bytes()),
+            Form::Chunked => {
+                bytes.extend_from_slice(format!("6\r\n{}\r\n6\r\n{}\r\n0\r\n\r\n", &BODY[..6], &BODY[6..]).as_bytes())
+            }
+            Form::Plain | Form::NoHost | Form::Smuggled(..) => {}
+        }
+        bytes
+    }
+
+    /// The field lines, values as they are written.
+    pub(crate) fn fields(&self) -> Vec<(String, String)> {
+        let mut fields = Vec::new();
+        if self.form != Form::NoHost {
+            fields.push(("Host".to_owned(), self.authority.clone()));
+        }
+        fields.push((PAIR.to_owned(), self.pair.to_string()));
+        match self.form {
+            Form::Length => fields.push(("Content-Length".to_owned(), BODY.len().to_string())),
+            Form::Chunked => fields.push(("Transfer-Encoding".to_owned(), "chunked".to_owned())),
+            Form::Plain | Form::NoHost | Form::Smuggled(..) => {}
+        }
+        fields.extend(self.headers.iter().cloned());
+        fields
+    }
+
+    /// Whether its request line has more than its three words: there is no request in it to decide on, and what stands in
+    /// the version's place is none.
+    pub(crate) fn is_torn(&self) -> bool {
+        self.method.contains(' ') || self.target.contains(&b' ')
+    }
+
+    /// A random request of `caller`.
+    pub(crate) fn generate(dice: &mut Dice, configuration: &Configuration, caller: &Member, pair: u64) -> Self {
+        let services: Vec<&Service> = configuration.objects.values().filter_map(|it| service(&it.object)).collect();
+        let own: Vec<&Service> =
+            services.iter().copied().filter(|it| it.meta.namespace.as_str() == caller.namespace).collect();
+        let known = if dice.percent(50) && !own.is_empty() { &own } else { &services };
+        let service = *dice.pick(known);
+        let (authority, alias) = host(dice, service, caller);
+        let mut request = Self {
+            pair,
+            method: (*dice.pick(&["GET", "GET", "GET", "POST", "PUT", "HEAD", "DELETE", "OPTIONS"])).to_owned(),
+            authority,
+            target: Vec::new(),
+            headers: Vec::new(),
+            form: *dice.pick(&[Form::Plain, Form::Plain, Form::Plain, Form::Length, Form::Chunked]),
+            alias,
+        };
+        let mut path = (*dice.pick(&PATHS)).to_owned();
+        if let Some(matches) = a_match(dice, configuration, service) {
+            path = request.fit(dice, matches);
+        }
+        if dice.percent(20) {
+            request.add_header(dice);
+        }
+        request.target = target(dice, &path).into_bytes();
+        match dice.below(100) {
+            0..12 => attack(dice, &path, &mut request),
+            12..16 => absolute(dice, &mut request),
+            _ => {}
+        }
+        request
+    }
+
+    /// Makes it a request that a match takes, or nearly; its path.
+    fn fit(&mut self, dice: &mut Dice, HttpMatch { path, method, headers }: &HttpMatch) -> String {
+        if let Some(method) = method.as_ref().filter(|_| dice.percent(85)) {
+            self.method = method.0.clone();
+        }
+        for header in headers {
+            let is = |(name, _, value, _): &&(&str, bool, &str, &[&str])| {
+                *name == header.name
+                    && match &header.value {
+                        weft_model::TextMatch::Exact(text) | weft_model::TextMatch::Regex(text) => text == value,
+                    }
+            };
+            if let Some((name, _, _, lines)) = HEADERS.iter().find(is).filter(|_| dice.percent(85)) {
+                self.add_lines(dice, name, lines);
+            }
+        }
+        match path {
+            PathMatch::Exact(path) => path.clone(),
+            PathMatch::Prefix(path) => {
+                let stem = path.trim_end_matches('/');
+                let rest = *dice.pick(&["", "/", "/more", "/more/and/more", "beside"]);
+                if stem.is_empty() && !rest.starts_with('/') { format!("/{rest}") } else { format!("{stem}{rest}") }
+            }
+            PathMatch::Regex(source) => {
+                let known = PATH_REGEXES.iter().find(|(its, _)| its == source).map_or(["/", "/"], |(_, paths)| *paths);
+                (*dice.pick(&known)).to_owned()
+            }
+        }
+    }
+
+    fn add_header(&mut self, dice: &mut Dice) {
+        let (name, _, _, lines) = dice.pick(&HEADERS);
+        self.add_lines(dice, name, lines);
+    }
+
+    /// Names in any case, values with white space around them: neither changes what is meant.
+    fn add_lines(&mut self, dice: &mut Dice, name: &str, lines: &[&str]) {
+        let name = if dice.percent(30) { name.to_ascii_uppercase() } else { name.to_owned() };
+        let space = if dice.percent(20) { " \t" } else { "" };
+        self.headers.extend(lines.iter().map(|line| (name.clone(), format!("{space}{line}{space}"))));
+    }
+}
+
+fn service(object: &Object) -> Option<&Service> {
+    match object {
+        Object::Service(service) => Some(service),
+        _ => None,
+    }
+}
+
+/// A match of a route that the service is a parent of.
+fn a_match<'a>(dice: &mut Dice, configuration: &'a Configuration, service: &Service) -> Option<&'a HttpMatch> {
+    let of_service = |route: &&HttpRoute| {
+        let Service { meta, .. } = service;
+        route.parents.iter().any(|parent| parent.name == meta.name && parent.namespace == meta.namespace)
+    };
+    let routes = configuration.objects.values().filter_map(|stored| match &stored.object {
+        Object::HttpRoute(route) => Some(&**route),
+        _ => None,
+    });
+    let rules = routes.filter(of_service).flat_map(|route| &route.rules);
+    let matches: Vec<_> = rules.flat_map(|rule| &rule.matches).collect();
+    (!matches.is_empty() && dice.percent(85)).then(|| *dice.pick(&matches))
+}
+
+/// A Host, and how it is written.
+fn host(dice: &mut Dice, service: &Service, caller: &Member) -> (String, &'static str) {
+    let (name, namespace) = (&service.meta.name, &service.meta.namespace);
+    let spec = service.ports.iter().find(|spec| spec.protocol == Protocol::Http || dice.percent(10));
+    let (host, alias) = match dice.below(20) {
+        0..5 if namespace.as_str() == caller.namespace => (name.to_string(), "host as svc"),
+        0..8 => (format!("{name}.{namespace}"), "host as svc.ns"),
+        8..12 => (format!("{name}.{namespace}.svc"), "host as svc.ns.svc"),
+        12..18 => (format!("{name}.{namespace}.svc.cluster.local"), "host in full"),
+        18 => {
+            let (namespace, names) = dice.pick(&SERVICES);
+            (format!("{}.{namespace}", dice.pick(names)), "host as svc.ns")
+        }
+        _ => return ((*dice.pick(&STRANGERS)).to_owned(), "stranger"),
+    };
+    let port = match spec.map_or(80, |spec| spec.port.get()) {
+        80 => String::new(),
+        port => format!(":{port}"),
+    };
+    match dice.below(20) {
+        0 | 1 => (format!("{}{port}", host.to_ascii_uppercase()), "host in upper case"),
+        2 | 3 => (format!("{host}.{port}"), "host with a trailing dot"),
+        4 | 5 if port.is_empty() => (format!("{host}:80"), "host with port 80"),
+        6 if port.is_empty() => (format!("{host}:"), "host with an empty port"),
+        // The authority without a port stands for a service's only HTTP port too.
+        7..10 => (host, alias),
+        _ if port.is_empty() => (host, alias),
+        _ => (format!("{host}{port}"), if dice.percent(50) { alias } else { "host with a port" }),
+    }
+}
+
+/// Hosts that are not in the mesh.
+const STRANGERS: [&str; 6] =
+    ["api.example.com", "10.0.0.1:99", "localhost:8080", "web.nowhere", "web.shop.svc.other.local", "x.web.shop"];
+
+/// The path in one of the ways to write it, with a query now and then.
+fn target(dice: &mut Dice, path: &str) -> String {
+    let mut written = path.to_owned();
+    for _ in 0..*dice.pick(&[0, 0, 0, 1, 1, 2]) {
+        let slashes: Vec<usize> = written.match_indices('/').map(|(at, _)| at).collect();
+        let at = *dice.pick(&slashes);
+        match dice.below(7) {
+            0 => written.insert_str(at, "/."),
+            1 => written.insert_str(at, "/elsewhere/.."),
+            2 => written.insert_str(at, "/%2e%2E"),
+            3 => written.insert(at, '/'),
+            4 => written.insert_str(0, "/.."),
+            _ => encode_one(dice, &mut written),
+        }
+    }
+    match dice.below(12) {
+        0 => written + "?",
+        1 => written + "?q=1&r=%2F..%2f",
+        2 => written + "?next=//host/../x;y",
+        _ => written,
+    }
+}
+
+/// Writes one letter or digit that is not part of an encoding as one.
+fn encode_one(dice: &mut Dice, path: &mut String) {
+    let plain: Vec<(usize, u8)> = path
+        .bytes()
+        .enumerate()
+        .filter(|(_, byte)| byte.is_ascii_alphanumeric())
+        .filter(|_| !path.contains('%'))
+        .collect();
+    if !plain.is_empty() {
+        let (at, byte) = *dice.pick(&plain);
+        let encoded = if byte % 2 == 0 { format!("%{byte:02x}") } else { format!("%{byte:02X}") };
+        path.replace_range(at..=at, &encoded);
+    }
+}
+
+/// Makes it a request that must not be forwarded.
+fn attack(dice: &mut Dice, path: &str, request: &mut Request) {
+    let bytes = |text: &str| format!("{}/{text}", path.trim_end_matches('/')).into_bytes();
+    request.target = match dice.below(30) {
+        0 => bytes("..%2fsecret"),
+        1 => bytes("%5c..%5csecret"),
+        2 => bytes("..\\secret"),
+        3 => bytes("%00"),
+        4 => bytes("%c0%af"),
+        5 => bytes("%zz"),
+        6 => bytes("..;/secret"),
+        7 => bytes(".;x=1/y"),
+        8 => bytes(";x/y"),
+        9 => bytes("x#fragment"),
+        10 => bytes("?q#fragment"),
+        11 => bytes("a b"),
+        12 => bytes("\u{7f}"),
+        13 => [path.as_bytes(), b"/\xff\xfe"].concat(),
+        14 => bytes("?a\tb"),
+        15 => [path.as_bytes(), b"?\xff"].concat(),
+        16 => bytes(&"long/".repeat(2000)),
+        17 => path.trim_start_matches('/').as_bytes().to_vec(),
+        18 => b"*".to_vec(),
+        19 => b"ftp://web/".to_vec(),
+        20 => b"http://other.example/".to_vec(),
+        21 => {
+            request.method = "CONNECT".to_owned();
+            request.target.clone()
+        }
+        22 => {
+            request.method = (*dice.pick(&["G@T", "GE T", "get", "PURGE"])).to_owned();
+            request.target.clone()
+        }
+        23 | 24 => {
+            request.form = *dice.pick(&SMUGGLED);
+            request.target.clone()
+        }
+        25 => {
+            request.form = Form::NoHost;
+            request.authority.clear();
+            request.target.clone()
+        }
+        _ => {
+            let hosts =
+                ["", ".", ":80", "web, cart", "user@web", "web..", "-web", "[::1]:80", "we b", "web:0", "web:x"];
+            request.authority = (*dice.pick(&hosts)).to_owned();
+            request.alias = "malformed host";
+            request.target.clone()
+        }
+    };
+}
+
+/// Makes its target an absolute one, or the asterisk.
+fn absolute(dice: &mut Dice, request: &mut Request) {
+    if request.method == "OPTIONS" && dice.percent(50) {
+        request.target = b"*".to_vec();
+        return;
+    }
+    let scheme = *dice.pick(&["http", "HTTP", "https"]);
+    let rest = if dice.percent(20) { Vec::new() } else { std::mem::take(&mut request.target) };
+    request.target = [format!("{scheme}://{}", request.authority).into_bytes(), rest].concat();
+}
