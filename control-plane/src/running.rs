@@ -25,7 +25,7 @@ use crate::{
     follow::follow,
     metrics::Metrics,
     registry::Registry,
-    serve::{AdsStreams, Api, Bucket, Certificates, Core, Grpc, accept, serve_api, serve_grpc},
+    serve::{AdsStreams, Api, Certificates, Core, Grpc, Limits, accept, serve_api, serve_grpc},
     state::MeshState,
     tokens,
 };
@@ -183,8 +183,7 @@ async fn start(config: &Config, store: &Arc<Redb>) -> Result<Running, StartError
         certifier: certifier.clone(),
         state: secrets.clone(),
         metrics: metrics.clone(),
-        joins: Bucket::default(),
-        renewals: Bucket::default(),
+        limits: Limits::default(),
     };
     let (connections, accepted) = mpsc::channel(ACCEPTED);
     let choose = |configs: &ServerConfigs| configs.grpc.clone();

@@ -1,6 +1,7 @@
 //! The certificate service: an SVID for a join token, or for the SVID in force.
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    net::IpAddr,
+    sync::Arc,
     time::{Instant, SystemTime},
 };
 
@@ -12,7 +13,10 @@ use weft_model::SpiffeId;
 use weft_proto::weft::{SignRequest, SignResponse, TrustBundle, certificate_service_server::CertificateService};
 use weft_store::State;
 
-use super::peer::Peer;
+use super::{
+    peer::Peer,
+    rate::{Buckets, Rate, host},
+};
 use crate::{
     audit,
     authority::Certifier,
@@ -20,10 +24,12 @@ use crate::{
     tokens::{self, JoinTokenError},
 };
 
-/// Requests of each kind a second that are looked at, all clients together: a signature costs about 50 µs, a token two look-ups.
-const RATE: f64 = 200.0;
-/// How many may come at once.
-const BURST: f64 = 1_000.0;
+/// Requests of each kind that are looked at, all clients together: a signature costs about 50 µs, a token two look-ups.
+const ALL: Rate = Rate { per_second: 200.0, burst: 1_000.0 };
+/// Requests with a token that are looked at from one host: many workloads of a host may start at once.
+const HOST: Rate = Rate { per_second: 20.0, burst: 200.0 };
+/// Renewals of one identity that are looked at: all instances of an account share it.
+const IDENTITY: Rate = Rate { per_second: 5.0, burst: 100.0 };
 
 /// The certificate service.
 #[derive(Debug)]
@@ -32,9 +38,20 @@ pub(crate) struct Certificates {
     pub(crate) certifier: Arc<Certifier>,
     pub(crate) state: Arc<dyn State>,
     pub(crate) metrics: Arc<Metrics>,
-    /// Who has no certificate yet cannot use up what renewals need.
-    pub(crate) joins: Bucket,
-    pub(crate) renewals: Bucket,
+    pub(crate) limits: Limits,
+}
+
+/// How often certificates may be asked for. Who has none yet cannot use up what renewals need.
+#[derive(Debug)]
+pub(crate) struct Limits {
+    joins: Buckets<IpAddr>,
+    renewals: Buckets<SpiffeId>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { joins: Buckets::new(ALL, HOST), renewals: Buckets::new(ALL, IDENTITY) }
+    }
 }
 
 #[tonic::async_trait]
@@ -42,11 +59,6 @@ impl CertificateService for Certificates {
     async fn sign(&self, request: Request<SignRequest>) -> Result<Response<SignResponse>, Status> {
         let peer = Peer::of(&request)?;
         let SignRequest { csr, token } = request.into_inner();
-        let rate = if token.is_empty() { &self.renewals } else { &self.joins };
-        if !rate.take(Instant::now()) {
-            self.metrics.certificate("refused");
-            return Err(Status::resource_exhausted("too many certificate requests: try again in a few seconds"));
-        }
         let signed =
             if token.is_empty() { self.renew(&csr, &peer).await } else { self.join(&csr, &token, &peer).await };
         match signed {
@@ -63,6 +75,7 @@ impl CertificateService for Certificates {
 impl Certificates {
     /// For who presents a join token.
     async fn join(&self, csr: &[u8], token: &str, peer: &Peer) -> Result<SignedChain, Status> {
+        within(self.limits.joins.take(host(peer.address.ip()), Instant::now()))?;
         let now = SystemTime::now();
         let redeemable = tokens::find(&*self.state, token, now).await.map_err(|error| refusal(&error))?;
         let identity = redeemable.identity.clone();
@@ -82,7 +95,9 @@ impl Certificates {
 
     /// For who shows its certificate in force.
     async fn renew(&self, csr: &[u8], peer: &Peer) -> Result<SignedChain, Status> {
+        // First of all: what nobody is known to ask for costs nothing that a renewal needs.
         let (identity, _) = peer.identity(&self.names)?;
+        within(self.limits.renewals.take(identity.clone(), Instant::now()))?;
         if *identity == SpiffeId::of_control_plane(&self.names.trust_domain) {
             return Err(Status::permission_denied("the control plane's own identity is not given out"));
         }
@@ -118,6 +133,11 @@ impl Certificates {
     }
 }
 
+fn within(rate: bool) -> Result<(), Status> {
+    let exhausted = || Status::resource_exhausted("too many certificate requests: try again in a few seconds");
+    rate.then_some(()).ok_or_else(exhausted)
+}
+
 fn refusal(error: &JoinTokenError) -> Status {
     match error {
         JoinTokenError::Token(reason) => {
@@ -127,42 +147,5 @@ fn refusal(error: &JoinTokenError) -> Status {
             Status::failed_precondition(error.to_string())
         }
         JoinTokenError::Read(_) | JoinTokenError::Write(_) => Status::unavailable(error.to_string()),
-    }
-}
-
-/// A token bucket for all clients together.
-#[derive(Debug, Default)]
-pub(crate) struct Bucket(Mutex<Option<Level>>);
-
-#[derive(Clone, Copy, Debug)]
-struct Level {
-    tokens: f64,
-    at: Instant,
-}
-
-impl Bucket {
-    /// Whether one more is within the rate.
-    fn take(&self, now: Instant) -> bool {
-        let mut level = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Level { tokens, at } = level.unwrap_or(Level { tokens: BURST, at: now });
-        let tokens = (tokens + now.saturating_duration_since(at).as_secs_f64() * RATE).min(BURST);
-        let within = tokens >= 1.0;
-        *level = Some(Level { tokens: if within { tokens - 1.0 } else { tokens }, at: now });
-        within
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    #[test]
-    fn a_burst_is_taken_and_then_the_rate() {
-        let (bucket, start) = (Bucket::default(), Instant::now());
-        assert_eq!((0..2_000).filter(|_| bucket.take(start)).count(), 1_000);
-        let later = start + Duration::from_millis(500);
-        assert_eq!((0..2_000).filter(|_| bucket.take(later)).count(), 100);
     }
 }

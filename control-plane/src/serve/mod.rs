@@ -6,11 +6,12 @@ mod certificates;
 mod grpc;
 mod lookup;
 mod peer;
+mod rate;
 mod streams;
 mod tls;
 
 pub(crate) use api::{Api, serve_api};
-pub(crate) use certificates::{Bucket, Certificates};
+pub(crate) use certificates::{Certificates, Limits};
 pub(crate) use grpc::{Core, Grpc, serve_grpc};
 pub(crate) use streams::AdsStreams;
 pub(crate) use tls::accept;

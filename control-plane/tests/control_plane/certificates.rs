@@ -61,6 +61,23 @@ async fn who_shows_neither_token_nor_certificate_gets_none() {
     assert_eq!(refused.code(), Code::Unauthenticated);
 }
 
+/// Calls without certificate and token once emptied the bucket that renewals were taken from, for everybody.
+#[tokio::test]
+async fn calls_of_strangers_do_not_keep_a_certificate_from_being_renewed() {
+    let plane = Plane::start().await;
+    let member = plane.join("web").await;
+    let (stranger, key) = (plane.joining().await, KeyPair::generate().unwrap());
+    for token in ["", "no such token"] {
+        for _ in 0..20 {
+            let calls = (0..100).map(|_| sign(stranger.clone(), &key, token));
+            assert!(futures::future::join_all(calls).await.iter().all(Result::is_err));
+        }
+    }
+    let refused = sign(stranger, &key, "no such token").await.unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    assert!(sign(plane.channel(&member).await, &key, "").await.is_ok());
+}
+
 #[tokio::test]
 async fn the_store_does_not_open_without_the_key_that_it_was_made_with() {
     let mut plane = Plane::start().await;
