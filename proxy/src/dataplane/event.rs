@@ -1,8 +1,8 @@
 //! What the data plane tells the control side.
 use weft_decide::Destination;
 
-/// Something that the data path needs or noticed. Sent on a bounded channel; a full channel drops it, and the request
-/// that needed it is refused in its time, so the control side must keep reading.
+/// Something that the data path needs or noticed. Sent on a bounded channel; a full channel drops it, and it is sent again
+/// for the next request that needs it, so the control side must keep reading.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A request or connection goes to a host or service of which the snapshot says nothing yet: subscribe to it. Sent

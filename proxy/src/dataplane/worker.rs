@@ -77,7 +77,7 @@ pub(super) struct Worker {
     view: RefCell<Option<Rc<View>>>,
     identity: RefCell<Option<Rc<LocalIdentity>>>,
     published: Notify,
-    waiting: RefCell<HashMap<Destination, usize>>,
+    waiting: RefCell<HashMap<Destination, Waiters>>,
     events: mpsc::Sender<Event>,
     random: Cell<u64>,
     cursors: RefCell<HashMap<ServicePort, u64>>,
@@ -191,6 +191,14 @@ impl Worker {
     }
 }
 
+/// Those who wait for one destination.
+#[derive(Default)]
+struct Waiters {
+    count: usize,
+    /// Whether the control side has been told: a full channel drops what it is sent.
+    told: bool,
+}
+
 /// One that waits for a destination; the control side is told once for all that do.
 struct Waiting<'a> {
     worker: &'a Worker,
@@ -200,11 +208,11 @@ struct Waiting<'a> {
 impl<'a> Waiting<'a> {
     fn begin(worker: &'a Worker, wanted: Destination) -> Self {
         let mut waiting = worker.waiting.borrow_mut();
-        let count = waiting.entry(wanted.clone()).or_insert(0);
-        *count += 1;
-        if *count == 1 {
-            // A full channel: the control side is behind, and this wait ends in its time.
-            let _ = worker.events.try_send(Event::Need(wanted.clone()));
+        let waiters = waiting.entry(wanted.clone()).or_default();
+        waiters.count += 1;
+        if !waiters.told {
+            // A full channel: the control side is behind. The next who waits tries again; who waits now may end in time.
+            waiters.told = worker.events.try_send(Event::Need(wanted.clone())).is_ok();
         }
         Self { worker, wanted }
     }
@@ -213,9 +221,9 @@ impl<'a> Waiting<'a> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         let mut waiting = self.worker.waiting.borrow_mut();
-        if let Some(count) = waiting.get_mut(&self.wanted) {
-            *count -= 1;
-            if *count == 0 {
+        if let Some(waiters) = waiting.get_mut(&self.wanted) {
+            waiters.count -= 1;
+            if waiters.count == 0 {
                 waiting.remove(&self.wanted);
             }
         }

@@ -181,6 +181,11 @@ pub(super) struct Side {
 
 impl Side {
     pub(super) fn start(instance: &str, configure: impl FnOnce(&mut Settings)) -> Self {
+        Self::start_with_room(64, instance, configure)
+    }
+
+    /// With a channel that holds as many events.
+    pub(super) fn start_with_room(room: usize, instance: &str, configure: impl FnOnce(&mut Settings)) -> Self {
         let log = Log::default();
         let mut settings = Settings::new(instance, "abcde");
         settings.inbound = Some("127.0.0.1:0".parse().unwrap());
@@ -189,7 +194,7 @@ impl Side {
         settings.access_log = Some(Box::new(log.clone()));
         settings.timeouts.drain_accept = Duration::from_millis(10);
         configure(&mut settings);
-        let (sender, events) = mpsc::channel(64);
+        let (sender, events) = mpsc::channel(room);
         let (dataplane, bound) = Dataplane::start(settings, sender).unwrap();
         Self { dataplane, bound, events, log }
     }
@@ -200,6 +205,16 @@ impl Side {
         let bundles = TrustBundles::from(authority.bundle().unwrap());
         self.dataplane.publish_identity(&svid, &bundles).unwrap();
         self
+    }
+
+    /// Waits until the metrics have this line.
+    pub(super) async fn has_metric(&self, line: &str) {
+        let waited = timeout(PATIENCE, async {
+            while !self.dataplane.metrics().lines().any(|its| its == line) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        });
+        assert!(waited.await.is_ok(), "no {line:?} in {}", self.dataplane.metrics());
     }
 
     pub(super) fn outbound(&self) -> SocketAddr {

@@ -120,6 +120,29 @@ async fn a_host_is_asked_for_on_first_use_and_the_request_waits_for_it() {
 }
 
 #[tokio::test]
+async fn a_need_that_found_the_channel_full_is_told_for_the_next_who_waits() {
+    // Only the first who waited for a host used to tell of it: where the channel was full just then, requests that
+    // overlapped each other were refused for ever.
+    let side = Side::start_with_room(1, "fresh", |settings| settings.timeouts.on_demand = PATIENCE);
+    let mut side = side.with_identity(&authority(), "web");
+    let (assembler, _) = Assembler::new(scope(), []);
+    side.dataplane.publish(assembler.snapshot().clone());
+    let mut clients = Vec::new();
+    for (waits, host) in [(1, "first"), (2, "second"), (3, "second")] {
+        if waits == 3 {
+            let told = timeout(PATIENCE, side.events.recv()).await.unwrap().unwrap();
+            assert!(matches!(&told, Event::Need(Destination::Host(host)) if host.to_string().contains("first")), "{told:?}");
+        }
+        let mut client = Peer::connect(side.outbound()).await;
+        client.send(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n")).await;
+        side.has_metric(&format!("weft_on_demand_waits_total {waits}")).await;
+        clients.push(client);
+    }
+    let told = timeout(PATIENCE, side.events.recv()).await.unwrap().unwrap();
+    assert!(matches!(&told, Event::Need(Destination::Host(host)) if host.to_string().contains("second")), "{told:?}");
+}
+
+#[tokio::test]
 async fn a_host_that_the_control_plane_says_nothing_of_is_refused_in_time() {
     let authority = authority();
     let side = Side::start("fresh", |settings| settings.timeouts.on_demand = Duration::from_millis(30))
