@@ -26,10 +26,27 @@ Examples:
   weft control-plane run --dir /var/lib/weft    a control plane
   weft apply -f shop.yaml                       objects from a file, a folder or - (standard input)
   weft get httproutes -n shop -o yaml           what is applied
-  weft token create -n shop --account web       a join file for one workload
+  weft token create -n shop --account web --label app=web --out web.join
+                                                a join file for one workload
   weft proxy run --join web.join --workload web-0 --application http=127.0.0.1:8080
 
 Exit codes: 0 done; 1 refused or failed, with the reason on standard error; 2 wrong usage.";
+
+const PROXY_EXAMPLES: &str = "\
+Examples:
+  weft proxy run --join web.join                                       a workload that only calls
+  weft proxy run --join web.join --workload web-0 --label app=web --application http=127.0.0.1:8080
+  weft proxy run --join catalog.join --tcp shop/stock:9000=127.0.0.1:9000
+  weft proxy run --join web.join --outbound none --status 127.0.0.1:0  serve only; any free port for the status
+  weft proxy run --config bootstrap.yaml --check
+
+Ports where none is given: 15001 outbound, 15006 inbound, 15020 status.";
+
+const CONTROL_PLANE_EXAMPLES: &str = "\
+Examples:
+  weft control-plane run --dir /var/lib/weft
+  weft control-plane run --dir state --grpc 127.0.0.1:0 --api 127.0.0.1:0 --context-file context.json
+  weft control-plane run --dir /var/lib/weft --grpc 0.0.0.0:15012 --trust-domain shop.example";
 
 /// A service mesh: a sidecar proxy for L4 and L7 traffic, and the control plane that configures it.
 #[derive(Parser)]
@@ -70,12 +87,14 @@ enum Command {
 #[derive(Subcommand)]
 enum ProxyCommand {
     /// Run a proxy from a join file or a bootstrap.
+    #[command(after_help = PROXY_EXAMPLES)]
     Run(Box<weft_proxy::agent::Args>),
 }
 
 #[derive(Subcommand)]
 enum ControlPlaneCommand {
     /// Run a control plane.
+    #[command(after_help = CONTROL_PLANE_EXAMPLES)]
     Run(Box<weft_control_plane::Args>),
 }
 
@@ -115,4 +134,36 @@ fn control_plane(arguments: weft_control_plane::Args) -> Result<(), Failure> {
 
 fn done(outcome: Result<(), Failure>) -> Result<ExitCode, Failure> {
     outcome.map(|()| ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Command, CommandFactory};
+
+    use super::*;
+
+    /// The command lines that a help text shows: what begins with `weft` in an indented line, up to its explanation.
+    fn examples(command: &Command) -> Vec<String> {
+        let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        let lines = help.lines().filter(|line| line.starts_with("  "));
+        let lines = lines.filter_map(|line| Some(&line[line.find("weft ")?..]));
+        lines.map(|line| line.split("  ").next().unwrap_or(line).to_owned()).collect()
+    }
+
+    fn check(command: &Command, path: &str) {
+        let examples = examples(command);
+        for line in &examples {
+            if let Err(error) = Arguments::try_parse_from(line.split_whitespace()) {
+                panic!("`{path} --help` shows `{line}`: {error}");
+            }
+        }
+        let mut inner = command.get_subcommands().filter(|inner| !inner.is_hide_set()).peekable();
+        assert!(inner.peek().is_some() || !examples.is_empty(), "`{path} --help` shows no example");
+        inner.for_each(|inner| check(inner, &format!("{path} {}", inner.get_name())));
+    }
+
+    #[test]
+    fn every_command_shows_examples_that_can_be_typed() {
+        check(&Arguments::command(), "weft");
+    }
 }

@@ -1,5 +1,5 @@
 //! `weft token create`: a join file for one workload identity.
-use std::{fs::OpenOptions, io::Write, os::unix::fs::OpenOptionsExt, path::PathBuf};
+use std::{collections::BTreeMap, fs::OpenOptions, io::Write, os::unix::fs::OpenOptionsExt, path::PathBuf};
 
 use clap::{Args, Subcommand};
 use weft_control_plane::wire::TokenRequest;
@@ -18,9 +18,16 @@ pub(crate) enum Command {
     Create(CreateArguments),
 }
 
+const EXAMPLES: &str = "\
+Examples:
+  weft token create -n shop --account web --label app=web --out web.join
+  weft token create -n shop --account reviews --label app=reviews --label version=v2 --ttl 60
+
+A Service chooses its workloads by labels: allow those that this workload should have, and no other.";
+
 /// Whom the token lets in.
 #[derive(Args)]
-#[command(after_help = "Example:\n  weft token create -n shop --account web --out web.join")]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct CreateArguments {
     /// The workload's namespace.
     #[arg(short, long)]
@@ -28,6 +35,9 @@ pub(crate) struct CreateArguments {
     /// The account whose identity the workload gets: spiffe://<trust domain>/ns/<namespace>/sa/<account>.
     #[arg(long)]
     account: String,
+    /// A label that the workload may carry, KEY=VALUE; may be repeated. It registers with no other.
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
+    labels: Vec<(String, String)>,
     /// How many seconds the token may wait for its use.
     #[arg(long, default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=600))]
     ttl: u64,
@@ -40,8 +50,20 @@ pub(crate) struct CreateArguments {
 
 /// Makes the join file.
 pub(crate) fn create(arguments: &CreateArguments) -> Result<(), Failure> {
-    let CreateArguments { namespace, account, ttl, out, context } = arguments;
-    let request = TokenRequest { namespace: namespace.clone(), account: account.clone(), ttl_seconds: Some(*ttl) };
+    let CreateArguments { namespace, account, labels, ttl, out, context } = arguments;
+    let mut allowed = BTreeMap::new();
+    for (key, value) in labels {
+        if allowed.insert(key.clone(), value.clone()).is_some_and(|other| other != *value) {
+            let failure = Failure::new(format!("--label {key} is given with two values"));
+            return Err(failure.hint("a workload carries one of them: make a token for each"));
+        }
+    }
+    let request = TokenRequest {
+        namespace: namespace.clone(),
+        account: account.clone(),
+        ttl_seconds: Some(*ttl),
+        labels: allowed,
+    };
     let made = call(client(context)?.token(&request))?;
     let join = format!("{:#}", made.join_file);
     let Some(path) = out else { return output::line(join) };
@@ -49,4 +71,9 @@ pub(crate) fn create(arguments: &CreateArguments) -> Result<(), Failure> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).while_(&writing)?;
     writeln!(file, "{join}").while_(&writing)?;
     output::line(format!("{} lets {namespace}/{account} join once within {ttl} s", path.display()))
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("it must be KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
 }

@@ -8,6 +8,7 @@ mod audit;
 mod authority;
 mod config;
 mod follow;
+mod labels;
 mod metrics;
 mod registry;
 mod run;

@@ -2,15 +2,21 @@
 use std::time::{Duration, SystemTime};
 
 use weft_certs::join::{Token, TokenError, TokenHash, TokenRecord, redeem};
-use weft_model::SpiffeId;
+use weft_model::{Labels, SpiffeId};
 use weft_store::{ExpectedValue, State, StateChange, StoreError, Table, WriteError};
 
-use crate::audit;
+use crate::{
+    audit,
+    labels::{Granted, TooMany},
+};
 
 const ADMIN: &str = "admin-token";
 
 /// How many join tokens are looked at for removal when one is made.
 const SWEEP: usize = 1_000;
+
+/// How often a grant of labels is tried while other tokens of the identity are used.
+const GRANTING: usize = 100;
 
 /// How many join tokens may wait for their use.
 const MAX_TOKENS: usize = 10_000;
@@ -27,6 +33,12 @@ pub(crate) enum JoinTokenError {
     /// More tokens than are kept.
     #[error("{MAX_TOKENS} join tokens wait for their use already")]
     TooMany,
+    /// More labels than an identity may have.
+    #[error("too many labels are granted to {0} already")]
+    TooManyLabels(SpiffeId),
+    /// Other tokens of the identity are used faster than this one.
+    #[error("many workloads join as {0} just now: try again")]
+    Busy(SpiffeId),
     /// A record that cannot be read.
     #[error("the token's record is damaged")]
     Damaged,
@@ -38,10 +50,11 @@ pub(crate) enum JoinTokenError {
     Write(#[from] WriteError),
 }
 
-/// Makes a join token for an identity and forgets the ones that are over.
+/// Makes a join token for an identity, which grants it these labels, and forgets the ones that are over.
 pub(crate) async fn create(
     state: &dyn State,
     identity: SpiffeId,
+    labels: Labels,
     lifetime: Duration,
     now: SystemTime,
 ) -> Result<Token, JoinTokenError> {
@@ -50,7 +63,7 @@ pub(crate) async fn create(
     }
     let token = Token::generate()?;
     let audit = audit::Entry { action: "token-created", by: "admin", about: identity.as_str(), address: None }.at(now);
-    let record = TokenRecord::new(&token, identity.clone(), lifetime, now)?;
+    let record = TokenRecord::new(&token, identity.clone(), lifetime, now)?.allowing(labels);
     let kept = state.scan(Table::Tokens, "", MAX_TOKENS).await?;
     let mut changes: Vec<_> = kept
         .iter()
@@ -96,18 +109,29 @@ pub(crate) async fn find(state: &dyn State, presented: &str, now: SystemTime) ->
 }
 
 impl Redeemable {
-    /// Marks the token as used, durably and together with the audit's entry: of two who present it one succeeds.
+    /// Marks the token as used, durably and together with its grant of labels and the audit's entry: of two who present
+    /// it one succeeds.
     pub(crate) async fn spend(self, state: &dyn State, audit: StateChange) -> Result<(), JoinTokenError> {
+        let Self { identity, record, stored } = self;
         let spent = StateChange {
             table: Table::Tokens,
-            key: self.record.hash.to_string(),
-            expected: ExpectedValue::Is(self.stored),
-            value: Some(encode(&self.record.spent())),
+            key: record.hash.to_string(),
+            expected: ExpectedValue::Is(stored),
+            value: Some(encode(&record.clone().spent())),
         };
-        match state.change(vec![spent, audit]).await {
-            Err(WriteError::StateConflict { .. }) => Err(TokenError::Used(self.identity).into()),
-            done => Ok(done?),
+        for _ in 0..GRANTING {
+            let (granted, before) = Granted::read(state, &identity).await?;
+            let grant = granted.with(&record.labels, &identity, before);
+            let grant = grant.map_err(|TooMany| JoinTokenError::TooManyLabels(identity.clone()))?;
+            let changes = [spent.clone(), audit.clone()].into_iter().chain(grant);
+            match state.change(changes.collect()).await {
+                // Another token of the same identity was used meanwhile: its labels are kept.
+                Err(WriteError::StateConflict { table: Table::Grants, .. }) => {}
+                Err(WriteError::StateConflict { .. }) => return Err(TokenError::Used(identity).into()),
+                done => return Ok(done?),
+            }
         }
+        Err(JoinTokenError::Busy(identity))
     }
 }
 

@@ -138,6 +138,10 @@ pub struct TokenRequest {
     /// How long it is valid, in seconds, 1 to 600 (600 where nothing is said).
     #[serde(default)]
     pub ttl_seconds: Option<u64>,
+    /// The labels that workloads of the identity may carry from then on, with those of its earlier tokens. A workload
+    /// that registers with another is refused: by its labels a Service chooses whom its traffic goes to.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
 }
 
 /// A join token that was made.

@@ -9,7 +9,7 @@ use aws_lc_rs::{
     rand::{SecureRandom, SystemRandom},
 };
 use serde::{Deserialize, Serialize};
-use weft_model::SpiffeId;
+use weft_model::{Labels, SpiffeId};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::text;
@@ -149,6 +149,9 @@ pub struct TokenRecord {
     /// Whom the token makes of its bearer.
     #[serde(deserialize_with = "spiffe_id")]
     pub identity: SpiffeId,
+    /// The labels that its bearer's workloads may carry.
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
     /// From when it is void; seconds since 1970.
     pub expires: u64,
     /// Whether it has been redeemed.
@@ -165,7 +168,13 @@ impl TokenRecord {
             return Err(TokenError::Lifetime);
         }
         let expires = text::seconds(now).saturating_add(lifetime.as_secs());
-        Ok(Self { hash: token.hash(), identity, expires, used: false })
+        Ok(Self { hash: token.hash(), identity, labels: Labels::new(), expires, used: false })
+    }
+
+    /// The record of a token that also lets its bearer's workloads carry these labels.
+    #[must_use]
+    pub fn allowing(self, labels: Labels) -> Self {
+        Self { labels, ..self }
     }
 
     /// The record after its token was redeemed: write it before the certificate goes out, in the transaction in which

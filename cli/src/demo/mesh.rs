@@ -222,9 +222,14 @@ impl Mesh {
     }
 
     async fn join_file(&mut self, plan: &Plan) -> Result<PathBuf, Failure> {
-        let Plan { instance, account, .. } = plan;
-        let request =
-            TokenRequest { namespace: "shop".to_owned(), account: (*account).to_owned(), ttl_seconds: Some(60) };
+        let Plan { instance, account, version, .. } = plan;
+        let labels = [("app", account), ("version", version)];
+        let request = TokenRequest {
+            namespace: "shop".to_owned(),
+            account: (*account).to_owned(),
+            ttl_seconds: Some(60),
+            labels: labels.map(|(key, value)| (key.to_owned(), (*value).to_owned())).into(),
+        };
         let made = self.api()?.token(&request).await?;
         let join =
             JoinFile::parse(made.join_file.to_string().as_bytes(), "the join file").while_("read a join file")?;

@@ -6,6 +6,7 @@ mod validate;
 
 use std::{
     collections::BTreeMap,
+    fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -28,6 +29,7 @@ use crate::{
     wire::{EdgeItem, WorkloadItem},
 };
 use proxy::Proxy;
+pub(crate) use proxy::shorten;
 pub(crate) use validate::Registered;
 
 /// How long an expired registration is still listed.
@@ -52,6 +54,12 @@ pub(crate) fn owner() -> Owner {
 pub(crate) struct Account {
     pub(crate) namespace: Namespace,
     pub(crate) account: AccountName,
+}
+
+impl fmt::Display for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.account)
+    }
 }
 
 /// All registrations.

@@ -176,7 +176,7 @@ impl Proxy {
 }
 
 /// A peer's text, cut to what is kept of one.
-pub(super) fn shorten(mut text: String) -> String {
+pub(crate) fn shorten(mut text: String) -> String {
     if text.len() > MAX_TEXT {
         let end = (0..=MAX_TEXT).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
         text.truncate(end);

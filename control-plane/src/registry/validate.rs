@@ -1,5 +1,10 @@
 //! From a registration message to checked types.
-use std::{collections::BTreeMap, fmt::Display, net::SocketAddr, str::FromStr};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt::Display,
+    net::SocketAddr,
+    str::FromStr,
+};
 
 use weft_model::{
     AccountName, ClusterName, Labels, Locality, LocalityName, Meta, Name, NetworkName, Port, PortName, Workload,
@@ -8,12 +13,9 @@ use weft_model::{
 use weft_proto::weft::{self, Registration};
 
 use super::{Account, proxy::shorten};
+use crate::labels::{self, Granted};
 
 const MAX_PORTS: usize = 64;
-const MAX_LABELS: usize = 64;
-/// Kubernetes: a label key has a prefix of at most 253 characters, `/`, and a name of at most 63; a value at most 63.
-const MAX_LABEL_KEY: usize = 317;
-const MAX_LABEL_VALUE: usize = 63;
 /// As for a backend's weight in the Gateway API.
 const MAX_WEIGHT: u32 = 1_000_000;
 
@@ -36,18 +38,18 @@ impl Registered {
         self.workload.as_ref().map(|workload| workload.address.to_string()).unwrap_or_default()
     }
 
-    /// Checks a registration of whoever proved to be `account`.
+    /// Checks a registration of whoever proved to be `account`, whose workloads may carry the labels `granted`.
     ///
     /// # Errors
     /// Everything that is wrong with it, field by field.
-    pub(crate) fn check(message: Registration, account: &Account) -> Result<Self, String> {
+    pub(crate) fn check(message: Registration, account: &Account, granted: &Granted) -> Result<Self, String> {
         let Registration { workload, address, ports, labels, locality, network, cluster, version, weight, start } =
             message;
         let mut wrong = Wrong(Vec::new());
         let name: Option<Name> = wrong.parse("workload", &workload);
         let address = if address.is_empty() { None } else { wrong.address(&address) };
         let ports = wrong.ports(&ports);
-        let labels = wrong.labels(labels);
+        let labels = wrong.labels(labels, account, granted);
         let locality = wrong.locality(locality.unwrap_or_default());
         let network = wrong.parse_or("network", &network, NetworkName::default_network);
         let cluster = wrong.parse_or("cluster", &cluster, ClusterName::local);
@@ -106,7 +108,7 @@ impl Wrong {
         }
     }
 
-    fn ports(&mut self, ports: &std::collections::HashMap<String, u32>) -> BTreeMap<PortName, Port> {
+    fn ports(&mut self, ports: &HashMap<String, u32>) -> BTreeMap<PortName, Port> {
         if ports.len() > MAX_PORTS {
             self.tell("ports", format!("{} are more than {MAX_PORTS}", ports.len()));
             return BTreeMap::new();
@@ -124,21 +126,26 @@ impl Wrong {
         checked
     }
 
-    fn labels(&mut self, labels: std::collections::HashMap<String, String>) -> Labels {
-        if labels.len() > MAX_LABELS {
-            self.tell("labels", format!("{} are more than {MAX_LABELS}", labels.len()));
-            return Labels::new();
+    /// In the right form, and granted to the account.
+    fn labels(&mut self, labels: HashMap<String, String>, account: &Account, granted: &Granted) -> Labels {
+        for fault in labels::faults(labels.iter()) {
+            self.tell("labels", fault);
         }
-        let part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-        for (key, value) in &labels {
-            if key.is_empty() || key.len() > MAX_LABEL_KEY || !key.bytes().all(|byte| part(byte) || byte == b'/') {
-                self.tell("labels", format!("{:?} is not a label's key", shorten(key.clone())));
-            }
-            if value.len() > MAX_LABEL_VALUE || !value.bytes().all(part) {
-                self.tell("labels", format!("{:?} is not a label's value", shorten(value.clone())));
-            }
+        let labels: Labels = labels.into_iter().collect();
+        let missing = labels.iter().filter(|(key, value)| !granted.allows(key, value));
+        let missing: Vec<_> = missing.map(|(key, value)| format!("{key}={value}")).collect();
+        if !missing.is_empty() && self.0.is_empty() {
+            let flags: Vec<_> = missing.iter().map(|label| format!("--label {label}")).collect();
+            self.tell(
+                "labels",
+                format!(
+                    "{} may not be carried by {account}: make a join token with {}",
+                    missing.join(", "),
+                    flags.join(" ")
+                ),
+            );
         }
-        labels.into_iter().collect()
+        labels
     }
 
     fn locality(&mut self, locality: weft::Locality) -> Locality {

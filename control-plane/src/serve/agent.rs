@@ -1,5 +1,5 @@
 //! Agent streams: a registration as a lease, and what a proxy tells of itself.
-use std::{pin::Pin, time::Duration};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use futures::Stream;
 use tokio::{
@@ -9,13 +9,17 @@ use tokio::{
 use tokio_stream::{StreamExt, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{debug, info};
+use weft_model::SpiffeId;
 use weft_proto::weft::{
     AgentMessage, ControlMessage, Registration, RegistrationRefused, agent_message::Message,
     agent_service_server::AgentService, control_message,
 };
 
+use weft_store::State;
+
 use super::{grpc::Core, peer::Peer};
 use crate::{
+    labels::Granted,
     metrics::StreamKind,
     registry::{Account, Attachment, Registered},
 };
@@ -30,6 +34,8 @@ const QUEUE: usize = 32;
 #[derive(Clone, Debug)]
 pub(crate) struct Agents {
     pub(crate) core: Core,
+    /// Where the labels are that an identity may carry.
+    pub(crate) grants: Arc<dyn State>,
 }
 
 #[tonic::async_trait]
@@ -38,12 +44,13 @@ impl AgentService for Agents {
 
     async fn attach(&self, request: Request<Streaming<AgentMessage>>) -> Result<Response<Self::AttachStream>, Status> {
         let peer = Peer::of(&request)?;
-        let (_, account) = peer.identity(&self.core.names)?;
+        let (identity, account) = peer.identity(&self.core.names)?;
+        let registrant = Registrant { identity: identity.clone(), account, grants: self.grants.clone() };
         let (messages, outgoing) = mpsc::channel(QUEUE);
         let (ends, ended) = mpsc::channel(1);
         let core = self.core.clone();
         tokio::spawn(async move {
-            if let Err(status) = serve(core, account, request.into_inner(), messages).await {
+            if let Err(status) = serve(core, registrant, request.into_inner(), messages).await {
                 info!(address = %peer.address, code = ?status.code(), reason = status.message(), "an Agent stream was ended");
                 // The proxy may be gone.
                 let _gone = ends.send(Err(status)).await;
@@ -56,7 +63,7 @@ impl AgentService for Agents {
 
 async fn serve(
     core: Core,
-    account: Account,
+    registrant: Registrant,
     mut incoming: Streaming<AgentMessage>,
     messages: mpsc::Sender<ControlMessage>,
 ) -> Result<(), Status> {
@@ -67,7 +74,7 @@ async fn serve(
     let Some(Message::Registration(registration)) = first?.and_then(|first| first.message) else {
         return Err(Status::invalid_argument("the first message of an Agent stream must be a registration"));
     };
-    let Some(attachment) = register(&core, registration, &account, None, &messages).await else {
+    let Some(attachment) = register(&core, registration, &registrant, None, &messages).await? else {
         // Told in the message; ended, so that the proxy tries again when it is put right.
         return Err(Status::failed_precondition("the registration was refused"));
     };
@@ -80,7 +87,9 @@ async fn serve(
         };
         match message {
             Ok(Some(AgentMessage { message: Some(Message::Registration(again)) })) => {
-                register(&core, again, &account, Some(&attachment), &messages).await;
+                if let Err(status) = register(&core, again, &registrant, Some(&attachment), &messages).await {
+                    break Err(status);
+                }
             }
             Ok(Some(message)) => {
                 if !core.registry.message(&attachment, message) {
@@ -97,15 +106,25 @@ async fn serve(
     ended
 }
 
+/// Who registers.
+struct Registrant {
+    identity: SpiffeId,
+    account: Account,
+    grants: Arc<dyn State>,
+}
+
 /// Checks and takes a registration, and answers it; `None` where it is refused.
 async fn register(
     core: &Core,
     registration: Registration,
-    account: &Account,
+    Registrant { identity, account, grants }: &Registrant,
     former: Option<&Attachment>,
     messages: &mpsc::Sender<ControlMessage>,
-) -> Option<Attachment> {
-    let taken = Registered::check(registration, account)
+) -> Result<Option<Attachment>, Status> {
+    // Read each time: a token that was used meanwhile may have granted more.
+    let (granted, _) =
+        Granted::read(&**grants, identity).await.map_err(|error| Status::unavailable(error.to_string()))?;
+    let taken = Registered::check(registration, account, &granted)
         .and_then(|registered| core.registry.register(registered, former, messages.clone()));
     let (answer, attachment) = match taken {
         Ok(attachment) => {
@@ -120,5 +139,5 @@ async fn register(
     };
     // The proxy may be gone; the loop finds out.
     let _gone = messages.send(ControlMessage { message: Some(answer) }).await;
-    attachment
+    Ok(attachment)
 }

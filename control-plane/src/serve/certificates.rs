@@ -143,9 +143,12 @@ fn refusal(error: &JoinTokenError) -> Status {
         JoinTokenError::Token(reason) => {
             Status::unauthenticated(format!("{reason}; make another with `weft token create`"))
         }
-        JoinTokenError::ControlPlane | JoinTokenError::TooMany | JoinTokenError::Damaged => {
-            Status::failed_precondition(error.to_string())
+        JoinTokenError::ControlPlane
+        | JoinTokenError::TooMany
+        | JoinTokenError::TooManyLabels(_)
+        | JoinTokenError::Damaged => Status::failed_precondition(error.to_string()),
+        JoinTokenError::Busy(_) | JoinTokenError::Read(_) | JoinTokenError::Write(_) => {
+            Status::unavailable(error.to_string())
         }
-        JoinTokenError::Read(_) | JoinTokenError::Write(_) => Status::unavailable(error.to_string()),
     }
 }

@@ -51,7 +51,7 @@ pub(crate) async fn serve_grpc(
 ) -> Result<(), tonic::transport::Error> {
     let Grpc { core, streams, certificates } = grpc;
     let mut stop = core.stop.clone();
-    let agents = Agents { core: core.clone() };
+    let agents = Agents { core: core.clone(), grants: certificates.state.clone() };
     let ads = AggregatedDiscoveryServiceServer::new(Ads { core, streams })
         .max_decoding_message_size(MAX_XDS)
         .max_encoding_message_size(MAX_XDS);

@@ -35,6 +35,8 @@ pub enum Table {
     Settings,
     /// What was done by whom, by time.
     Audit,
+    /// The labels that the workloads of an identity may carry, by the identity.
+    Grants,
 }
 
 impl Table {
@@ -45,6 +47,7 @@ impl Table {
             Self::Tokens => "tokens",
             Self::Settings => "settings",
             Self::Audit => "audit",
+            Self::Grants => "grants",
         }
     }
 }

@@ -110,6 +110,57 @@ async fn a_bad_registration_is_refused_with_every_field() {
     assert_eq!(workload(&plane, "Web_1").await, None);
 }
 
+/// Any account of a namespace once took a Service's traffic by registering with the labels that the Service selects.
+#[tokio::test]
+async fn a_label_that_no_token_granted_is_refused_with_what_to_do() {
+    let plane = Plane::start().await;
+    plane.apply(SHOP).await.unwrap();
+    let intruder = plane.join_with("intruder", &[("app", "intruder")]).await;
+    let refusal = async |registration: Registration| {
+        let mut agent = plane.agent(&intruder, registration).await;
+        match agent.next().await.message {
+            Some(control_message::Message::Refused(refused)) => Some(refused.reason),
+            _ => None,
+        }
+    };
+    let told = refusal(registration("intruder-1", "web", "127.0.0.1:7001")).await.unwrap();
+    for part in ["app=web", "shop/intruder", "make a join token with --label app=web"] {
+        assert!(told.contains(part), "{part} is not in {told}");
+    }
+    assert!(plane.client().objects(Some("Workload"), None, None).await.unwrap().items.is_empty());
+    // What a further token of the identity grants is added, also for who joined before.
+    plane.join_with("intruder", &[("app", "web"), ("version", "v1")]).await;
+    assert_eq!(refusal(registration("intruder-1", "web", "127.0.0.1:7001")).await, None);
+    assert_eq!(refusal(registration("intruder-2", "intruder", "127.0.0.1:7002")).await, None);
+    assert!(refusal(registration("intruder-3", "catalog", "127.0.0.1:7003")).await.is_some());
+}
+
+#[tokio::test]
+async fn tokens_of_one_identity_that_are_used_at_once_all_grant_their_labels() {
+    let plane = Plane::start().await;
+    let values: Vec<_> = (0..8).map(|at| format!("v{at}")).collect();
+    let joining = values.iter().map(|value| async { plane.join_with("web", &[("version", value)]).await });
+    let members = futures::future::join_all(joining).await;
+    for (at, value) in values.iter().enumerate() {
+        let mut registration = registration(&format!("web-{at}"), "web", "");
+        registration.labels = [("version".to_owned(), value.clone())].into();
+        let mut agent = plane.agent(&members[0], registration).await;
+        let answer = agent.next().await.message;
+        assert!(matches!(answer, Some(control_message::Message::Registered(_))), "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn granted_labels_outlive_a_restart() {
+    let mut plane = Plane::start().await;
+    let member = plane.join("web").await;
+    plane.stop().await;
+    plane.start_again().await.unwrap();
+    let mut agent = plane.agent(&member, registration("web-1", "web", "127.0.0.1:7001")).await;
+    let answer = agent.next().await.message;
+    assert!(matches!(answer, Some(control_message::Message::Registered(_))), "{answer:?}");
+}
+
 #[tokio::test]
 async fn a_name_belongs_to_one_instance_at_a_time() {
     let plane = Plane::start().await;

@@ -169,8 +169,18 @@ impl Plane {
         (status, serde_json::from_slice(&body).unwrap())
     }
 
+    /// A join file that allows the label `app: web`.
     pub(crate) async fn join_file(&self, account: &str) -> JoinFile {
-        let request = TokenRequest { namespace: "shop".to_owned(), account: account.to_owned(), ttl_seconds: Some(60) };
+        self.join_file_with(account, &[("app", "web")]).await
+    }
+
+    pub(crate) async fn join_file_with(&self, account: &str, labels: &[(&str, &str)]) -> JoinFile {
+        let request = TokenRequest {
+            namespace: "shop".to_owned(),
+            account: account.to_owned(),
+            ttl_seconds: Some(60),
+            labels: labels.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect(),
+        };
         let made = self.client().token(&request).await.unwrap();
         JoinFile::parse(made.join_file.to_string().as_bytes(), "the answer").unwrap()
     }
@@ -184,7 +194,11 @@ impl Plane {
 
     /// A proxy of an account of the namespace `shop`, joined by token.
     pub(crate) async fn join(&self, account: &str) -> Member {
-        let token = self.join_file(account).await.token.unwrap();
+        self.join_with(account, &[("app", "web")]).await
+    }
+
+    pub(crate) async fn join_with(&self, account: &str, labels: &[(&str, &str)]) -> Member {
+        let token = self.join_file_with(account, labels).await.token.unwrap();
         let key = KeyPair::generate().unwrap();
         let signed = sign(self.joining().await, &key, token.reveal()).await.unwrap();
         Member::new(key, signed)

@@ -10,6 +10,8 @@ use weft_control_plane::{
     wire::{ApplyRequest, ApplyResponse, Document, TokenRequest},
 };
 
+use crate::Plan;
+
 /// A mesh's control plane in a temporary folder, which goes when it is dropped.
 #[derive(Debug)]
 pub struct Mesh {
@@ -52,13 +54,18 @@ impl Mesh {
         self.client.apply(&ApplyRequest { documents: vec![document], dry_run: false }).await
     }
 
-    /// Makes a join file for one identity and says where it is.
+    /// Makes a join file for a sidecar's identity and labels and says where it is.
     ///
     /// # Errors
     /// What the control plane refuses.
-    pub async fn join_file(&self, namespace: &str, account: &str, workload: &str) -> Result<PathBuf> {
-        let request =
-            TokenRequest { namespace: namespace.to_owned(), account: account.to_owned(), ttl_seconds: Some(60) };
+    pub async fn join_file(&self, plan: &Plan) -> Result<PathBuf> {
+        let Plan { namespace, account, workload, labels, .. } = plan;
+        let request = TokenRequest {
+            namespace: namespace.clone(),
+            account: account.clone(),
+            ttl_seconds: Some(60),
+            labels: labels.iter().cloned().collect(),
+        };
         let made = self.client.token(&request).await?;
         let file = JoinFile::parse(made.join_file.to_string().as_bytes(), "the join file")?;
         let path = self.folder.path().join(format!("{namespace}.{workload}.join"));

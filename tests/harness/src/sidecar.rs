@@ -96,7 +96,7 @@ impl Sidecar {
     /// # Errors
     /// What keeps it from joining or from becoming ready.
     pub async fn start(mesh: &Mesh, plan: Plan) -> Result<Self> {
-        let join_file = mesh.join_file(&plan.namespace, &plan.account, &plan.workload).await?;
+        let join_file = mesh.join_file(&plan).await?;
         let state = mesh.folder().join("sidecars").join(&plan.namespace).join(&plan.workload);
         Self::from_join_file(&join_file, state, plan).await
     }

@@ -18,6 +18,7 @@ use super::{
     error::{Failure, json},
 };
 use crate::{
+    labels,
     tokens::{self, JoinTokenError},
     wire::{TokenRequest, TokenResponse},
 };
@@ -29,14 +30,17 @@ pub(super) async fn create(
 ) -> Result<Json<TokenResponse>, Failure> {
     let body =
         body.map_err(|rejection| Failure::bad_request(rejection.body_text(), "the body is a small JSON object"))?;
-    let TokenRequest { namespace, account, ttl_seconds } = json(&body)?;
+    let TokenRequest { namespace, account, ttl_seconds, labels } = json(&body)?;
     let hint = "for example {\"namespace\": \"shop\", \"account\": \"web\", \"ttlSeconds\": 600}";
     let namespace = namespace.parse().map_err(|error| Failure::bad_request(error, hint))?;
     let account = account.parse().map_err(|error| Failure::bad_request(error, hint))?;
+    if let Some(fault) = labels::faults(labels.iter()).into_iter().next() {
+        return Err(Failure::bad_request(format!("labels: {fault}"), "for example {\"labels\": {\"app\": \"web\"}}"));
+    }
     let names = api.state.look(|compiler| compiler.names().clone());
     let identity = SpiffeId::of_account(&names.trust_domain, &namespace, &account);
     let lifetime = ttl_seconds.map_or(MAX_TOKEN_LIFETIME, Duration::from_secs);
-    let token = tokens::create(&*api.secrets, identity, lifetime, SystemTime::now()).await.map_err(failure)?;
+    let token = tokens::create(&*api.secrets, identity, labels, lifetime, SystemTime::now()).await.map_err(failure)?;
     let join_file = JoinFile {
         control_plane: api.grpc.to_string(),
         trust_domain: names.trust_domain,
@@ -57,8 +61,11 @@ fn failure(error: JoinTokenError) -> Failure {
         JoinTokenError::TooMany => {
             Failure::new(StatusCode::TOO_MANY_REQUESTS, error, "wait until some have been used or have expired")
         }
-        JoinTokenError::Token(_) | JoinTokenError::Damaged | JoinTokenError::Read(_) | JoinTokenError::Write(_) => {
-            Failure::unavailable(error)
-        }
+        JoinTokenError::Token(_)
+        | JoinTokenError::TooManyLabels(_)
+        | JoinTokenError::Busy(_)
+        | JoinTokenError::Damaged
+        | JoinTokenError::Read(_)
+        | JoinTokenError::Write(_) => Failure::unavailable(error),
     }
 }

@@ -9,7 +9,7 @@ use crate::shop::OBJECTS;
 async fn a_token_works_once_and_is_erased_once_it_is_used() {
     let mesh = Mesh::start().await.unwrap();
     mesh.apply(OBJECTS).await.unwrap();
-    let file = mesh.join_file("shop", "web", "web-0").await.unwrap();
+    let file = mesh.join_file(&Plan::new("web-0", "web")).await.unwrap();
     let copy = mesh.folder().join("copy.join");
     fs::copy(&file, &copy).unwrap();
     let first = Sidecar::from_join_file(&file, mesh.folder().join("first"), Plan::new("web-0", "web")).await.unwrap();
@@ -33,7 +33,7 @@ async fn a_token_works_once_and_is_erased_once_it_is_used() {
 async fn a_sidecar_starts_again_from_its_state_without_a_token() {
     let mesh = Mesh::start().await.unwrap();
     mesh.apply(OBJECTS).await.unwrap();
-    let file = mesh.join_file("shop", "web", "web-0").await.unwrap();
+    let file = mesh.join_file(&Plan::new("web-0", "web")).await.unwrap();
     let state = mesh.folder().join("state");
     let first = Sidecar::from_join_file(&file, state.clone(), Plan::new("web-0", "web")).await.unwrap();
     drop(first);
