@@ -2,13 +2,14 @@
 use std::{collections::BTreeMap, fs::OpenOptions, io::Write, os::unix::fs::OpenOptionsExt, path::PathBuf};
 
 use clap::{Args, Subcommand};
+use serde::Serialize;
 use weft_control_plane::wire::TokenRequest;
 
 use crate::{
     api::{call, client},
     context::ContextArguments,
     failure::{Failure, While},
-    output,
+    output::{self, Format},
 };
 
 /// What to do with tokens.
@@ -32,7 +33,7 @@ pub(crate) struct CreateArguments {
     /// The workload's namespace.
     #[arg(short, long)]
     namespace: String,
-    /// The account whose identity the workload gets: spiffe://<trust domain>/ns/<namespace>/sa/<account>.
+    /// The account whose identity the workload gets: spiffe://DOMAIN/ns/NAMESPACE/sa/ACCOUNT.
     #[arg(long)]
     account: String,
     /// A label that the workload may carry, KEY=VALUE; may be repeated. It registers with no other.
@@ -44,13 +45,16 @@ pub(crate) struct CreateArguments {
     /// The file to write (mode 0600, must not exist); standard output where none is named.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// The form of what is printed. Without --out it is the join file itself, as JSON where nothing is said.
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
     #[command(flatten)]
     context: ContextArguments,
 }
 
 /// Makes the join file.
 pub(crate) fn create(arguments: &CreateArguments) -> Result<(), Failure> {
-    let CreateArguments { namespace, account, labels, ttl, out, context } = arguments;
+    let CreateArguments { namespace, account, labels, ttl, out, output, context } = arguments;
     let mut allowed = BTreeMap::new();
     for (key, value) in labels {
         if allowed.insert(key.clone(), value.clone()).is_some_and(|other| other != *value) {
@@ -66,11 +70,29 @@ pub(crate) fn create(arguments: &CreateArguments) -> Result<(), Failure> {
     };
     let made = call(client(context)?.token(&request))?;
     let join = format!("{:#}", made.join_file);
-    let Some(path) = out else { return output::line(join) };
+    let Some(path) = out else {
+        return if *output == Format::Table { output::line(join) } else { output::value(*output, &made.join_file) };
+    };
     let writing = format!("write {}", path.display());
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).while_(&writing)?;
     writeln!(file, "{join}").while_(&writing)?;
+    if *output != Format::Table {
+        let TokenRequest { namespace, account, ttl_seconds, labels } = request;
+        let file = path.display().to_string();
+        return output::value(*output, &Written { file, namespace, account, labels, ttl_seconds });
+    }
     output::line(format!("{} lets {namespace}/{account} join once within {ttl} s", path.display()))
+}
+
+/// A join file that was written, for programs.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Written {
+    file: String,
+    namespace: String,
+    account: String,
+    labels: BTreeMap<String, String>,
+    ttl_seconds: Option<u64>,
 }
 
 fn label(text: &str) -> Result<(String, String), String> {

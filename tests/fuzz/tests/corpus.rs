@@ -7,9 +7,8 @@ use weft_ir::{Dialect, MeshNames, ResourceType, View};
 use weft_model::{ClusterName, Host, Owner, Stored, TrustDomain, decode::decode};
 
 /// Bytes that parsers treat in a special way.
-const TOKENS: [&[u8]; 16] = [
-    b"/", b"..", b"%2f", b"%2e", b"\\", b";", b"//", b"?", b"#", b"\0", b"\n", b": ", b"&a", b"*a", b"\xff", b"%00",
-];
+const TOKENS: [&[u8]; 16] =
+    [b"/", b"..", b"%2f", b"%2e", b"\\", b";", b"//", b"?", b"#", b"\0", b"\n", b": ", b"&a", b"*a", b"\xff", b"%00"];
 
 fn folder(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("corpus").join(name)
