@@ -169,6 +169,38 @@ fn a_join_file_is_written_for_its_owner_alone_and_never_over_another() {
 }
 
 #[test]
+fn a_deletion_says_who_still_names_the_object_also_without_deleting_it() {
+    let mesh = ControlPlane::start();
+    mesh.said(&["apply", "-f", "-"], SHOP);
+    let delete = ["delete", "service", "reviews", "-n", "shop"];
+    let dry = mesh.weft(&[&delete[..], &["--dry-run"]].concat(), "");
+    assert!(text(&dry.stdout).contains("Service shop/reviews would be deleted"), "{}", text(&dry.stdout));
+    assert!(text(&dry.stderr).contains("HTTPRoute shop/reviews"), "{}", text(&dry.stderr));
+    let json = mesh.said(&[&delete[..], &["-o", "json"]].concat(), "");
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert!(json["revision"].is_string() && !json["warnings"].as_array().unwrap().is_empty(), "{json}");
+}
+
+#[test]
+fn a_token_says_which_labels_it_allows() {
+    let mesh = ControlPlane::start();
+    let path = mesh.path("reviews.join");
+    let create = ["token", "create", "-n", "shop", "--account", "reviews", "-o", "json"];
+    let labels = ["--label", "app=reviews", "--label", "version=v1", "--out", path.to_str().unwrap()];
+    let json: serde_json::Value = serde_json::from_str(&mesh.said(&[&create[..], &labels].concat(), "")).unwrap();
+    assert_eq!(json["labels"], serde_json::json!({"app": "reviews", "version": "v1"}));
+    assert!(path.exists());
+    for (labels, told) in [
+        (&["--label", "app"][..], "KEY=VALUE"),
+        (&["--label", "app=a", "--label", "app=b"], "two values"),
+        (&["--label", "app=a b"], "not a label's value"),
+    ] {
+        let output = mesh.weft(&[&create[..], labels].concat(), "");
+        assert!(!output.status.success() && text(&output.stderr).contains(told), "{}", text(&output.stderr));
+    }
+}
+
+#[test]
 fn a_workload_that_is_not_there_is_named() {
     let mesh = ControlPlane::start();
     assert_eq!(mesh.said(&["get", "workloads"], "").trim(), "no workloads");

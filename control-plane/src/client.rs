@@ -104,8 +104,15 @@ impl Client {
     /// # Errors
     /// As for every call; an object that does not exist is one.
     pub async fn delete(&self, kind: &str, namespace: &str, name: &str) -> Result<Deleted, CallError> {
-        let path = format!("/v1/objects/{}/{}/{}", escaped(kind), escaped(namespace), escaped(name));
-        Self::typed(self.exchange(Method::DELETE, &path, None).await?)
+        self.deletion(kind, namespace, name, false).await
+    }
+
+    /// Says what deleting an object would mean, and changes nothing.
+    ///
+    /// # Errors
+    /// As for [`delete`](Self::delete).
+    pub async fn dry_delete(&self, kind: &str, namespace: &str, name: &str) -> Result<Deleted, CallError> {
+        self.deletion(kind, namespace, name, true).await
     }
 
     /// Makes a join token for one identity.
@@ -147,6 +154,11 @@ impl Client {
     /// As for every call.
     pub async fn status(&self) -> Result<Status, CallError> {
         self.read("/v1/status").await
+    }
+
+    async fn deletion(&self, kind: &str, namespace: &str, name: &str, dry_run: bool) -> Result<Deleted, CallError> {
+        let path = format!("/v1/objects/{}/{}/{}", escaped(kind), escaped(namespace), escaped(name));
+        Self::typed(self.exchange(Method::DELETE, &format!("{path}?dryRun={dry_run}"), None).await?)
     }
 
     async fn read<T: DeserializeOwned>(&self, path: &str) -> Result<T, CallError> {

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `GET /v1/objects?kind=&namespace=&name=` | | [`ObjectList`] |
 //! | `POST /v1/apply` | [`ApplyRequest`] | [`ApplyResponse`], or 422 with [`Refusal`] |
-//! | `DELETE /v1/objects/{kind}/{namespace}/{name}` | | [`Deleted`] |
+//! | `DELETE /v1/objects/{kind}/{namespace}/{name}?dryRun=` | | [`Deleted`], or 422 with [`Refusal`] |
 //! | `POST /v1/tokens` | [`TokenRequest`] | [`TokenResponse`] |
 //! | `GET /v1/workloads` | | [`WorkloadList`] |
 //! | `GET /v1/workloads/{namespace}/{name}/proxy?path=` | | the proxy's own JSON |
@@ -119,12 +119,15 @@ pub struct Refusal {
     pub diagnostics: Vec<Diagnostic>,
 }
 
-/// An object is gone.
+/// An object is gone, or would be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Deleted {
-    /// The revision that no longer holds it.
+    /// The revision that no longer holds it; the present one where nothing was done.
     pub revision: String,
+    /// What is worth knowing: above all, who still names the object.
+    #[serde(default)]
+    pub warnings: Vec<Diagnostic>,
 }
 
 /// A join token to make.

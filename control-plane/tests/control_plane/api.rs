@@ -34,6 +34,26 @@ async fn an_applied_object_is_listed_and_deleted() {
     assert_eq!((left.items.len(), left.revision), (1, deleted.revision));
 }
 
+/// The deletion of a Service that routes named once broke their traffic without a word.
+#[tokio::test]
+async fn deleting_what_others_name_is_told_and_a_dry_run_only_tells() {
+    let plane = Plane::start().await;
+    let applied = plane.apply(SHOP).await.unwrap();
+    let client = plane.client();
+    let told = client.dry_delete("Service", "shop", "web").await.unwrap();
+    assert_eq!(told.revision, applied.revision);
+    let [warning] = told.warnings.as_slice() else { panic!("{told:?}") };
+    assert!(!warning.is_error() && warning.to_string().contains("AccessPolicy shop/web"), "{warning}");
+    assert_eq!(client.objects(None, None, None).await.unwrap().items.len(), 2);
+    let deleted = client.delete("Service", "shop", "web").await.unwrap();
+    assert_eq!(deleted.warnings, told.warnings);
+    assert_eq!(client.objects(None, None, None).await.unwrap().items.len(), 1);
+    let last = client.delete("AccessPolicy", "shop", "web").await.unwrap();
+    assert!(last.warnings.is_empty(), "{last:?}");
+    let (status, _) = plane.json(Method::DELETE, "/v1/objects/service/shop/web?dryrun=true", b"").await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+}
+
 #[tokio::test]
 async fn a_request_without_the_admin_token_is_refused() {
     let plane = Plane::start().await;

@@ -4,9 +4,13 @@ use std::{sync::Arc, time::Duration};
 use axum::{
     Json,
     body::Bytes,
-    extract::{Path, State as Shared, rejection::BytesRejection},
+    extract::{
+        Path, Query, State as Shared,
+        rejection::{BytesRejection, QueryRejection},
+    },
     http::StatusCode,
 };
+use serde::Deserialize;
 use tokio::time::timeout;
 use weft_compile::Compiler;
 use weft_model::{Code, Diagnostic, Object, ObjectRef, Owner, Revision, Source, decode::decode};
@@ -66,12 +70,23 @@ pub(super) async fn apply(
     Ok(Json(ApplyResponse { revision: committed.revision.to_string(), changes, warnings }))
 }
 
-/// `DELETE /v1/objects/{kind}/{namespace}/{name}`.
+/// How to delete.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Deletion {
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// `DELETE /v1/objects/{kind}/{namespace}/{name}?dryRun=`.
 pub(super) async fn delete(
     Shared(api): Shared<Arc<Api>>,
     Path((kind, namespace, name)): Path<(String, String, String)>,
+    deletion: Result<Query<Deletion>, QueryRejection>,
 ) -> Result<Json<Deleted>, Failure> {
     let hint = "the path is /v1/objects/<kind>/<namespace>/<name>";
+    let Query(Deletion { dry_run }) = deletion
+        .map_err(|rejection| Failure::bad_request(rejection.body_text(), "the query may have dryRun=true or false"))?;
     let object = ObjectRef {
         kind: parse_kind(&kind)?,
         namespace: namespace.parse().map_err(|error| Failure::bad_request(error, hint))?,
@@ -84,15 +99,18 @@ pub(super) async fn delete(
     };
     let proposed = [Proposed::delete(object.clone())];
     let judged = tokio::task::spawn_blocking(move || verify(&current, &Owner::api(), &proposed)).await;
-    let diagnostics = judged.map_err(Failure::unavailable)?;
-    if diagnostics.iter().any(Diagnostic::is_error) {
-        return Err(Failure::Refused(diagnostics));
+    let warnings = judged.map_err(Failure::unavailable)?;
+    if warnings.iter().any(Diagnostic::is_error) {
+        return Err(Failure::Refused(warnings));
+    }
+    if dry_run {
+        return Ok(Json(Deleted { revision: api.state.revision().to_string(), warnings }));
     }
     let change = Change::Delete { object: object.clone(), expected: Expected::Version(stored.modified) };
     let committed = api.objects.write(Write { owner: Owner::api(), changes: vec![change] }).await?;
     record(&api, "deleted", &object.to_string()).await;
     compiled(&api, &committed.revision).await;
-    Ok(Json(Deleted { revision: committed.revision.to_string() }))
+    Ok(Json(Deleted { revision: committed.revision.to_string(), warnings }))
 }
 
 /// A change that may be made.
