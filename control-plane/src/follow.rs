@@ -84,6 +84,7 @@ mod tests {
         let put = |name: &str| Write {
             owner: Owner::api(),
             changes: vec![Change::Put { object: service(name), source: None, expected: Expected::Any }],
+            along: Vec::new(),
         };
         store.write(put("kept")).await.unwrap();
         let gone =

@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use weft_model::{Object, ObjectRef, Owner, Revision, Source, Stored};
 
-use crate::{Pending, StoreError, Watch, WatchError, WriteError};
+use crate::{Pending, StateChange, StoreError, Watch, WatchError, WriteError};
 
 /// A store of objects.
 pub trait Objects: fmt::Debug + Send + Sync {
@@ -42,6 +42,9 @@ pub struct Write {
     pub owner: Owner,
     /// The changes, in order; each object at most once.
     pub changes: Vec<Change>,
+    /// What the control plane writes for itself together with them, all or nothing: an entry of its audit log. A
+    /// backend that keeps [`State`](crate::State) elsewhere writes it before it answers.
+    pub along: Vec<StateChange>,
 }
 
 /// A change of one object.

@@ -24,7 +24,7 @@ fn put(object: Object, expected: Expected) -> Change {
 }
 
 fn write(changes: Vec<Change>) -> Write {
-    Write { owner: Owner::api(), changes }
+    Write { owner: Owner::api(), changes, along: Vec::new() }
 }
 
 fn reference(name: &str) -> ObjectRef {
@@ -70,6 +70,31 @@ async fn an_equal_object_is_left_alone_and_makes_no_revision() {
 }
 
 #[tokio::test]
+async fn what_goes_along_with_a_write_is_stored_with_it_or_not_at_all() {
+    let dir = TempDir::new().unwrap();
+    let store = Redb::open(dir.path()).unwrap();
+    let entry = |key: &str, expected: ExpectedValue| {
+        vec![StateChange { table: Table::Audit, key: key.to_owned(), expected, value: Some(b"done".to_vec()) }]
+    };
+    let put = |name: &str, expected| write(vec![put(service(name, 80), expected)]);
+    store.write(Write { along: entry("1", ExpectedValue::Absent), ..put("web", Expected::Any) }).await.unwrap();
+    // The objects are refused: the entry is not there either.
+    let refused = Write { along: entry("2", ExpectedValue::Any), ..put("web", Expected::Absent) };
+    assert!(matches!(store.write(refused).await, Err(WriteError::Conflict { .. })));
+    // The entry is refused: nor are the objects.
+    let refused = Write { along: entry("1", ExpectedValue::Absent), ..put("api", Expected::Any) };
+    assert!(matches!(store.write(refused).await, Err(WriteError::StateConflict { .. })));
+    // Nothing changes, but that is written down.
+    store.write(Write { along: entry("3", ExpectedValue::Any), ..put("web", Expected::Any) }).await.unwrap();
+    store.close().await;
+
+    let again = Redb::open(dir.path()).unwrap();
+    assert_eq!(versions(&again).await, [("web".to_owned(), 1, 1)]);
+    let keys: Vec<_> = again.scan(Table::Audit, "", 10).await.unwrap().into_iter().map(|entry| entry.key).collect();
+    assert_eq!(keys, ["1", "3"]);
+}
+
+#[tokio::test]
 async fn a_write_that_expects_another_version_changes_nothing() {
     let dir = TempDir::new().unwrap();
     let store = Redb::open(dir.path()).unwrap();
@@ -102,7 +127,7 @@ async fn another_sources_write_is_refused_with_the_owners_name() {
         Change::Delete { object: reference("web"), expected: Expected::Any },
     ];
     for change in changes {
-        let error = store.write(Write { owner: stranger.clone(), changes: vec![change] }).await.unwrap_err();
+        let error = store.write(Write { owner: stranger.clone(), ..write(vec![change]) }).await.unwrap_err();
         assert_eq!(error, WriteError::NotOwner { object: reference("web"), owner: Owner::api() });
         assert_eq!(error.to_string(), "Service shop/web is owned by api");
     }

@@ -44,7 +44,7 @@ async fn write_until_killed(dir: &Path) {
                 counter += 1;
                 let port = u16::try_from(counter % 60_000).unwrap() + 1;
                 let change = Change::Put { object: service(&name, port), source: None, expected: Expected::Any };
-                let write = Write { owner: Owner::api(), changes: vec![change] };
+                let write = Write { owner: Owner::api(), changes: vec![change], along: Vec::new() };
                 let committed = store.write(write).await.unwrap();
                 // The run before may have been killed between its two writes: the object is then there already.
                 let unchanged = committed.outcomes == [Outcome::Unchanged];

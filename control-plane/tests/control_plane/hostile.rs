@@ -1,14 +1,19 @@
 //! Clients that do not behave.
+use std::{collections::BTreeSet, time::Duration};
+
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
 use weft_certs::{
-    tls::{client_config, control_plane_name},
+    tls::{client_config, control_plane_name, root_pinned_client_config},
     verify::Expected,
 };
 
-use crate::support::{Plane, within};
+use weft_model::Kind;
+use weft_store::{Objects, Redb, State, Table};
+
+use crate::support::{Plane, SHOP, within};
 
 #[tokio::test]
 async fn connections_that_speak_no_tls_or_nothing_at_all_disturb_nobody() {
@@ -50,6 +55,46 @@ async fn a_certificate_of_another_authority_is_refused_in_the_handshake() {
     .await;
     let error = outcome.unwrap_err();
     assert!(error.to_string().contains("alert") || error.kind() == std::io::ErrorKind::ConnectionReset, "{error}");
+}
+
+/// A client that went away once took the change with it halfway: stored, but not in the audit log, and the next change
+/// judged against what was there before.
+#[tokio::test]
+async fn a_client_that_goes_away_leaves_its_change_whole() {
+    let mut plane = Plane::start().await;
+    let expected = Expected::Exactly(plane.running().context.control_plane());
+    let tls = root_pinned_client_config(plane.running().context.ca_sha256, expected, &[b"http/1.1"]).unwrap();
+    for at in 0..20 {
+        let text = SHOP.replace("name: web", &format!("name: web-{at}"));
+        let body = serde_json::json!({"documents": [{"file": "-", "text": text}]}).to_string();
+        let token = plane.running().context.token.reveal().to_owned();
+        let head = format!(
+            "POST /v1/apply HTTP/1.1\r\nhost: weft\r\nauthorization: Bearer {token}\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        let tcp = TcpStream::connect(plane.running().api).await.unwrap();
+        let connector = tokio_rustls::TlsConnector::from(tls.clone());
+        let mut stream = connector.connect(control_plane_name(), tcp).await.unwrap();
+        stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+        stream.flush().await.unwrap();
+        // At times at once, at times while it is judged or written.
+        tokio::time::sleep(Duration::from_micros(300 * at)).await;
+    }
+    // The last in turn: what came before is through.
+    plane.apply(SHOP).await.unwrap();
+    let listed = plane.client().objects(Some("Service"), None, None).await.unwrap().items;
+    let listed: BTreeSet<_> =
+        listed.iter().map(|item| item.object["metadata"]["name"].as_str().unwrap().to_owned()).collect();
+    plane.stop().await;
+    let store = Redb::open(&plane.config.dir).unwrap();
+    let stored = store.list().await.unwrap().objects;
+    let stored = stored.keys().filter(|object| object.kind == Kind::Service).map(|object| object.name.to_string());
+    assert_eq!(stored.collect::<BTreeSet<_>>(), listed);
+    let audited = store.scan(Table::Audit, "", 1_000).await.unwrap().into_iter();
+    let audited = audited.map(|entry| serde_json::from_slice::<serde_json::Value>(&entry.value).unwrap());
+    let audited = audited.filter(|entry| entry["action"] == "applied");
+    assert_eq!(audited.count(), listed.len(), "{listed:?}");
+    store.close().await;
 }
 
 #[tokio::test]

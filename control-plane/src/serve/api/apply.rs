@@ -1,5 +1,8 @@
 //! Changing objects: decoded, judged, written, all or nothing.
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use axum::{
     Json,
@@ -14,7 +17,7 @@ use serde::Deserialize;
 use tokio::time::timeout;
 use weft_compile::Compiler;
 use weft_model::{Code, Diagnostic, Object, ObjectRef, Owner, Revision, Source, decode::decode};
-use weft_store::{Change, Expected, Outcome, Write};
+use weft_store::{Change, Committed, Expected, Outcome, Write, WriteError};
 use weft_verify::{Proposed, verify};
 
 use super::{
@@ -42,7 +45,14 @@ pub(super) async fn apply(
             "apply fewer objects at a time: 4 MiB at most",
         )
     })?;
-    let ApplyRequest { documents, dry_run } = json(&body)?;
+    let request = json(&body)?;
+    to_the_end(apply_in_turn(api, request)).await.map(Json)
+}
+
+async fn apply_in_turn(
+    api: Arc<Api>,
+    ApplyRequest { documents, dry_run }: ApplyRequest,
+) -> Result<ApplyResponse, Failure> {
     let _turn = api.changes.lock().await;
     let current = api.state.look(Compiler::clone);
     // Reading and judging may take many milliseconds: not on a thread that serves streams.
@@ -54,12 +64,11 @@ pub(super) async fn apply(
     };
     if dry_run || objects.is_empty() {
         let revision = api.state.revision().to_string();
-        return Ok(Json(ApplyResponse { revision, changes: changes(kinds), warnings }));
+        return Ok(ApplyResponse { revision, changes: changes(kinds), warnings });
     }
     let puts =
         objects.into_iter().map(|(object, source, expected)| Change::Put { object, source: Some(source), expected });
-    let committed = api.objects.write(Write { owner: Owner::api(), changes: puts.collect() }).await?;
-    record(&api, "applied", &names.join(", ")).await;
+    let committed = write(&api, puts.collect(), "applied", &names.join(", ")).await?;
     compiled(&api, &committed.revision).await;
     let kinds = committed.outcomes.iter().map(|outcome| match outcome {
         Outcome::Created => ChangeKind::Created,
@@ -67,7 +76,7 @@ pub(super) async fn apply(
         Outcome::Unchanged => ChangeKind::Unchanged,
     });
     let changes = changes(kinds.collect());
-    Ok(Json(ApplyResponse { revision: committed.revision.to_string(), changes, warnings }))
+    Ok(ApplyResponse { revision: committed.revision.to_string(), changes, warnings })
 }
 
 /// How to delete.
@@ -92,6 +101,10 @@ pub(super) async fn delete(
         namespace: namespace.parse().map_err(|error| Failure::bad_request(error, hint))?,
         name: name.parse().map_err(|error| Failure::bad_request(error, hint))?,
     };
+    to_the_end(delete_in_turn(api, object, dry_run)).await.map(Json)
+}
+
+async fn delete_in_turn(api: Arc<Api>, object: ObjectRef, dry_run: bool) -> Result<Deleted, Failure> {
     let _turn = api.changes.lock().await;
     let current = api.state.look(Compiler::clone);
     let Some(stored) = current.stored(&object).cloned() else {
@@ -104,13 +117,20 @@ pub(super) async fn delete(
         return Err(Failure::Refused(warnings));
     }
     if dry_run {
-        return Ok(Json(Deleted { revision: api.state.revision().to_string(), warnings }));
+        return Ok(Deleted { revision: api.state.revision().to_string(), warnings });
     }
     let change = Change::Delete { object: object.clone(), expected: Expected::Version(stored.modified) };
-    let committed = api.objects.write(Write { owner: Owner::api(), changes: vec![change] }).await?;
-    record(&api, "deleted", &object.to_string()).await;
+    let committed = write(&api, vec![change], "deleted", &object.to_string()).await?;
     compiled(&api, &committed.revision).await;
-    Ok(Json(Deleted { revision: committed.revision.to_string(), warnings }))
+    Ok(Deleted { revision: committed.revision.to_string(), warnings })
+}
+
+/// Runs a change in a task of its own: a client that goes away does not stop it halfway, with its turn given up before
+/// the change is in force.
+async fn to_the_end<T: Send + 'static>(
+    change: impl Future<Output = Result<T, Failure>> + Send + 'static,
+) -> Result<T, Failure> {
+    tokio::spawn(change).await.map_err(Failure::unavailable)?
 }
 
 /// A change that may be made.
@@ -165,10 +185,9 @@ async fn compiled(api: &Api, revision: &Revision) {
     let _reached = timeout(COMPILED, revisions.wait_for(|reached| !reached.is_behind(revision))).await;
 }
 
-/// Writes the audit's entry. The change is durable already: a failure is logged, not told as the change's.
-async fn record(api: &Api, action: &'static str, about: &str) {
+/// Writes objects together with the audit's entry that tells it.
+async fn write(api: &Api, changes: Vec<Change>, action: &'static str, about: &str) -> Result<Committed, WriteError> {
     let entry = audit::Entry { action, by: "admin", about, address: None };
-    if let Err(error) = api.secrets.change(vec![entry.at(std::time::SystemTime::now())]).await {
-        tracing::error!(%error, action, about, "the audit log cannot be written");
-    }
+    let along = vec![entry.at(SystemTime::now())];
+    api.objects.write(Write { owner: Owner::api(), changes, along }).await
 }

@@ -162,11 +162,18 @@ impl Writer {
         for job in writes {
             match job {
                 Job::Write(write, sender) => {
-                    let result = group.write(&objects, self.feed.epoch(), write);
+                    let result = write_along(transaction, group, &objects, self.feed.epoch(), write);
+                    let (result, broken) = match result {
+                        Ok(result) => (result, None),
+                        Err(error) => (Err(WriteError::Unavailable(error.to_string())), Some(error)),
+                    };
                     group.acknowledgements.push(Acknowledgement::Write(sender, result));
+                    if let Some(error) = broken {
+                        return Err(error);
+                    }
                 }
                 Job::Change(changes, sender) => {
-                    let result = change_state(transaction, &changes);
+                    let result = change_state(transaction, changes);
                     group.dirty |= matches!(result, Ok(Ok(())));
                     match result {
                         Ok(result) => group.acknowledgements.push(Acknowledgement::Change(sender, result)),
@@ -278,26 +285,60 @@ fn check(reference: &ObjectRef, present: Option<&Stored>, expected: Expected, ow
     if holds { Ok(()) } else { Err(WriteError::Conflict { object: reference.clone(), expected, found }) }
 }
 
+/// Takes a write and what goes along with it into the group, both or neither; the outer error is the medium's.
+fn write_along(
+    transaction: &WriteTransaction,
+    group: &mut Group,
+    objects: &BTreeMap<ObjectRef, Stored>,
+    epoch: &str,
+    mut write: Write,
+) -> Result<Result<Committed, WriteError>, redb::Error> {
+    let along = mem::take(&mut write.along);
+    if let Err(conflict) = check_state(transaction, &along)? {
+        return Ok(Err(conflict));
+    }
+    let result = group.write(objects, epoch, write);
+    if result.is_ok() && !along.is_empty() {
+        make_state(transaction, along)?;
+        group.dirty = true;
+    }
+    Ok(result)
+}
+
 /// Checks every change, then makes them all; the outer error is the medium's.
 fn change_state(
     transaction: &WriteTransaction,
-    changes: &[StateChange],
+    changes: Vec<StateChange>,
 ) -> Result<Result<(), WriteError>, redb::Error> {
-    let mut state = transaction.open_table(STATE)?;
+    let checked = check_state(transaction, &changes)?;
+    if checked.is_ok() {
+        make_state(transaction, changes)?;
+    }
+    Ok(checked)
+}
+
+/// Whether every entry is as the changes expect.
+fn check_state(transaction: &WriteTransaction, changes: &[StateChange]) -> Result<Result<(), WriteError>, redb::Error> {
+    let state = transaction.open_table(STATE)?;
     for StateChange { table, key, expected, value: _ } in changes {
         let holds = expected.holds(state.get((table.as_str(), &**key))?.as_ref().map(redb::AccessGuard::value));
         if !holds {
             return Ok(Err(WriteError::StateConflict { table: *table, key: key.clone() }));
         }
     }
+    Ok(Ok(()))
+}
+
+fn make_state(transaction: &WriteTransaction, changes: Vec<StateChange>) -> Result<(), redb::Error> {
+    let mut state = transaction.open_table(STATE)?;
     for StateChange { table, key, expected: _, value } in changes {
-        let key = (table.as_str(), &**key);
+        let key = (table.as_str(), &*key);
         match value {
-            Some(value) => state.insert(key, &**value)?,
+            Some(value) => state.insert(key, &*value)?,
             None => state.remove(key)?,
         };
     }
-    Ok(Ok(()))
+    Ok(())
 }
 
 /// Answers everything of a group: with its own result, or with what befell the group. A caller that no longer waits
