@@ -1,7 +1,15 @@
 //! The suites: what each runs.
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+};
+
 use anyhow::Result;
 
-use crate::run::{Counts, Executable, Workspace};
+use crate::run::{Counts, Executable, Workspace, say};
 
 /// How much of a suite to run.
 #[derive(Clone, Copy)]
@@ -87,14 +95,42 @@ fn pairs(workspace: &Workspace, scale: Scale) -> Result<Counts> {
 }
 
 fn demo(workspace: &Workspace, scale: Scale) -> Result<Counts> {
-    let rounds = match scale {
-        Scale::Short => 1,
-        Scale::Full => 20,
-    };
     let weft = workspace.binary("weft")?;
-    let mut counts = Counts::default();
-    for _ in 0..rounds {
-        counts += workspace.program(&weft, &["demo", "--check"])?;
+    let tour = || workspace.program(&weft, &["demo", "--check"]);
+    let mut counts = tour()?;
+    if matches!(scale, Scale::Full) {
+        for _ in 1..20 {
+            counts += tour()?;
+        }
+        say("---- twenty times more, beside a busy core")?;
+        let _busy = BusyCore::start();
+        for _ in 0..20 {
+            counts += tour()?;
+        }
     }
     Ok(counts)
+}
+
+/// A thread that computes without pause until it is dropped.
+struct BusyCore {
+    stop: Arc<AtomicBool>,
+}
+
+impl BusyCore {
+    fn start() -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        thread::spawn(move || {
+            while !stopped.load(Ordering::Relaxed) {
+                std::hint::spin_loop();
+            }
+        });
+        Self { stop }
+    }
+}
+
+impl Drop for BusyCore {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
 }
