@@ -1,5 +1,7 @@
 //! The certificate authority in force, and the control plane's own certificate.
 use std::{
+    io,
+    path::PathBuf,
     sync::{Arc, PoisonError, RwLock},
     time::{Duration, SystemTime},
 };
@@ -9,6 +11,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 use weft_certs::{
     Authority, AuthorityError, CaPin, SignedChain, TrustBundle, TrustBundles,
+    files::FileError,
     sealing::{SealError, SealingKey, SealingKeyError},
     tls::{ClientAuth, TlsError, server_config},
 };
@@ -29,6 +32,13 @@ pub enum OpenAuthorityError {
     /// The key that it is sealed under cannot be had.
     #[error("the sealing key: {0}")]
     SealingKey(#[from] SealingKeyError),
+    /// The store holds an authority, and the file with the key that opens it is gone.
+    #[error(
+        "the sealing key: {} is not there, and the store's certificate authority is sealed with it; put the file back \
+         from its copy: no new key can open this store",
+        .0.display()
+    )]
+    SealingKeyGone(PathBuf),
     /// The environment variable that should hold the sealing key is not set.
     #[error("the sealing key: the environment variable {0} is not set")]
     NoSealingKey(String),
@@ -90,13 +100,9 @@ pub(crate) struct ServerConfigs {
 impl Certifier {
     /// Opens the store's authority, or makes one in a store that has none yet.
     pub(crate) async fn open(config: &Config, state: &dyn State) -> Result<Self, OpenAuthorityError> {
-        let sealing_key = match &config.sealing_key {
-            SealingKeySource::Variable(name) => {
-                SealingKey::from_env(name)?.ok_or_else(|| OpenAuthorityError::NoSealingKey(name.clone()))?
-            }
-            SealingKeySource::File(path) => SealingKey::load_or_create(path, &config.dir)?,
-        };
-        let authority = match state.read(Table::Authority, KEY).await? {
+        let sealed = state.read(Table::Authority, KEY).await?;
+        let sealing_key = sealing_key(config, sealed.is_some())?;
+        let authority = match sealed {
             Some(sealed) => Authority::open(&sealing_key, &sealed)?,
             None => {
                 let authority = Authority::create(config.names.trust_domain.clone(), SystemTime::now())?;
@@ -190,6 +196,23 @@ impl Certifier {
 
     fn read<T>(&self, read: impl FnOnce(&Authority) -> T) -> T {
         read(&self.authority.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// The sealing key. A new one is made for a store that has no authority yet; in place of one that is gone it would open
+/// nothing, and lie where its copy must be put back.
+fn sealing_key(config: &Config, sealed: bool) -> Result<SealingKey, OpenAuthorityError> {
+    match &config.sealing_key {
+        SealingKeySource::Variable(name) => {
+            SealingKey::from_env(name)?.ok_or_else(|| OpenAuthorityError::NoSealingKey(name.clone()))
+        }
+        SealingKeySource::File(path) if sealed => SealingKey::load(path, &config.dir).map_err(|error| match error {
+            SealingKeyError::File(FileError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => {
+                OpenAuthorityError::SealingKeyGone(path.clone())
+            }
+            error => error.into(),
+        }),
+        SealingKeySource::File(path) => Ok(SealingKey::load_or_create(path, &config.dir)?),
     }
 }
 

@@ -2,7 +2,7 @@
 use std::fs;
 
 use tonic::Code;
-use weft_certs::KeyPair;
+use weft_certs::{KeyPair, sealing::SealingKey};
 use weft_control_plane::{OpenAuthorityError, SealingKeySource, StartError};
 use weft_proto::weft::{SignRequest, certificate_service_client::CertificateServiceClient};
 
@@ -84,7 +84,13 @@ async fn the_store_does_not_open_without_the_key_that_it_was_made_with() {
     let kept = fs::read(&key).unwrap();
     fs::remove_file(&key).unwrap();
     let error = plane.start_again().await.unwrap_err();
+    assert!(matches!(error, StartError::Authority(OpenAuthorityError::SealingKeyGone(_))), "{error}");
+    assert!(error.to_string().contains(key.to_str().unwrap()), "{error}");
+    assert!(!key.exists(), "a key that opens nothing lies where its copy must be put back");
+    SealingKey::load_or_create(&key, &plane.config.dir).unwrap();
+    let error = plane.start_again().await.unwrap_err();
     assert!(matches!(error, StartError::Authority(OpenAuthorityError::OtherKey(_))), "{error}");
+    fs::remove_file(&key).unwrap();
     plane.config.sealing_key = SealingKeySource::Variable("WEFT_TEST_NO_SUCH_KEY".to_owned());
     let error = plane.start_again().await.unwrap_err();
     assert!(error.to_string().contains("WEFT_TEST_NO_SUCH_KEY is not set"), "{error}");
