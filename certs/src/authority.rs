@@ -91,6 +91,7 @@ pub struct SignedChain {
 }
 
 /// The certificate authority of one trust domain, with its private keys.
+#[derive(Clone)]
 pub struct Authority {
     trust_domain: TrustDomain,
     root: SigningCertificate,
@@ -99,6 +100,7 @@ pub struct Authority {
     sequence: u64,
 }
 
+#[derive(Clone)]
 struct SigningCertificate {
     certificate: CertificateDer<'static>,
     key: KeyPair,

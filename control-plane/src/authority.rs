@@ -137,8 +137,7 @@ impl Certifier {
     }
 
     /// New TLS configurations with a new certificate of the control plane, and when to make the next.
-    pub(crate) fn server_configs(&self) -> Result<(ServerConfigs, SystemTime), OpenAuthorityError> {
-        let now = SystemTime::now();
+    pub(crate) fn server_configs(&self, now: SystemTime) -> Result<(ServerConfigs, SystemTime), OpenAuthorityError> {
         let (svid, root) = self.read(|authority| {
             let id = SpiffeId::of_control_plane(authority.trust_domain());
             authority.issue(&id, self.leaf_lifetime, now).map(|svid| (svid, authority.root().clone()))
@@ -163,35 +162,40 @@ impl Certifier {
             let wait = next.duration_since(SystemTime::now()).unwrap_or(Duration::ZERO);
             // Looked at again at least hourly: the clock may have been set meanwhile.
             tokio::time::sleep(wait.min(Duration::from_secs(3600))).await;
-            if SystemTime::now() < next {
+            let now = SystemTime::now();
+            if now < next {
                 continue;
             }
-            match self.renew(&*state).await {
+            let intermediate = self.renew_intermediate(&*state, now).await;
+            // Whether or not there is a new intermediate: the former one signs on.
+            let leaf = self.server_configs(now);
+            let failed = intermediate.err().into_iter().chain(match leaf {
                 Ok((renewed, after)) => {
                     configs.send_replace(renewed);
                     renew_after = after;
+                    None
                 }
-                Err(error) => {
-                    warn!(%error, "the control plane's certificate is not renewed yet");
-                    tokio::time::sleep(RETRY).await;
-                }
+                Err(error) => Some(error),
+            });
+            for error in failed {
+                warn!(%error, "the control plane's certificates are not all renewed yet");
+                tokio::time::sleep(RETRY).await;
             }
         }
     }
 
-    async fn renew(&self, state: &dyn State) -> Result<(ServerConfigs, SystemTime), OpenAuthorityError> {
-        let now = SystemTime::now();
-        if self.read(Authority::renew_intermediate_after) <= now {
-            let sealed = {
-                let mut authority = self.authority.write().unwrap_or_else(PoisonError::into_inner);
-                authority.renew_intermediate(now)?;
-                authority.seal(&self.sealing_key)?
-            };
-            // A crash before this is durable costs nothing: the former intermediate signs on.
-            save(state, sealed, ExpectedValue::Any).await?;
-            info!("renewed the intermediate certificate");
+    /// Renews the intermediate when it is time. The new one is in force once it is durable, so that one that is not is
+    /// made again.
+    async fn renew_intermediate(&self, state: &dyn State, now: SystemTime) -> Result<(), OpenAuthorityError> {
+        if self.read(Authority::renew_intermediate_after) > now {
+            return Ok(());
         }
-        self.server_configs()
+        let mut renewed = self.read(Authority::clone);
+        renewed.renew_intermediate(now)?;
+        save(state, renewed.seal(&self.sealing_key)?, ExpectedValue::Any).await?;
+        *self.authority.write().unwrap_or_else(PoisonError::into_inner) = renewed;
+        info!("renewed the intermediate certificate");
+        Ok(())
     }
 
     fn read<T>(&self, read: impl FnOnce(&Authority) -> T) -> T {
@@ -219,4 +223,61 @@ fn sealing_key(config: &Config, sealed: bool) -> Result<SealingKey, OpenAuthorit
 async fn save(state: &dyn State, sealed: Vec<u8>, expected: ExpectedValue) -> Result<(), WriteError> {
     let change = StateChange { table: Table::Authority, key: KEY.to_owned(), expected, value: Some(sealed) };
     state.change(vec![change]).await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use weft_store::{Entry, Pending, Redb};
+
+    use super::*;
+
+    /// A store whose medium fails at times.
+    #[derive(Debug)]
+    struct Failing(Redb, AtomicBool);
+
+    impl State for Failing {
+        fn read(&self, table: Table, key: &str) -> Pending<'_, Result<Option<Vec<u8>>, StoreError>> {
+            self.0.read(table, key)
+        }
+
+        fn scan(&self, table: Table, from: &str, limit: usize) -> Pending<'_, Result<Vec<Entry>, StoreError>> {
+            self.0.scan(table, from, limit)
+        }
+
+        fn change(&self, changes: Vec<StateChange>) -> Pending<'_, Result<(), WriteError>> {
+            if self.1.load(Ordering::Relaxed) {
+                return Box::pin(async { Err(WriteError::Unavailable("the disk is full".to_owned())) });
+            }
+            self.0.change(changes)
+        }
+    }
+
+    /// It was once in force before it was stored: a failed save was not repeated for half a life.
+    #[tokio::test]
+    async fn an_intermediate_that_cannot_be_stored_is_not_in_force_and_made_again() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let key = SealingKeySource::File(folder.path().join("sealing.key"));
+        let config = Config::on_loopback(folder.path().join("store"), key);
+        let store = Failing(Redb::open(&config.dir).unwrap(), AtomicBool::new(false));
+        let certifier = Certifier::open(&config, &store).await.unwrap();
+        let intermediate = || certifier.read(|authority| authority.intermediate().to_vec());
+        let first = intermediate();
+        let now = certifier.read(Authority::renew_intermediate_after);
+
+        certifier.renew_intermediate(&store, now - Duration::from_secs(1)).await.unwrap();
+        assert_eq!(intermediate(), first, "it is not time yet");
+        store.1.store(true, Ordering::Relaxed);
+        let failed = certifier.renew_intermediate(&store, now).await.unwrap_err();
+        assert!(failed.to_string().contains("the disk is full"), "{failed}");
+        assert_eq!(intermediate(), first);
+        assert!(certifier.server_configs(now).is_ok(), "the former intermediate signs on");
+
+        store.1.store(false, Ordering::Relaxed);
+        certifier.renew_intermediate(&store, now).await.unwrap();
+        assert_ne!(intermediate(), first);
+        let again = Certifier::open(&config, &store).await.unwrap();
+        assert_eq!(again.read(|authority| authority.intermediate().to_vec()), intermediate());
+    }
 }

@@ -4,7 +4,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use tokio::{
@@ -147,7 +147,7 @@ async fn start(config: &Config, store: &Arc<Redb>) -> Result<Running, StartError
     let secrets: Arc<dyn State> = store.clone();
     audit::trim(&*secrets).await.map_err(|error| store_use(config, error))?;
     let certifier = Arc::new(Certifier::open(config, &*secrets).await?);
-    let (configs, renew_after) = certifier.server_configs()?;
+    let (configs, renew_after) = certifier.server_configs(SystemTime::now())?;
     let (configs_sender, configs) = watch::channel(configs);
     let listing = objects.list().await.map_err(|error: StoreError| store_use(config, error))?;
     let stored = listing.objects.iter().map(|(object, stored)| (object.clone(), Some(Arc::new(stored.clone()))));
