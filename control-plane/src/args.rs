@@ -34,8 +34,9 @@ pub struct Args {
     /// start. Without it the key is taken from WEFT_SEALING_KEY, else from ~/.config/weft/sealing.key.
     #[arg(long, env = "WEFT_SEALING_KEY_FILE", value_name = "FILE")]
     pub sealing_key_file: Option<PathBuf>,
-    /// Where the context file for the admin API is written (mode 0600); ~/.config/weft/context.json by default.
-    #[arg(long, env = "WEFT_CONTEXT", value_name = "FILE")]
+    /// Where the context file for the admin API is written (mode 0600); ~/.config/weft/context.json by default. A file
+    /// of another mesh is left alone. (WEFT_CONTEXT names the file that `weft` reads: nothing is written there.)
+    #[arg(long, env = "WEFT_CONTEXT_FILE", value_name = "FILE")]
     pub context_file: Option<PathBuf>,
     /// How long a workload's certificate is valid, in seconds: a minute to a day.
     #[arg(long, value_name = "SECONDS", default_value_t = 86_400, value_parser = clap::value_parser!(u64).range(60..=86_400))]
@@ -79,4 +80,34 @@ fn configuration_folder(flag: &str) -> Result<PathBuf, String> {
     });
     base.map(|base| base.join("weft"))
         .ok_or_else(|| format!("there is no home folder (neither XDG_CONFIG_HOME nor HOME is set): give {flag}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args as _, Command, FromArgMatches};
+
+    use super::*;
+
+    /// `WEFT_CONTEXT` names what people's commands read: another mesh's context was once overwritten through it.
+    #[test]
+    fn the_file_that_is_written_is_not_taken_from_what_names_the_file_to_read() {
+        let command = Args::augment_args(Command::new("test"));
+        let variables: Vec<_> = command.get_arguments().filter_map(|argument| argument.get_env()).collect();
+        assert!(variables.iter().any(|name| *name == "WEFT_CONTEXT_FILE"), "{variables:?}");
+        assert!(!variables.iter().any(|name| *name == "WEFT_CONTEXT"), "{variables:?}");
+    }
+
+    #[test]
+    fn a_lifetime_that_no_certificate_gets_is_not_taken() {
+        let lifetime = |seconds: u64| {
+            let command = Args::augment_args(Command::new("test"));
+            let arguments = ["test", "--dir", "store", "--leaf-lifetime", &seconds.to_string()];
+            let matches = command.try_get_matches_from(arguments).map_err(|error| error.to_string())?;
+            Ok::<_, String>(Args::from_arg_matches(&matches).map_err(|error| error.to_string())?.leaf_lifetime)
+        };
+        let longest = weft_certs::MAX_LIFETIME.as_secs();
+        assert_eq!((lifetime(60), lifetime(longest)), (Ok(60), Ok(longest)));
+        assert!(lifetime(longest + 1).is_err() && lifetime(59).is_err());
+        assert!(Config::DEFAULT_LEAF_LIFETIME <= weft_certs::MAX_LIFETIME);
+    }
 }

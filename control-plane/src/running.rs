@@ -15,7 +15,10 @@ use tokio::{
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tracing::{error, warn};
-use weft_certs::join::{Context, JoinError, Token};
+use weft_certs::{
+    CaPin,
+    join::{Context, JoinError},
+};
 use weft_model::Revision;
 use weft_store::{Objects, OpenError, Redb, State, StoreError};
 
@@ -70,6 +73,20 @@ pub enum StartError {
     /// The context file cannot be written.
     #[error("the context file: {0}")]
     Context(#[from] JoinError),
+    /// The context file is another mesh's.
+    #[error(
+        "the context file {} is of another mesh (its CA is {held}, this one's {own}); name another file with \
+         --context-file, or remove this one if that mesh is gone",
+        path.display()
+    )]
+    OtherContext {
+        /// The file.
+        path: PathBuf,
+        /// The root's SHA-256 that it holds.
+        held: CaPin,
+        /// The root's SHA-256 of this control plane.
+        own: CaPin,
+    },
     /// The context file's folder cannot be made.
     #[error("the context file's folder {}: {source}", folder.display())]
     ContextFolder {
@@ -233,8 +250,12 @@ async fn write_context(
     certifier: &Certifier,
     api: SocketAddr,
 ) -> Result<Context, StartError> {
-    let known: Option<Token> =
-        config.context_file.as_deref().and_then(|path| Context::load(path).ok()).map(|it| it.token);
+    let held = config.context_file.as_deref().and_then(|path| Some((path, Context::load(path).ok()?)));
+    if let Some((path, held)) = held.as_ref().filter(|(_, held)| held.ca_sha256 != *certifier.pin()) {
+        // It holds the only copy of that mesh's admin token.
+        return Err(StartError::OtherContext { path: path.to_path_buf(), held: held.ca_sha256, own: *certifier.pin() });
+    }
+    let known = held.map(|(_, held)| held.token);
     let token = tokens::admin(secrets, known).await.map_err(|error| store_use(config, error))?;
     let context = Context {
         address: reachable(api).to_string(),

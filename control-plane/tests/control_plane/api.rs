@@ -186,6 +186,24 @@ async fn the_context_file_is_its_owners_alone_and_outlives_a_restart() {
     assert!(plane.client().status().await.is_ok());
 }
 
+/// Another mesh's context was once overwritten, and its admin token with it.
+#[tokio::test]
+async fn the_context_file_of_another_mesh_is_left_alone() {
+    let mut plane = Plane::start().await;
+    plane.stop().await;
+    let path = plane.path("context.json");
+    let before = fs::read(&path).unwrap();
+    let first = plane.config.dir.clone();
+    plane.config.dir = plane.path("second-store");
+    let error = plane.start_again().await.unwrap_err();
+    for part in [path.to_str().unwrap(), "of another mesh", "--context-file"] {
+        assert!(error.to_string().contains(part), "{part} is not in {error}");
+    }
+    assert_eq!(fs::read(&path).unwrap(), before);
+    plane.config.dir = first;
+    plane.start_again().await.unwrap();
+}
+
 #[tokio::test]
 async fn changes_made_at_the_same_time_are_judged_one_after_the_other() {
     let plane = Plane::start().await;
