@@ -1,6 +1,7 @@
 //! The command line of a control plane.
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+use weft_certs::MAX_LIFETIME;
 use weft_ir::MeshNames;
 use weft_model::{ClusterName, Host, TrustDomain};
 
@@ -39,7 +40,7 @@ pub struct Args {
     #[arg(long, env = "WEFT_CONTEXT_FILE", value_name = "FILE")]
     pub context_file: Option<PathBuf>,
     /// How long a workload's certificate is valid, in seconds: a minute to a day.
-    #[arg(long, value_name = "SECONDS", default_value_t = 86_400, value_parser = clap::value_parser!(u64).range(60..=86_400))]
+    #[arg(long, value_name = "SECONDS", default_value_t = MAX_LIFETIME.as_secs(), value_parser = clap::value_parser!(u64).range(60..=MAX_LIFETIME.as_secs()))]
     pub leaf_lifetime: u64,
 }
 
@@ -105,9 +106,9 @@ mod tests {
             let matches = command.try_get_matches_from(arguments).map_err(|error| error.to_string())?;
             Ok::<_, String>(Args::from_arg_matches(&matches).map_err(|error| error.to_string())?.leaf_lifetime)
         };
-        let longest = weft_certs::MAX_LIFETIME.as_secs();
+        let longest = MAX_LIFETIME.as_secs();
         assert_eq!((lifetime(60), lifetime(longest)), (Ok(60), Ok(longest)));
         assert!(lifetime(longest + 1).is_err() && lifetime(59).is_err());
-        assert!(Config::DEFAULT_LEAF_LIFETIME <= weft_certs::MAX_LIFETIME);
+        assert!(Config::DEFAULT_LEAF_LIFETIME <= MAX_LIFETIME);
     }
 }

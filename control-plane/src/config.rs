@@ -1,6 +1,7 @@
 //! What a control plane is started with.
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
+use weft_certs::MAX_LIFETIME;
 use weft_ir::MeshNames;
 use weft_model::{ClusterName, TrustDomain};
 
@@ -19,7 +20,7 @@ pub struct Config {
     pub grpc: SocketAddr,
     /// Where the admin API is served. Port 0 is the system's choice.
     pub api: SocketAddr,
-    /// How long a workload's certificate is valid: at most [`DEFAULT_LEAF_LIFETIME`](Self::DEFAULT_LEAF_LIFETIME).
+    /// How long a workload's certificate is valid: [`MAX_LIFETIME`] if it is longer.
     pub leaf_lifetime: Duration,
     /// How long a registration stands after the last message of its stream.
     pub lease: Duration,
@@ -27,7 +28,7 @@ pub struct Config {
 
 impl Config {
     /// How long a workload's certificate is valid where nothing else is said (as in Istio and SPIRE's upper default).
-    pub const DEFAULT_LEAF_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+    pub const DEFAULT_LEAF_LIFETIME: Duration = MAX_LIFETIME;
     /// How long a registration outlives its stream's last message where nothing else is said.
     pub const DEFAULT_LEASE: Duration = Duration::from_secs(10);
 
@@ -63,4 +64,14 @@ pub enum SealingKeySource {
     Variable(String),
     /// 64 hexadecimal digits in this file, which is made (mode 0600) with the first start.
     File(PathBuf),
+}
+
+impl fmt::Display for SealingKeySource {
+    /// Where the key is, for logs; never the key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Variable(name) => write!(f, "${name}"),
+            Self::File(path) => path.display().fmt(f),
+        }
+    }
 }
