@@ -35,6 +35,9 @@ pub(crate) use validate::Registered;
 /// How long an expired registration is still listed.
 const REMEMBERED: Duration = Duration::from_secs(15 * 60);
 
+/// How many workloads whose leases ran out together are named in the log.
+const TOLD: usize = 20;
+
 /// How many workloads may be registered.
 const MAX_WORKLOADS: usize = 100_000;
 
@@ -193,7 +196,8 @@ impl Registry {
                 })
                 .collect();
             if !over.is_empty() {
-                info!(workloads = ?over, "leases ran out");
+                let named: Vec<_> = over.iter().take(TOLD).map(ToString::to_string).collect();
+                info!(count = over.len(), workloads = named.join(", "), "leases ran out");
                 self.state.apply_soft(over.into_iter().map(|object| (object, None)));
             }
             proxies.retain(|_, proxy| proxy.expired.is_none_or(|expired| now < expired + REMEMBERED));

@@ -75,7 +75,7 @@ impl AggregatedDiscoveryService for Ads {
         let (this, stop) = (self.clone(), self.core.stop.clone());
         tokio::spawn(async move {
             if let Err(status) = serve(this, account, request.into_inner(), &responses, stop).await {
-                info!(address = %peer.address, code = ?status.code(), reason = status.message(), "an ADS stream was ended");
+                info!(address = %peer.address, code = %status.code(), reason = status.message(), "an ADS stream was ended");
                 // The client may be gone.
                 let _gone = responses.send(Err(status)).await;
             }
@@ -179,7 +179,8 @@ impl Session {
         let heard =
             self.server.request(request).map_err(|violation| Status::invalid_argument(violation.to_string()))?;
         for rejection in heard.rejected {
-            warn!(key = %rejection.key, version = ?rejection.version, reason = rejection.reason, "a resource was rejected");
+            let version = rejection.version.map(tracing::field::display);
+            warn!(key = %rejection.key, version, reason = rejection.reason, "a resource was rejected");
         }
         Ok(())
     }

@@ -51,7 +51,7 @@ impl AgentService for Agents {
         let core = self.core.clone();
         tokio::spawn(async move {
             if let Err(status) = serve(core, registrant, request.into_inner(), messages).await {
-                info!(address = %peer.address, code = ?status.code(), reason = status.message(), "an Agent stream was ended");
+                info!(address = %peer.address, code = %status.code(), reason = status.message(), "an Agent stream was ended");
                 // The proxy may be gone.
                 let _gone = ends.send(Err(status)).await;
             }

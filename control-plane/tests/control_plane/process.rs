@@ -43,6 +43,9 @@ async fn the_binary_prints_its_configuration_serves_and_stops_on_a_signal() {
     };
     let configuration = line("configuration");
     assert_eq!(configuration["fields"]["trust_domain"], "weft.local");
+    for (field, file) in [("context_file", "context.json"), ("sealing_key", "sealing.key")] {
+        assert_eq!(configuration["fields"][field], folder.path().join(file).to_str().unwrap());
+    }
     let ready = line("ready");
     let context = Context::load(&folder.path().join("context.json")).unwrap();
     assert_eq!(ready["fields"]["api"], context.address.as_str());
