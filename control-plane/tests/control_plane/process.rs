@@ -59,6 +59,19 @@ async fn the_binary_prints_its_configuration_serves_and_stops_on_a_signal() {
 }
 
 #[test]
+fn the_log_is_filtered_by_the_variable_that_weft_reads_everywhere() {
+    let folder = TempDir::new().unwrap();
+    std::fs::write(folder.path().join("store"), "").unwrap();
+    let log = |variable: &str| {
+        let arguments = ["--grpc", "127.0.0.1:0", "--api", "127.0.0.1:0"];
+        let output = command(&folder).args(arguments).env(variable, "error").output().unwrap();
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(!log("WEFT_LOG").contains("\"INFO\""));
+    assert!(log("RUST_LOG").contains("\"INFO\""));
+}
+
+#[test]
 fn the_binary_says_why_it_does_not_start() {
     let folder = TempDir::new().unwrap();
     std::fs::write(folder.path().join("store"), "").unwrap();
