@@ -58,11 +58,20 @@ impl AdsStreams {
         Listed { streams: self.clone(), key, state }
     }
 
-    /// How many proxies are there, and how many have all there is at the batch `sequence`.
+    /// How many proxies are there, and how many have all there is at the batch `sequence`. A proxy's latest stream
+    /// counts: one that it has left may stay open until its connection is found dead.
     pub(crate) fn count(&self, sequence: u64) -> ProxyCount {
         let open = self.open();
-        let in_sync = open.values().filter(|state| state.is_in_sync(sequence)).count();
-        ProxyCount { connected: open.len() as u64, in_sync: in_sync as u64 }
+        let mut count = ProxyCount::default();
+        let mut streams = open.iter().peekable();
+        while let Some(((workload, _), state)) = streams.next() {
+            if streams.peek().is_some_and(|((next, _), _)| next == workload) {
+                continue;
+            }
+            count.connected += 1;
+            count.in_sync += u64::from(state.is_in_sync(sequence));
+        }
+        count
     }
 
     /// Adds what is known of a workload's latest stream.
@@ -79,5 +88,27 @@ impl AdsStreams {
     /// What is kept is whole between statements, so a panic elsewhere does not spoil it.
     fn open(&self) -> MutexGuard<'_, BTreeMap<(WorkloadRef, u64), Arc<StreamState>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn workload(name: &str) -> WorkloadRef {
+        WorkloadRef { namespace: "shop".parse().unwrap(), name: name.parse().unwrap() }
+    }
+
+    #[test]
+    fn a_stream_that_a_proxy_has_left_counts_for_nothing() {
+        let streams = Arc::new(AdsStreams::default());
+        assert_eq!(streams.count(0), ProxyCount::default());
+        let [stale, other, latest] = ["web-0", "web-1", "web-0"].map(|name| streams.list(workload(name)));
+        latest.state.in_sync.store(true, Ordering::Release);
+        assert_eq!(streams.count(0), ProxyCount { connected: 2, in_sync: 1 });
+        drop(latest);
+        assert_eq!(streams.count(0), ProxyCount { connected: 2, in_sync: 0 });
+        drop((stale, other));
+        assert_eq!(streams.count(0), ProxyCount::default());
     }
 }
