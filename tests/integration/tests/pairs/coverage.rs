@@ -103,6 +103,12 @@ impl Coverage {
             return false;
         }
         self.add(format!("refused: {}", refusal.code()));
+        if let Refusal::BackendMissing { cause, .. } = refusal {
+            let causes = ["does not exist", "has no port", "speaks TCP", "is in another namespace"];
+            for text in causes.into_iter().filter(|text| cause.contains(text)) {
+                self.add(format!("a backend {text}"));
+            }
+        }
         if let Refusal::BackendMissing { origin, .. } = refusal
             && let Some(route) = self.route(pair, origin)
         {
@@ -208,4 +214,83 @@ fn matching(callers: &Callers, identity: &SpiffeId, member: &Member) -> Option<&
 }
 
 /// What must be seen, and at least how often among ten thousand pairs: about a third of what is expected.
-const REQUIRED: &[(&str, u64)] = &[];
+const REQUIRED: &[(&str, u64)] = &[
+    ("a backend does not exist", 30),
+    ("a backend has no port", 80),
+    ("a backend is in another namespace", 20),
+    ("a backend speaks TCP", 10),
+    ("a draining endpoint passed over", 150),
+    ("allowed", 500),
+    ("allowed by a policy of a namespace", 150),
+    ("allowed by a policy of a service", 250),
+    ("allowed by a policy of the mesh", 100),
+    ("allowed by account", 70),
+    ("allowed by anyone", 300),
+    ("allowed by identity", 80),
+    ("allowed by namespace", 100),
+    ("allowed from another trust domain", 70),
+    ("bad request: Connect", 10),
+    ("bad request: Fragment", 30),
+    ("bad request: HostList", 15),
+    ("bad request: HostMismatch", 15),
+    ("bad request: HostMissing", 50),
+    ("bad request: HostName", 50),
+    ("bad request: HostPort", 30),
+    ("bad request: HostUserInfo", 10),
+    ("bad request: Method", 15),
+    ("bad request: PathCharacter", 30),
+    ("bad request: PathEncoding", 40),
+    ("bad request: PathParameter", 40),
+    ("bad request: PathSeparator", 30),
+    ("bad request: Query", 20),
+    ("bad request: TargetForm", 30),
+    ("bad request: TargetTooLong", 10),
+    ("body in chunks", 100),
+    ("body of a known length", 100),
+    ("default route", 600),
+    ("denied by a policy of a namespace", 50),
+    ("denied by a policy of a service", 70),
+    ("denied by a policy of the mesh", 40),
+    ("denied by account", 30),
+    ("denied by anyone", 50),
+    ("denied by identity", 30),
+    ("denied by namespace", 60),
+    ("denied from another trust domain", 15),
+    ("denied: a deny rule", 150),
+    ("denied: no policy", 350),
+    ("denied: no rule", 300),
+    ("forwarded", 1400),
+    ("header match: exact", 150),
+    ("header match: regex", 150),
+    ("host as svc", 300),
+    ("host as svc.ns", 400),
+    ("host as svc.ns.svc", 300),
+    ("host in full", 500),
+    ("host in upper case", 200),
+    ("host with a port", 150),
+    ("host with a trailing dot", 250),
+    ("host with an empty port", 90),
+    ("host with port 80", 200),
+    ("method DELETE", 150),
+    ("method GET", 500),
+    ("method HEAD", 150),
+    ("method OPTIONS", 100),
+    ("method POST", 150),
+    ("method PUT", 150),
+    ("method match", 150),
+    ("one endpoint", 650),
+    ("path match: exact", 300),
+    ("path match: prefix", 400),
+    ("path match: regex", 150),
+    ("pick among several endpoints", 700),
+    ("refused by the codec alone", 20),
+    ("refused: backend-missing", 100),
+    ("refused: no-healthy-endpoint", 450),
+    ("refused: no-route", 500),
+    ("refused: not-in-mesh", 200),
+    ("request timeout", 500),
+    ("rule without any backend", 80),
+    ("share of a missing backend", 50),
+    ("target rewritten by normalization", 700),
+    ("weighted split", 450),
+];

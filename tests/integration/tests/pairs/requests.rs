@@ -121,7 +121,8 @@ impl Request {
 
     /// A random request of `caller`.
     pub(crate) fn generate(dice: &mut Dice, configuration: &Configuration, caller: &Member, pair: u64) -> Self {
-        let services: Vec<&Service> = configuration.objects.values().filter_map(|it| service(&it.object)).collect();
+        let services = configuration.objects.values().filter_map(|it| service(&it.object));
+        let services: Vec<&Service> = services.filter(|it| it.meta.name.as_str() != configuration.probe).collect();
         let own: Vec<&Service> =
             services.iter().copied().filter(|it| it.meta.namespace.as_str() == caller.namespace).collect();
         let known = if dice.percent(50) && !own.is_empty() { &own } else { &services };
@@ -145,8 +146,8 @@ impl Request {
         }
         request.target = target(dice, &path).into_bytes();
         match dice.below(100) {
-            0..12 => attack(dice, &path, &mut request),
-            12..16 => absolute(dice, &mut request),
+            0..16 => attack(dice, &path, &mut request),
+            16..20 => absolute(dice, &mut request),
             _ => {}
         }
         request
@@ -290,10 +291,14 @@ fn encode_one(dice: &mut Dice, path: &mut String) {
     }
 }
 
+/// Hosts that no request may have.
+const MALFORMED_HOSTS: [&str; 12] =
+    ["", ".", ":80", "web, cart", "web,", "user@web", "web..", "-web", "[::1]:80", "we b", "web:0", "web:x"];
+
 /// Makes it a request that must not be forwarded.
 fn attack(dice: &mut Dice, path: &str, request: &mut Request) {
     let bytes = |text: &str| format!("{}/{text}", path.trim_end_matches('/')).into_bytes();
-    request.target = match dice.below(30) {
+    request.target = match dice.below(27 + MALFORMED_HOSTS.len()) {
         0 => bytes("..%2fsecret"),
         1 => bytes("%5c..%5csecret"),
         2 => bytes("..\\secret"),
@@ -319,8 +324,8 @@ fn attack(dice: &mut Dice, path: &str, request: &mut Request) {
             request.method = "CONNECT".to_owned();
             request.target.clone()
         }
-        22 => {
-            request.method = (*dice.pick(&["G@T", "GE T", "get", "PURGE"])).to_owned();
+        22 | 26 => {
+            request.method = (*dice.pick(&["G@T", "GE T", "G{T}", "get", "PURGE"])).to_owned();
             request.target.clone()
         }
         23 | 24 => {
