@@ -28,4 +28,4 @@ pub use bundle::{BundleError, MAX_ROOTS, TrustBundle, TrustBundles};
 pub use csr::{CsrError, MAX_CSR_BYTES};
 pub use key::{KeyError, KeyPair, certificate_request};
 pub use svid::{Svid, SvidError};
-pub use text::{CaPin, InvalidPin};
+pub use text::{CaPin, InvalidPin, rfc3339_of};

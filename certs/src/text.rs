@@ -114,6 +114,11 @@ pub(crate) fn rfc3339(seconds: u64) -> String {
         .map_or_else(|| format!("second {seconds}"), |time| time.to_string())
 }
 
+/// A time as RFC 3339 in UTC, to the second: what certificates hold is no finer (RFC 5280 §4.1.2.5).
+pub fn rfc3339_of(at: SystemTime) -> String {
+    rfc3339(seconds(at))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,11 +4,12 @@ use std::{error::Error as _, io, sync::Arc, time::Duration};
 use arc_swap::ArcSwap;
 use http::Uri;
 use hyper_util::rt::TokioIo;
-use rustls::{ClientConfig, pki_types::ServerName};
+use rustls::ClientConfig;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tonic::transport::{Channel, Endpoint};
 use tower::service_fn;
+use weft_certs::tls::control_plane_name;
 
 use super::bootstrap::ControlPlaneAddress;
 
@@ -20,10 +21,6 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(3);
 /// The largest gRPC message that is taken: 16 MiB.
 pub(super) const MAX_MESSAGE_BYTES: usize = 16 << 20;
-
-/// The server name of the TLS hello. The control plane is recognised by its SPIFFE ID or its root's hash, never by a
-/// DNS name.
-const SERVER_NAME: &str = "control-plane.weft-system";
 
 /// The TLS configuration of the next connection: replaced when the certificate is renewed.
 pub(super) type CurrentConfig = Arc<ArcSwap<ClientConfig>>;
@@ -56,8 +53,7 @@ async fn dial(
 ) -> io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
     let stream = TcpStream::connect((to.host(), to.port())).await?;
     stream.set_nodelay(true)?;
-    let name = ServerName::try_from(SERVER_NAME).map_err(io::Error::other)?;
-    TlsConnector::from(config).connect(name, stream).await
+    TlsConnector::from(config).connect(control_plane_name(), stream).await
 }
 
 /// A gRPC status in one line: its message, or the innermost cause, because tonic's own words are "transport error".

@@ -1,13 +1,13 @@
 //! The proxy's identity: key, certificate chain and trust bundles, in memory and in the state directory.
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use jiff::Timestamp;
 use rustls::pki_types::UnixTime;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use weft_certs::{
     CaPin, Svid, TrustBundle, TrustBundles,
     files::FileError,
+    rfc3339_of,
     verify::{Role, VerifyError, verify_peer},
 };
 use weft_model::SpiffeId;
@@ -108,8 +108,8 @@ impl Identity {
         json!([{
             "type": "identity",
             "name": self.svid.id().as_str(),
-            "notBefore": rfc3339(self.svid.not_before()),
-            "notAfter": rfc3339(self.svid.not_after()),
+            "notBefore": rfc3339_of(self.svid.not_before()),
+            "notAfter": rfc3339_of(self.svid.not_after()),
             "certificates": self.svid.chain().len(),
             "leafSha256": leaf,
             "bundles": self.bundles.iter().map(bundle).collect::<Vec<_>>(),
@@ -134,10 +134,6 @@ impl KeptBundle {
         }
         TrustBundle::new(domain, roots, self.sequence).map_err(|error| error.to_string())
     }
-}
-
-fn rfc3339(time: SystemTime) -> String {
-    Timestamp::try_from(time).map_or_else(|_| "unknown".to_owned(), |time| time.to_string())
 }
 
 #[cfg(test)]
