@@ -1,14 +1,15 @@
 //! The audit log: who did what, when; kept in the store, oldest entries forgotten first.
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
-    time::{SystemTime, UNIX_EPOCH},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use serde::Serialize;
+use tracing::warn;
 use weft_store::{ExpectedValue, State, StateChange, StoreError, Table, WriteError};
-
-/// How many entries are kept.
-const KEPT: usize = 100_000;
 
 /// Tells entries of one microsecond apart.
 static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -47,18 +48,106 @@ pub(crate) enum TrimError {
     Write(#[from] WriteError),
 }
 
-/// Forgets the oldest entries of a log that has grown past its bound; called at each start.
-pub(crate) async fn trim(state: &dyn State) -> Result<(), TrimError> {
-    let entries = state.scan(Table::Audit, "", 2 * KEPT).await?;
-    let surplus = entries.len().saturating_sub(KEPT);
-    let changes = entries.into_iter().take(surplus).map(|entry| StateChange {
-        table: Table::Audit,
-        key: entry.key,
-        expected: ExpectedValue::Any,
-        value: None,
-    });
-    if surplus > 0 {
-        state.change(changes.collect()).await?;
+/// How far the log may grow, and how closely that is watched.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// How many entries are kept.
+    kept: usize,
+    /// How many more may come before the oldest are forgotten.
+    slack: u64,
+    /// How often it is looked at.
+    pause: Duration,
+}
+
+impl Default for Bounds {
+    /// 100,000 entries of about 200 bytes.
+    fn default() -> Self {
+        Self { kept: 100_000, slack: 5_000, pause: Duration::from_secs(10) }
     }
-    Ok(())
+}
+
+/// Forgets the oldest entries each time that the log has grown past its bound. Never ends.
+pub(crate) async fn keep_trimmed(state: Arc<dyn State>, bounds: Bounds) {
+    let mut trimmed_at = NEXT.load(Ordering::Relaxed);
+    loop {
+        tokio::time::sleep(bounds.pause).await;
+        let reached = NEXT.load(Ordering::Relaxed);
+        if reached.saturating_sub(trimmed_at) < bounds.slack {
+            continue;
+        }
+        match trim(&*state, bounds).await {
+            Ok(()) => trimmed_at = reached,
+            Err(error) => warn!(%error, "the audit log is not trimmed yet"),
+        }
+    }
+}
+
+/// Forgets the oldest entries of a log that has grown past its bound.
+pub(crate) async fn trim(state: &dyn State, Bounds { kept, .. }: Bounds) -> Result<(), TrimError> {
+    loop {
+        let entries = state.scan(Table::Audit, "", 2 * kept).await?;
+        let found = entries.len();
+        let changes = entries.into_iter().take(found.saturating_sub(kept)).map(|entry| StateChange {
+            table: Table::Audit,
+            key: entry.key,
+            expected: ExpectedValue::Any,
+            value: None,
+        });
+        if found > kept {
+            state.change(changes.collect()).await?;
+        }
+        if found < 2 * kept {
+            return Ok(());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use weft_store::Redb;
+
+    use super::*;
+
+    async fn write(state: &dyn State, count: u64) {
+        let changes = (0..count).map(|at| {
+            let entry = Entry { action: "applied", by: "admin", about: "Service shop/web", address: None };
+            entry.at(UNIX_EPOCH + Duration::from_secs(at))
+        });
+        state.change(changes.collect()).await.unwrap();
+    }
+
+    async fn keys(state: &dyn State) -> Vec<String> {
+        state.scan(Table::Audit, "", 1_000).await.unwrap().into_iter().map(|entry| entry.key).collect()
+    }
+
+    #[tokio::test]
+    async fn a_log_far_past_its_bound_is_cut_to_its_latest_entries() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let store = Redb::open(dir.path()).unwrap();
+        write(&store, 95).await;
+        let all = keys(&store).await;
+        trim(&store, Bounds { kept: 10, ..Bounds::default() }).await.unwrap();
+        assert_eq!(keys(&store).await, all[85..]);
+    }
+
+    /// It was once trimmed at the start alone: a control plane that ran for long grew with every renewal.
+    #[tokio::test]
+    async fn the_log_is_trimmed_while_it_grows() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let store = Arc::new(Redb::open(dir.path()).unwrap());
+        let bounds = Bounds { kept: 10, slack: 5, pause: Duration::from_millis(1) };
+        let trimming = tokio::spawn(keep_trimmed(store.clone(), bounds));
+        // It has begun to watch: the spawned task runs up to its first pause.
+        tokio::task::yield_now().await;
+        let trimmed = async {
+            for _ in 0..3 {
+                write(&*store, 20).await;
+                while keys(&*store).await.len() > 10 {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), trimmed).await.unwrap();
+        trimming.abort();
+    }
 }

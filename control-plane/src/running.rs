@@ -162,7 +162,7 @@ impl fmt::Debug for Running {
 async fn start(config: &Config, store: &Arc<Redb>) -> Result<Running, StartError> {
     let objects: Arc<dyn Objects> = store.clone();
     let secrets: Arc<dyn State> = store.clone();
-    audit::trim(&*secrets).await.map_err(|error| store_use(config, error))?;
+    audit::trim(&*secrets, audit::Bounds::default()).await.map_err(|error| store_use(config, error))?;
     let certifier = Arc::new(Certifier::open(config, &*secrets).await?);
     let (configs, renew_after) = certifier.server_configs(SystemTime::now())?;
     let (configs_sender, configs) = watch::channel(configs);
@@ -183,6 +183,7 @@ async fn start(config: &Config, store: &Arc<Redb>) -> Result<Running, StartError
     let mut follower = JoinSet::new();
     follower.spawn(follow(objects.clone(), state.clone(), listing.revision));
     tasks.spawn(until_stopped(stopped.clone(), registry.clone().expire()));
+    tasks.spawn(until_stopped(stopped.clone(), audit::keep_trimmed(secrets.clone(), audit::Bounds::default())));
     let renewal = certifier.clone().keep_fresh(secrets.clone(), configs_sender, renew_after);
     tasks.spawn(until_stopped(stopped.clone(), renewal));
 
