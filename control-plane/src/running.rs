@@ -226,6 +226,7 @@ async fn start(config: &Config, store: &Arc<Redb>) -> Result<Running, StartError
         registry,
         streams,
         metrics,
+        tokens: tokens::Issuer::default(),
         token: context.token.hash(),
         pin: *certifier.pin(),
         grpc: reachable(grpc),

@@ -1,6 +1,7 @@
 //! Join tokens (one-time, for proxies) and the admin token.
 use std::time::{Duration, SystemTime};
 
+use tokio::sync::Mutex;
 use weft_certs::join::{Token, TokenError, TokenHash, TokenRecord, redeem};
 use weft_model::{Labels, SpiffeId};
 use weft_store::{ExpectedValue, State, StateChange, StoreError, Table, WriteError};
@@ -31,7 +32,7 @@ pub(crate) enum JoinTokenError {
     #[error("no join token is made for the control plane's own identity")]
     ControlPlane,
     /// More tokens than are kept.
-    #[error("{MAX_TOKENS} join tokens wait for their use already")]
+    #[error("as many join tokens as are kept wait for their use already")]
     TooMany,
     /// More labels than an identity may have.
     #[error("too many labels are granted to {0} already")]
@@ -50,44 +51,62 @@ pub(crate) enum JoinTokenError {
     Write(#[from] WriteError),
 }
 
-/// Makes a join token for an identity, which grants it these labels, and forgets the ones that are over.
-pub(crate) async fn create(
-    state: &dyn State,
-    identity: SpiffeId,
-    labels: Labels,
-    lifetime: Duration,
-    now: SystemTime,
-) -> Result<Token, JoinTokenError> {
-    if identity == SpiffeId::of_control_plane(&identity.trust_domain()) {
-        return Err(JoinTokenError::ControlPlane);
+/// Makes join tokens, at most so many that wait for their use.
+#[derive(Debug)]
+pub(crate) struct Issuer {
+    most: usize,
+    /// Held from counting the tokens until another is written.
+    turn: Mutex<()>,
+}
+
+impl Default for Issuer {
+    fn default() -> Self {
+        Self { most: MAX_TOKENS, turn: Mutex::new(()) }
     }
-    let token = Token::generate()?;
-    let audit = audit::Entry { action: "token-created", by: "admin", about: identity.as_str(), address: None }.at(now);
-    let record = TokenRecord::new(&token, identity.clone(), lifetime, now)?.allowing(labels);
-    let kept = state.scan(Table::Tokens, "", MAX_TOKENS).await?;
-    let mut changes: Vec<_> = kept
-        .iter()
-        .filter(|entry| decode(&entry.value).is_none_or(|record| record.is_over(now)))
-        .take(SWEEP)
-        .map(|entry| StateChange {
+}
+
+impl Issuer {
+    /// Makes a join token for an identity, which grants it these labels, and forgets the ones that are over.
+    pub(crate) async fn create(
+        &self,
+        state: &dyn State,
+        identity: SpiffeId,
+        labels: Labels,
+        lifetime: Duration,
+        now: SystemTime,
+    ) -> Result<Token, JoinTokenError> {
+        if identity == SpiffeId::of_control_plane(&identity.trust_domain()) {
+            return Err(JoinTokenError::ControlPlane);
+        }
+        let token = Token::generate()?;
+        let audit = audit::Entry { action: "token-created", by: "admin", about: identity.as_str(), address: None };
+        let record = TokenRecord::new(&token, identity.clone(), lifetime, now)?.allowing(labels);
+        let _turn = self.turn.lock().await;
+        let kept = state.scan(Table::Tokens, "", self.most).await?;
+        let mut changes: Vec<_> = kept
+            .iter()
+            .filter(|entry| decode(&entry.value).is_none_or(|record| record.is_over(now)))
+            .take(SWEEP)
+            .map(|entry| StateChange {
+                table: Table::Tokens,
+                key: entry.key.clone(),
+                expected: ExpectedValue::Any,
+                value: None,
+            })
+            .collect();
+        if kept.len() - changes.len() >= self.most {
+            return Err(JoinTokenError::TooMany);
+        }
+        changes.push(StateChange {
             table: Table::Tokens,
-            key: entry.key.clone(),
-            expected: ExpectedValue::Any,
-            value: None,
-        })
-        .collect();
-    if kept.len() - changes.len() >= MAX_TOKENS {
-        return Err(JoinTokenError::TooMany);
+            key: record.hash.to_string(),
+            expected: ExpectedValue::Absent,
+            value: Some(encode(&record)),
+        });
+        changes.push(audit.at(now));
+        state.change(changes).await?;
+        Ok(token)
     }
-    changes.push(StateChange {
-        table: Table::Tokens,
-        key: record.hash.to_string(),
-        expected: ExpectedValue::Absent,
-        value: Some(encode(&record)),
-    });
-    changes.push(audit);
-    state.change(changes).await?;
-    Ok(token)
 }
 
 /// A join token that may be used, and the proof that nobody else does.
@@ -162,4 +181,26 @@ fn decode(bytes: &[u8]) -> Option<TokenRecord> {
 fn encode(record: &TokenRecord) -> Vec<u8> {
     // Text and numbers alone: there is nothing in it that JSON cannot hold.
     serde_json::to_vec(record).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use weft_store::Redb;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn tokens_that_are_made_at_once_do_not_pass_their_bound_and_what_is_over_makes_room() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let store = Redb::open(dir.path()).unwrap();
+        let issuer = Issuer { most: 5, turn: Mutex::new(()) };
+        let (now, lifetime) = (SystemTime::now(), Duration::from_secs(60));
+        let identity: SpiffeId = "spiffe://weft.local/ns/shop/sa/web".parse().unwrap();
+        let create = |now| issuer.create(&store, identity.clone(), Labels::new(), lifetime, now);
+        let made = futures::future::join_all((0..20).map(|_| create(now))).await;
+        assert_eq!(made.iter().filter(|made| made.is_ok()).count(), 5);
+        assert!(made.iter().all(|made| matches!(made, Ok(_) | Err(JoinTokenError::TooMany))));
+        assert!(create(now + lifetime).await.is_ok());
+        assert_eq!(store.scan(Table::Tokens, "", 20).await.unwrap().len(), 1);
+    }
 }

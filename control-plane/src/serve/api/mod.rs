@@ -28,7 +28,7 @@ use weft_certs::{CaPin, join::TokenHash};
 use weft_store::{Objects, State};
 
 use super::{streams::AdsStreams, tls::TlsConnection};
-use crate::{metrics::Metrics, registry::Registry, state::MeshState};
+use crate::{metrics::Metrics, registry::Registry, state::MeshState, tokens::Issuer};
 use error::Failure;
 
 /// The largest body of a request.
@@ -47,6 +47,7 @@ pub(crate) struct Api {
     pub(crate) registry: Arc<Registry>,
     pub(crate) streams: Arc<AdsStreams>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) tokens: Issuer,
     pub(crate) token: TokenHash,
     pub(crate) pin: CaPin,
     /// Where proxies reach the gRPC port.

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     labels,
-    tokens::{self, JoinTokenError},
+    tokens::JoinTokenError,
     wire::{TokenRequest, TokenResponse},
 };
 
@@ -40,7 +40,8 @@ pub(super) async fn create(
     let names = api.state.look(|compiler| compiler.names().clone());
     let identity = SpiffeId::of_account(&names.trust_domain, &namespace, &account);
     let lifetime = ttl_seconds.map_or(MAX_TOKEN_LIFETIME, Duration::from_secs);
-    let token = tokens::create(&*api.secrets, identity, labels, lifetime, SystemTime::now()).await.map_err(failure)?;
+    let made = api.tokens.create(&*api.secrets, identity, labels, lifetime, SystemTime::now()).await;
+    let token = made.map_err(failure)?;
     let join_file = JoinFile {
         control_plane: api.grpc.to_string(),
         trust_domain: names.trust_domain,
