@@ -14,6 +14,9 @@ pub(crate) struct Metrics {
     ads_streams: Gauge,
     agent_streams: Gauge,
     handshakes_failed: Counter,
+    store_commits: Counter,
+    /// How many commits the store has made.
+    commits: Box<dyn Fn() -> u64 + Send + Sync>,
 }
 
 /// A counter that is read by the API as well.
@@ -37,7 +40,8 @@ pub(crate) enum StreamKind {
 }
 
 impl Metrics {
-    pub(crate) fn new() -> Self {
+    /// All at nought. `commits` tells how many transactions the store has committed.
+    pub(crate) fn new(commits: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
         let recorder = PrometheusBuilder::new().build_recorder();
         let total = |name: &'static str, text: &'static str| Total {
             value: AtomicU64::new(0),
@@ -58,6 +62,13 @@ impl Metrics {
                 "TLS handshakes that failed or took too long",
                 Vec::new(),
             ),
+            store_commits: counter(
+                &recorder,
+                "weft_store_commits_total",
+                "Transactions that the store has committed; each may hold many writes",
+                Vec::new(),
+            ),
+            commits: Box::new(commits),
             recorder,
         }
     }
@@ -98,6 +109,7 @@ impl Metrics {
 
     /// Everything in Prometheus' text format.
     pub(crate) fn render(&self) -> String {
+        self.store_commits.absolute((self.commits)());
         self.handle.render()
     }
 }

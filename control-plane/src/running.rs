@@ -175,7 +175,8 @@ async fn start(config: &Config, store: &Arc<Redb>) -> Result<Running, StartError
     let (api_listener, api) = listen(config.api, "the admin API").await?;
     let context = write_context(config, &*secrets, &certifier, api).await?;
 
-    let metrics = Arc::new(Metrics::new());
+    let counted = store.clone();
+    let metrics = Arc::new(Metrics::new(move || counted.commits()));
     let registry = Arc::new(Registry::new(state.clone(), config.lease));
     let streams = Arc::new(AdsStreams::default());
     let (stop, stopped) = watch::channel(false);

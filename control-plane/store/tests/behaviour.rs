@@ -95,6 +95,25 @@ async fn what_goes_along_with_a_write_is_stored_with_it_or_not_at_all() {
 }
 
 #[tokio::test]
+async fn writes_that_wait_for_a_commit_go_into_the_next_one_together() {
+    const WRITES: u64 = 500;
+    let dir = TempDir::new().unwrap();
+    let store = Redb::open(dir.path()).unwrap();
+    assert_eq!(store.commits(), 0);
+    let writes = (0..WRITES).map(|at| store.write(write(vec![put(service(&format!("web-{at}"), 80), Expected::Any)])));
+    let committed = futures::future::join_all(writes).await;
+    let mut numbers: Vec<_> = committed.into_iter().map(|it| it.unwrap().revision.number("all").unwrap()).collect();
+    numbers.sort_unstable();
+    assert!(numbers.into_iter().eq(1..=WRITES), "each write is a revision of its own");
+    // All but the first few were queued while one commit ran.
+    assert!(store.commits() <= WRITES / 10, "{WRITES} writes took {} commits", store.commits());
+    // Nothing to store, nothing to commit.
+    let before = store.commits();
+    store.write(write(vec![put(service("web-0", 80), Expected::Any)])).await.unwrap();
+    assert_eq!(store.commits(), before);
+}
+
+#[tokio::test]
 async fn a_write_that_expects_another_version_changes_nothing() {
     let dir = TempDir::new().unwrap();
     let store = Redb::open(dir.path()).unwrap();

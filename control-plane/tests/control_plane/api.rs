@@ -162,6 +162,8 @@ async fn the_status_and_the_metrics_tell_what_runs() {
     assert_eq!(code, StatusCode::OK);
     let text = String::from_utf8(text.to_vec()).unwrap();
     assert!(text.contains("# TYPE weft_xds_resources_sent_total counter"), "{text}");
+    let commits = text.lines().find_map(|line| line.strip_prefix("weft_store_commits_total "));
+    assert!(commits.unwrap().parse::<u64>().unwrap() > 0, "{text}");
 }
 
 #[tokio::test]

@@ -6,7 +6,10 @@ mod writer;
 
 use std::{
     path::Path,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     thread::{self, JoinHandle},
 };
 
@@ -33,6 +36,7 @@ const QUEUE: usize = 1024;
 pub struct Redb {
     feed: Arc<Feed>,
     jobs: mpsc::Sender<Job>,
+    commits: Arc<AtomicU64>,
     /// Joined nowhere: the thread ends with the last sender, or with [`Redb::close`], which waits for it.
     _writer: JoinHandle<()>,
 }
@@ -49,10 +53,11 @@ impl Redb {
         let content = tables::load(&database).map_err(|error| error.at(dir))?;
         let feed = Arc::new(Feed::new(content.revision, content.number, content.objects));
         let (jobs, queue) = mpsc::channel(QUEUE);
-        let writer = Writer::new(database, lock, feed.clone(), content.number);
+        let commits = Arc::new(AtomicU64::new(0));
+        let writer = Writer::new(database, lock, feed.clone(), commits.clone(), content.number);
         let thread = thread::Builder::new().name("weft-store".to_owned()).spawn(move || writer.run(queue));
         let writer = thread.map_err(|source| OpenError::NotWritable { dir: dir.to_owned(), source })?;
-        Ok(Self { feed, jobs, _writer: writer })
+        Ok(Self { feed, jobs, commits, _writer: writer })
     }
 
     /// The store's id: new when a store is created or restored.
@@ -63,6 +68,11 @@ impl Redb {
     /// The latest revision that is durable.
     pub fn revision(&self) -> Revision {
         self.feed.revision()
+    }
+
+    /// How many transactions have been committed since the store was opened; each may hold many writes.
+    pub fn commits(&self) -> u64 {
+        self.commits.load(Ordering::Relaxed)
     }
 
     /// Ends the store: what is queued is still written, then the directory may be opened again, here or elsewhere.

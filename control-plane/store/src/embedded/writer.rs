@@ -1,5 +1,13 @@
 //! The thread that owns the database: one transaction for all writes that are queued when it starts.
-use std::{collections::BTreeMap, fs::File, mem, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    mem,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use redb::{Database, ReadableDatabase, ReadableTable, WriteTransaction};
 use tokio::sync::{mpsc, oneshot};
@@ -30,6 +38,8 @@ pub(super) struct Writer {
     /// Held as long as the database is open; dropped after it.
     _lock: File,
     feed: Arc<Feed>,
+    /// How many transactions were committed.
+    commits: Arc<AtomicU64>,
     number: u64,
     /// Why no more writes are taken: a commit failed, and what is on disk is not known any more.
     failed: Option<String>,
@@ -61,8 +71,8 @@ struct Group {
 }
 
 impl Writer {
-    pub(super) fn new(database: Database, lock: File, feed: Arc<Feed>, number: u64) -> Self {
-        Self { database, _lock: lock, feed, number, failed: None }
+    pub(super) fn new(database: Database, lock: File, feed: Arc<Feed>, commits: Arc<AtomicU64>, number: u64) -> Self {
+        Self { database, _lock: lock, feed, commits, number, failed: None }
     }
 
     pub(super) fn run(mut self, mut queue: mpsc::Receiver<Job>) {
@@ -139,6 +149,7 @@ impl Writer {
             }
             Ok(()) => match transaction.commit() {
                 Ok(()) => {
+                    self.commits.fetch_add(1, Ordering::Relaxed);
                     self.number = group.number;
                     self.feed.publish(group.batches);
                     answer(group.acknowledgements, None);
