@@ -14,6 +14,7 @@ pub(crate) struct Metrics {
     ads_streams: Gauge,
     agent_streams: Gauge,
     handshakes_failed: Counter,
+    connections_refused: Counter,
     store_commits: Counter,
     /// How many commits the store has made.
     commits: Box<dyn Fn() -> u64 + Send + Sync>,
@@ -62,6 +63,12 @@ impl Metrics {
                 "TLS handshakes that failed or took too long",
                 Vec::new(),
             ),
+            connections_refused: counter(
+                &recorder,
+                "weft_connections_refused_total",
+                "Connections that were closed because there were too many",
+                Vec::new(),
+            ),
             store_commits: counter(
                 &recorder,
                 "weft_store_commits_total",
@@ -88,6 +95,10 @@ impl Metrics {
 
     pub(crate) fn handshake_failed(&self) {
         self.handshakes_failed.increment(1);
+    }
+
+    pub(crate) fn connection_refused(&self) {
+        self.connections_refused.increment(1);
     }
 
     /// Counts a certificate request by its outcome: `token`, `renewal` or `refused`.

@@ -28,7 +28,7 @@ use crate::{
     follow::follow,
     metrics::Metrics,
     registry::Registry,
-    serve::{AdsStreams, Api, Certificates, Core, Grpc, Limits, accept, serve_api, serve_grpc},
+    serve::{AdsStreams, Api, Certificates, Core, Grpc, Limits, Places, accept, serve_api, serve_grpc},
     state::MeshState,
     tokens,
 };
@@ -208,7 +208,7 @@ async fn start(config: &Config, store: &Arc<Redb>) -> Result<Running, StartError
     let choose = |configs: &ServerConfigs| configs.grpc.clone();
     tasks.spawn(until_stopped(
         stopped.clone(),
-        accept(grpc_listener, configs.clone(), choose, metrics.clone(), connections),
+        accept(grpc_listener, configs.clone(), choose, metrics.clone(), Some(Arc::new(Places::default())), connections),
     ));
     let served = serve_grpc(Grpc { core, streams: streams.clone(), certificates }, ReceiverStream::new(accepted));
     tasks.spawn(async move {
@@ -219,7 +219,10 @@ async fn start(config: &Config, store: &Arc<Redb>) -> Result<Running, StartError
 
     let (connections, accepted) = mpsc::channel(ACCEPTED);
     let choose = |configs: &ServerConfigs| configs.api.clone();
-    tasks.spawn(until_stopped(stopped.clone(), accept(api_listener, configs, choose, metrics.clone(), connections)));
+    tasks.spawn(until_stopped(
+        stopped.clone(),
+        accept(api_listener, configs, choose, metrics.clone(), None, connections),
+    ));
     let admin = Api {
         objects,
         secrets,

@@ -58,6 +58,7 @@ impl Default for Limits {
 impl CertificateService for Certificates {
     async fn sign(&self, request: Request<SignRequest>) -> Result<Response<SignResponse>, Status> {
         let peer = Peer::of(&request)?;
+        let _under_way = peer.call();
         let SignRequest { csr, token } = request.into_inner();
         let signed =
             if token.is_empty() { self.renew(&csr, &peer).await } else { self.join(&csr, &token, &peer).await };

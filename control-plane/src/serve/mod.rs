@@ -7,6 +7,7 @@ mod grpc;
 mod lookup;
 mod peer;
 mod rate;
+mod strangers;
 mod streams;
 mod tls;
 
@@ -14,4 +15,4 @@ pub(crate) use api::{Api, serve_api};
 pub(crate) use certificates::{Certificates, Limits};
 pub(crate) use grpc::{Core, Grpc, serve_grpc};
 pub(crate) use streams::AdsStreams;
-pub(crate) use tls::accept;
+pub(crate) use tls::{Places, accept};

@@ -1,10 +1,11 @@
 //! Who is at the other end of a gRPC connection.
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use tonic::{Request, Status};
 use weft_ir::MeshNames;
 use weft_model::SpiffeId;
 
+use super::strangers::{Call, Stranger};
 use crate::registry::Account;
 
 /// The peer of a connection, as the handshake proved it.
@@ -13,6 +14,8 @@ pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
     /// `None` for a client without certificate.
     pub(crate) identity: Option<SpiffeId>,
+    /// What a client without certificate is held to, on the gRPC port.
+    pub(crate) stranger: Option<Arc<Stranger>>,
 }
 
 impl Peer {
@@ -20,6 +23,11 @@ impl Peer {
     pub(crate) fn of<T>(request: &Request<T>) -> Result<Self, Status> {
         let peer = request.extensions().get::<Self>().cloned();
         peer.ok_or_else(|| Status::internal("the connection's peer is not known"))
+    }
+
+    /// Marks a call that a stranger may make as under way.
+    pub(crate) fn call(&self) -> Option<Call> {
+        self.stranger.as_ref().map(Stranger::call)
     }
 
     /// The identity of a workload of this mesh.

@@ -12,7 +12,7 @@ use rustls::ServerConfig;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, mpsc, watch},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
     time::{sleep, timeout},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
@@ -20,7 +20,7 @@ use tonic::transport::server::Connected;
 use tracing::{debug, warn};
 use weft_certs::tls::peer_identity;
 
-use super::peer::Peer;
+use super::{peer::Peer, strangers::Strangers};
 use crate::{authority::ServerConfigs, metrics::Metrics};
 
 /// How long a client may take for its handshake.
@@ -29,13 +29,49 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How many handshakes run at a time; further connections wait in the kernel's queue.
 const HANDSHAKES: usize = 1_024;
 
+/// The most connections of the gRPC port: two for each proxy, one for each of its streams at worst.
+const MAX_CONNECTIONS: usize = 16_384;
+
+/// The most connections of clients without certificate on the gRPC port.
+const MAX_STRANGERS: usize = 256;
+
 /// How long accepting pauses when the system is out of descriptors or memory.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// The places of a port whose connections stay.
+#[derive(Debug)]
+pub(crate) struct Places {
+    all: Arc<Semaphore>,
+    strangers: Strangers,
+}
+
+impl Default for Places {
+    fn default() -> Self {
+        Self { all: Arc::new(Semaphore::new(MAX_CONNECTIONS)), strangers: Strangers::new(MAX_STRANGERS) }
+    }
+}
 
 /// A connection whose handshake is done.
 pub(crate) struct TlsConnection {
     stream: TlsStream<TcpStream>,
     peer: Peer,
+    /// Ends when the connection is to be closed.
+    unwelcome: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// Held until the connection is dropped.
+    place: Option<OwnedSemaphorePermit>,
+}
+
+impl TlsConnection {
+    /// Gives it a place; `None` where there is none.
+    fn seated(mut self, places: &Places) -> Option<Self> {
+        self.place = Some(places.all.clone().try_acquire_owned().ok()?);
+        if self.peer.identity.is_none() {
+            let stranger = places.strangers.admit();
+            self.unwelcome = Some(Box::pin(stranger.clone().unwelcome()));
+            self.peer.stranger = Some(stranger);
+        }
+        Some(self)
+    }
 }
 
 impl Connected for TlsConnection {
@@ -48,7 +84,13 @@ impl Connected for TlsConnection {
 
 impl AsyncRead for TlsConnection {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_read(cx, buf)
+        let Self { stream, unwelcome, .. } = self.get_mut();
+        if unwelcome.as_mut().is_some_and(|unwelcome| unwelcome.as_mut().poll(cx).is_ready()) {
+            // A future that has ended is not polled again: whoever reads on hears the same.
+            *unwelcome = Some(Box::pin(std::future::poll_fn(|_| Poll::Ready(()))));
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        Pin::new(stream).poll_read(cx, buf)
     }
 }
 
@@ -67,11 +109,13 @@ impl AsyncWrite for TlsConnection {
 }
 
 /// Accepts and hands on, until nobody takes connections any more. `choose` takes the configuration from those in force.
+/// With `places`, what finds none is closed, and strangers are held to what they may.
 pub(crate) async fn accept(
     listener: TcpListener,
     configs: watch::Receiver<ServerConfigs>,
     choose: fn(&ServerConfigs) -> Arc<ServerConfig>,
     metrics: Arc<Metrics>,
+    places: Option<Arc<Places>>,
     connections: mpsc::Sender<io::Result<TlsConnection>>,
 ) {
     let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
@@ -91,11 +135,23 @@ pub(crate) async fn accept(
             }
         };
         let config = choose(&configs.borrow());
-        let (metrics, connections) = (metrics.clone(), connections.clone());
+        let (metrics, places, connections) = (metrics.clone(), places.clone(), connections.clone());
         tokio::spawn(async move {
             match timeout(HANDSHAKE, handshake(stream, address, config)).await {
-                // A send error means that the server stops.
-                Ok(Ok(connection)) => drop(connections.send(Ok(connection)).await),
+                Ok(Ok(connection)) => {
+                    let seated = match places {
+                        Some(places) => connection.seated(&places),
+                        None => Some(connection),
+                    };
+                    match seated {
+                        // A send error means that the server stops.
+                        Some(connection) => drop(connections.send(Ok(connection)).await),
+                        None => {
+                            warn!(%address, "there are too many connections: this one is closed");
+                            metrics.connection_refused();
+                        }
+                    }
+                }
                 Ok(Err(error)) => {
                     debug!(%address, %error, "a handshake failed");
                     metrics.handshake_failed();
@@ -114,5 +170,6 @@ async fn handshake(stream: TcpStream, address: SocketAddr, config: Arc<ServerCon
     stream.set_nodelay(true)?;
     let stream = TlsAcceptor::from(config).accept(stream).await?;
     let identity = peer_identity(stream.get_ref().1);
-    Ok(TlsConnection { stream, peer: Peer { address, identity } })
+    let peer = Peer { address, identity, stranger: None };
+    Ok(TlsConnection { stream, peer, unwelcome: None, place: None })
 }

@@ -6,6 +6,7 @@ use tokio::{
     net::TcpStream,
 };
 use weft_certs::{
+    KeyPair,
     tls::{client_config, control_plane_name, root_pinned_client_config},
     verify::Expected,
 };
@@ -13,7 +14,7 @@ use weft_certs::{
 use weft_model::Kind;
 use weft_store::{Objects, Redb, State, Table};
 
-use crate::support::{Plane, SHOP, within};
+use crate::support::{Plane, SHOP, sign, within};
 
 #[tokio::test]
 async fn connections_that_speak_no_tls_or_nothing_at_all_disturb_nobody() {
@@ -55,6 +56,34 @@ async fn a_certificate_of_another_authority_is_refused_in_the_handshake() {
     .await;
     let error = outcome.unwrap_err();
     assert!(error.to_string().contains("alert") || error.kind() == std::io::ErrorKind::ConnectionReset, "{error}");
+}
+
+/// Connections of strangers once stayed as long as they answered pings, and could hold every place of the admin API.
+#[tokio::test]
+async fn idle_strangers_are_few_keep_nobody_out_and_are_closed() {
+    let plane = Plane::start().await;
+    let member = plane.join("web").await;
+    let expected = || Expected::Exactly(plane.running().context.control_plane());
+    let pin = plane.running().context.ca_sha256;
+    let mut idle = Vec::new();
+    for (address, protocol) in [(plane.running().grpc, &b"h2"[..]), (plane.running().api, b"http/1.1")] {
+        let tls = root_pinned_client_config(pin, expected(), &[protocol]).unwrap();
+        for _ in 0..300 {
+            let tcp = TcpStream::connect(address).await.unwrap();
+            let connecting = tokio_rustls::TlsConnector::from(tls.clone()).connect(control_plane_name(), tcp);
+            idle.push(within("a handshake", connecting).await.unwrap());
+        }
+    }
+    // More than there are places for: who comes to do something is served.
+    let key = KeyPair::generate().unwrap();
+    assert!(sign(plane.channel(&member).await, &key, "").await.is_ok());
+    plane.join("web").await;
+    assert!(plane.client().status().await.is_ok());
+    for mut stream in idle {
+        let mut rest = Vec::new();
+        // An error ends it as well.
+        let _ended = within("the end of an idle connection", stream.read_to_end(&mut rest)).await;
+    }
 }
 
 /// A client that went away once took the change with it halfway: stored, but not in the audit log, and the next change

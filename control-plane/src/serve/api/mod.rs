@@ -10,12 +10,16 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use axum::{
     Router,
     extract::{DefaultBodyLimit, Request, State as Shared},
-    http::header::AUTHORIZATION,
+    http::header::{AUTHORIZATION, CONNECTION},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::{delete, get, post},
 };
-use hyper::server::conn::http1;
+use hyper::{
+    body::Incoming,
+    server::conn::http1,
+    service::{Service, service_fn},
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
@@ -27,7 +31,11 @@ use tokio::{
 use weft_certs::{CaPin, join::TokenHash};
 use weft_store::{Objects, State};
 
-use super::{streams::AdsStreams, tls::TlsConnection};
+use super::{
+    strangers::{Stranger, Strangers},
+    streams::AdsStreams,
+    tls::TlsConnection,
+};
 use crate::{metrics::Metrics, registry::Registry, state::MeshState, tokens::Issuer};
 use error::Failure;
 
@@ -35,7 +43,9 @@ use error::Failure;
 const MAX_BODY: usize = 4 << 20;
 /// How many connections are served at a time; further ones wait.
 const MAX_CONNECTIONS: usize = 256;
-/// How long a request's head may take.
+/// How many of them may belong to clients that have not shown the token.
+const MAX_STRANGERS: usize = 64;
+/// How long a request's head may take, and a connection be idle before it.
 const HEAD: Duration = Duration::from_secs(30);
 
 /// What the admin API works with.
@@ -78,18 +88,27 @@ fn router(api: Arc<Api>) -> Router {
 }
 
 async fn authorize(Shared(api): Shared<Arc<Api>>, request: Request, next: Next) -> Response {
+    let stranger = request.extensions().get::<Arc<Stranger>>().cloned();
     let presented = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
     let presented = presented.and_then(|value| {
         let (scheme, token) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
     });
     match presented {
-        Some(token) if api.token.matches(token) => next.run(request).await,
-        Some(_) => {
-            Failure::unauthorized("the bearer token is not the admin token of this control plane").into_response()
+        Some(token) if api.token.matches(token) => {
+            if let Some(stranger) = stranger {
+                stranger.prove();
+            }
+            next.run(request).await
         }
-        None => Failure::unauthorized("the request has no bearer token").into_response(),
+        Some(_) => refused("the bearer token is not the admin token of this control plane"),
+        None => refused("the request has no bearer token"),
     }
+}
+
+/// The connection is closed: a stranger keeps no place.
+fn refused(error: &str) -> Response {
+    ([(CONNECTION, "close")], Failure::unauthorized(error)).into_response()
 }
 
 /// Serves until the control plane stops, and lets requests that are under way finish.
@@ -100,6 +119,7 @@ pub(crate) async fn serve_api(
 ) {
     let router = router(api);
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let strangers = Strangers::new(MAX_STRANGERS);
     let mut serving = JoinSet::new();
     loop {
         let connection = tokio::select! {
@@ -110,7 +130,13 @@ pub(crate) async fn serve_api(
         // The semaphore is never closed.
         let Ok(place) = places.clone().acquire_owned().await else { break };
         while serving.try_join_next().is_some() {}
-        let service = TowerToHyperService::new(router.clone());
+        let stranger = strangers.admit();
+        let unwelcome = stranger.clone().unwelcome();
+        let router = TowerToHyperService::new(router.clone());
+        let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+            request.extensions_mut().insert(stranger.clone());
+            router.call(request)
+        });
         let stopping = stopping(stop.clone());
         serving.spawn(async move {
             let mut builder = http1::Builder::new();
@@ -119,6 +145,7 @@ pub(crate) async fn serve_api(
             tokio::select! {
                 // What a client does to its own connection is its own business.
                 _ended = served.as_mut() => {}
+                () = unwelcome => {}
                 () = stopping => {
                     served.as_mut().graceful_shutdown();
                     let _ended = served.await;
