@@ -104,7 +104,7 @@ fn services(dice: &mut Dice, places: &[Place]) -> Vec<Service> {
             }
             let mut ports = Vec::new();
             for (number, protocol, percent) in
-                [(80, Protocol::Http, 80), (8080, Protocol::Http, 50), (9000, Protocol::Tcp, 25)]
+                [(80, Protocol::Http, 80), (8080, Protocol::Http, 50), (9000, Protocol::Tcp, 40)]
             {
                 if dice.percent(percent) {
                     ports.push(port_spec(dice, number, protocol, &own));
@@ -217,7 +217,7 @@ fn backend(dice: &mut Dice, namespace: &Namespace, services: &[Service]) -> Back
     }
     let namespace = if dice.percent(20) { valid(dice.pick(&SERVICES).0) } else { namespace.clone() };
     let name = valid(*dice.pick(&names_of(&namespace)));
-    BackendRef { namespace, name, port: port(*dice.pick(&[80, 8080, 9000, 1234])), weight }
+    BackendRef { namespace, name, port: port(*dice.pick(&[80, 8080, 9000, 9000, 9000, 1234])), weight }
 }
 
 fn access_policies(dice: &mut Dice, services: &[Service]) -> Vec<Object> {

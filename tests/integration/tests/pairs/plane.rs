@@ -116,8 +116,8 @@ impl Mesh {
     pub(crate) async fn stop(self) -> Vec<Records> {
         let mut rest = Vec::new();
         self.control.borrow_mut().subscribers.clear();
+        self.planes.iter().for_each(|plane| plane.dataplane.drain());
         for Plane { dataplane, log, records, .. } in self.planes {
-            dataplane.drain();
             let dataplane = Rc::into_inner(dataplane).expect("the only handle");
             timeout(DEADLINE, dataplane.stopped()).await.expect("a drained data plane");
             let mut records = records.into_inner();

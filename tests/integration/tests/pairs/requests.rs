@@ -121,12 +121,15 @@ impl Request {
 
     /// A random request of `caller`.
     pub(crate) fn generate(dice: &mut Dice, configuration: &Configuration, caller: &Member, pair: u64) -> Self {
-        let services = configuration.objects.values().filter_map(|it| service(&it.object));
-        let services: Vec<&Service> = services.filter(|it| it.meta.name.as_str() != configuration.probe).collect();
+        let all: Vec<&Service> = configuration.objects.values().filter_map(|it| service(&it.object)).collect();
+        let services: Vec<&Service> =
+            all.iter().copied().filter(|it| it.meta.name.as_str() != configuration.probe).collect();
         let own: Vec<&Service> =
             services.iter().copied().filter(|it| it.meta.namespace.as_str() == caller.namespace).collect();
-        let known = if dice.percent(50) && !own.is_empty() { &own } else { &services };
-        let service = *dice.pick(known);
+        let known = if dice.percent(50) && !own.is_empty() { own } else { services };
+        // Rarely there is none at all: the probe's then.
+        let known = if known.is_empty() { all } else { known };
+        let service = *dice.pick(&known);
         let (authority, alias) = host(dice, service, caller);
         let mut request = Self {
             pair,
