@@ -8,8 +8,15 @@ use crate::{
     output::{self, Format},
 };
 
+const EXAMPLES: &str = "\
+Examples:
+  weft status
+  weft status -o json
+  weft status --context /var/lib/weft/context.json";
+
 /// How to show it.
 #[derive(Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
     /// The form of the result.
     #[arg(short, long, value_enum, default_value_t)]

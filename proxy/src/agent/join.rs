@@ -100,6 +100,21 @@ pub enum JoinError {
     State(#[from] FileError),
 }
 
+/// Where a workload that names no state directory keeps its state below `state_home`: `weft/<namespace>-<workload>`, so
+/// that workloads of one machine do not share one.
+///
+/// # Errors
+/// Where the join file cannot be read.
+pub fn default_state_directory(
+    join_file: &Path,
+    workload: Option<&Name>,
+    state_home: &Path,
+) -> Result<PathBuf, JoinError> {
+    let file = JoinFile::load(join_file)?;
+    let workload = workload.map_or(file.account.as_str(), Name::as_str);
+    Ok(state_home.join("weft").join(format!("{}-{workload}", file.namespace)))
+}
+
 /// Makes a bootstrap of a join file and local choices, without writing it.
 ///
 /// # Errors

@@ -28,4 +28,4 @@ mod status;
 pub use bound::Bound;
 pub use options::{AccessLog, Options};
 pub use proxy::{NotReady, Proxy, StartError};
-pub use run::{Application, Args, InvalidArgument, KeyValue, run};
+pub use run::{Application, Args, InvalidArgument, KeyValue, Listen, run};

@@ -3,7 +3,7 @@ use std::{
     fmt,
     fs::File,
     io::{self, IsTerminal, Read, Write},
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     num::NonZeroUsize,
     path::PathBuf,
     process::ExitCode,
@@ -31,8 +31,9 @@ pub struct Args {
     /// once it is used.
     #[arg(long, value_name = "FILE")]
     pub join: Option<PathBuf>,
-    /// Where key, certificates and bootstrap are kept.
-    #[arg(long, value_name = "DIR", env = "WEFT_STATE_DIR", required_unless_present = "config")]
+    /// Where key, certificates and bootstrap are kept; by default $XDG_STATE_HOME/weft/NAMESPACE-WORKLOAD, else
+    /// ~/.local/state/weft/NAMESPACE-WORKLOAD.
+    #[arg(long, value_name = "DIR", env = "WEFT_STATE_DIR")]
     pub state_dir: Option<PathBuf>,
     /// The instance's name, unique in its namespace; the account's name if absent.
     #[arg(long, value_name = "NAME", conflicts_with = "config")]
@@ -43,12 +44,14 @@ pub struct Args {
     /// A port of the application by name, and where it listens; may be repeated.
     #[arg(long = "application", value_name = "NAME=IP:PORT", conflicts_with = "config")]
     pub applications: Vec<Application>,
-    /// Where peers connect to (mesh TLS); without it the workload only calls.
+    /// Where peers connect to (mesh TLS and nothing else), or `none` for a workload that only calls. By default
+    /// 0.0.0.0:15006 where an application is named, and none where there is none; peers are told the address that the
+    /// machine uses towards the control plane.
     #[arg(long, value_name = "IP:PORT", conflicts_with = "config")]
-    pub inbound: Option<SocketAddr>,
-    /// Where the application sends HTTP for every service.
-    #[arg(long, value_name = "IP:PORT", conflicts_with = "config")]
-    pub outbound: Option<SocketAddr>,
+    pub inbound: Option<Listen>,
+    /// Where the application sends HTTP for every service, or `none`.
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:15001", conflicts_with = "config")]
+    pub outbound: Listen,
     /// A TCP service port that the application calls, and where to listen for it; may be repeated.
     #[arg(long = "tcp", value_name = "NS/SVC:PORT=IP:PORT", conflicts_with = "config")]
     pub tcp: Vec<TcpChoice>,
@@ -64,6 +67,29 @@ pub struct Args {
     /// Read the configuration, say what is wrong with it, and exit: 0 if nothing is.
     #[arg(long)]
     pub check: bool,
+}
+
+/// Where peers connect to a workload that names an application and no address: they come from other machines, and
+/// none gets further than its certificate.
+const DEFAULT_INBOUND: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 15006);
+
+/// Where to listen: `IP:PORT`, or `none`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// There; port 0 for the system's choice.
+    At(SocketAddr),
+    /// Nowhere.
+    Nowhere,
+}
+
+impl Listen {
+    /// The address, where there is one.
+    pub fn address(self) -> Option<SocketAddr> {
+        match self {
+            Self::At(address) => Some(address),
+            Self::Nowhere => None,
+        }
+    }
 }
 
 /// `KEY=VALUE`.
@@ -96,6 +122,17 @@ fn invalid(error: impl fmt::Display) -> InvalidArgument {
 fn assignment(text: &str) -> Result<(&str, &str), InvalidArgument> {
     let (key, value) = text.split_once('=').ok_or_else(|| invalid("it has no '='"))?;
     if key.is_empty() { Err(invalid("nothing stands before its '='")) } else { Ok((key, value)) }
+}
+
+impl FromStr for Listen {
+    type Err = InvalidArgument;
+
+    fn from_str(text: &str) -> Result<Self, InvalidArgument> {
+        if text == "none" {
+            return Ok(Self::Nowhere);
+        }
+        text.parse().map(Self::At).map_err(|_| invalid("it is neither <ip>:<port> nor none"))
+    }
 }
 
 impl FromStr for KeyValue {
@@ -166,8 +203,10 @@ enum RunError {
     Join(#[from] JoinError),
     #[error(transparent)]
     Start(#[from] StartError),
-    #[error("no {0} is given")]
-    Missing(&'static str),
+    #[error("neither --config nor --join is given")]
+    Missing,
+    #[error("there is no home folder (neither XDG_STATE_HOME nor HOME is set): give --state-dir")]
+    Homeless,
     #[error("signals cannot be received: {0}")]
     Signals(io::Error),
 }
@@ -196,21 +235,36 @@ impl Args {
             let bootstrap = read_bootstrap(path)?;
             return Ok(Joined { bootstrap, token: None });
         }
-        let join_file = self.join.ok_or(RunError::Missing("--config or --join"))?;
+        let join_file = self.join.ok_or(RunError::Missing)?;
+        let state_directory = match self.state_dir {
+            Some(directory) => directory,
+            None => join::default_state_directory(&join_file, self.workload.as_ref(), &state_home()?)?,
+        };
+        let inbound = self.inbound.unwrap_or(match self.applications.is_empty() {
+            true => Listen::Nowhere,
+            false => Listen::At(DEFAULT_INBOUND),
+        });
         let choices = LocalChoices {
-            state_directory: self.state_dir.ok_or(RunError::Missing("--state-dir"))?,
+            state_directory,
             workload: self.workload,
             labels: self.labels.into_iter().map(|KeyValue { key, value }| (key, value)).collect(),
             locality: Locality::default(),
             applications: self.applications.into_iter().map(|Application { port, address }| (port, address)).collect(),
-            inbound: self.inbound,
-            outbound: self.outbound,
+            inbound: inbound.address(),
+            outbound: self.outbound.address(),
             tcp: self.tcp,
             status: self.status,
             workers: self.workers,
         };
         Ok(if self.check { join::prepare(&join_file, choices)? } else { join::join(&join_file, choices)? })
     }
+}
+
+/// The user's folder for what programs keep: `$XDG_STATE_HOME`, else `$HOME/.local/state` (XDG base directories).
+fn state_home() -> Result<PathBuf, RunError> {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let home = set("XDG_STATE_HOME").or_else(|| set("HOME").map(|home| home.join(".local/state")));
+    home.ok_or(RunError::Homeless)
 }
 
 fn read_bootstrap(path: PathBuf) -> Result<Bootstrap, RunError> {
@@ -288,12 +342,39 @@ mod tests {
         assert!(parse("weft-proxy --config b.yaml --access-log log").is_ok());
         for line in [
             "weft-proxy",
-            "weft-proxy --join j.json",
             "weft-proxy --config b.yaml --join j.json",
             "weft-proxy --config b.yaml --inbound 127.0.0.1:0",
             "weft-proxy --config b.yaml --workers 2",
+            "weft-proxy --join j.json --outbound nowhere",
         ] {
             assert!(parse(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_join_file_alone_is_enough() {
+        let folder = tempfile::tempdir().unwrap();
+        let (join, state) = (folder.path().join("web.join"), folder.path().join("state"));
+        let file = format!(
+            r#"{{"controlPlane": "127.0.0.1:15012", "trustDomain": "weft.local", "meshDomain": "cluster.local",
+                "cluster": "local", "caSha256": "{}", "token": "secret", "namespace": "shop", "account": "web"}}"#,
+            "a5".repeat(32)
+        );
+        weft_certs::files::replace(&join, file.as_bytes()).unwrap();
+        let made = |options: &str| {
+            let line = format!("weft-proxy --check --state-dir {} --join {}{options}", state.display(), join.display());
+            parse(&line).unwrap().bootstrap().unwrap().bootstrap
+        };
+        let caller = made("");
+        assert_eq!((caller.inbound, caller.outbound), (None, Some("127.0.0.1:15001".parse().unwrap())));
+        assert_eq!(caller.status, "127.0.0.1:15020".parse().unwrap());
+        let server = made(" --application http=127.0.0.1:8080");
+        assert_eq!(server.inbound, Some("0.0.0.0:15006".parse().unwrap()));
+        let quiet = made(" --application http=127.0.0.1:8080 --inbound none --outbound none");
+        assert_eq!((quiet.inbound, quiet.outbound), (None, None));
+        for (workload, expected) in [(None, "weft/shop-web"), (Some("web-0".parse().unwrap()), "weft/shop-web-0")] {
+            let directory = join::default_state_directory(&join, workload.as_ref(), folder.path()).unwrap();
+            assert_eq!(directory, folder.path().join(expected));
         }
     }
 
