@@ -2,7 +2,7 @@
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::Mutex;
-use weft_certs::join::{Token, TokenError, TokenHash, TokenRecord, redeem};
+use weft_certs::join::{Token, TokenError, TokenHash, TokenRecord, redeem_for};
 use weft_model::{Labels, SpiffeId};
 use weft_store::{ExpectedValue, State, StateChange, StoreError, Table, WriteError};
 
@@ -116,27 +116,37 @@ pub(crate) struct Redeemable {
     pub(crate) identity: SpiffeId,
     record: TokenRecord,
     stored: Vec<u8>,
+    /// The key that the certificate is asked for.
+    request_key: String,
 }
 
-/// Looks a presented token up.
-pub(crate) async fn find(state: &dyn State, presented: &str, now: SystemTime) -> Result<Redeemable, JoinTokenError> {
+/// Looks up a token that was presented with a request for a key.
+pub(crate) async fn find(
+    state: &dyn State,
+    presented: &str,
+    request_key: String,
+    now: SystemTime,
+) -> Result<Redeemable, JoinTokenError> {
     let key = TokenHash::of(presented).to_string();
     let stored = state.read(Table::Tokens, &key).await?.ok_or(TokenError::Unknown)?;
     let record = decode(&stored).ok_or(JoinTokenError::Damaged)?;
-    let identity = redeem(&record, presented, now)?;
-    Ok(Redeemable { identity, record, stored })
+    let identity = redeem_for(&record, presented, &request_key, now)?;
+    Ok(Redeemable { identity, record, stored, request_key })
 }
 
 impl Redeemable {
     /// Marks the token as used, durably and together with its grant of labels and the audit's entry: of two who present
-    /// it one succeeds.
+    /// it with keys of their own one succeeds. One that was used for the same key is left as it is.
     pub(crate) async fn spend(self, state: &dyn State, audit: StateChange) -> Result<(), JoinTokenError> {
-        let Self { identity, record, stored } = self;
+        let Self { identity, record, stored, request_key } = self;
+        if record.used {
+            return Ok(state.change(vec![audit]).await.map(|_| ())?);
+        }
         let spent = StateChange {
             table: Table::Tokens,
             key: record.hash.to_string(),
             expected: ExpectedValue::Is(stored),
-            value: Some(encode(&record.clone().spent())),
+            value: Some(encode(&record.clone().spent_for(request_key))),
         };
         for _ in 0..GRANTING {
             let (granted, before) = Granted::read(state, &identity).await?;

@@ -139,7 +139,8 @@ impl Wrong {
             self.tell(
                 "labels",
                 format!(
-                    "{} may not be carried by {account}: make a join token with {}",
+                    "{} may not be carried by {account}: make a join token with {}, and join with it from an empty state \
+                     directory",
                     missing.join(", "),
                     flags.join(" ")
                 ),

@@ -7,7 +7,7 @@ use std::{
 
 use tonic::{Request, Response, Status};
 use tracing::{info, warn};
-use weft_certs::{AuthorityError, SignedChain};
+use weft_certs::{AuthorityError, CsrError, SignedChain, request_key};
 use weft_ir::MeshNames;
 use weft_model::SpiffeId;
 use weft_proto::weft::{SignRequest, SignResponse, TrustBundle, certificate_service_server::CertificateService};
@@ -78,7 +78,8 @@ impl Certificates {
     async fn join(&self, csr: &[u8], token: &str, peer: &Peer) -> Result<SignedChain, Status> {
         within(self.limits.joins.take(host(peer.address.ip()), Instant::now()))?;
         let now = SystemTime::now();
-        let redeemable = tokens::find(&*self.state, token, now).await.map_err(|error| refusal(&error))?;
+        let key = request_key(csr).map_err(|reason| malformed(&reason))?;
+        let redeemable = tokens::find(&*self.state, token, key, now).await.map_err(|error| refusal(&error))?;
         let identity = redeemable.identity.clone();
         // Signed before the token is spent: a request that cannot be signed costs no token. Given out after.
         let signed = self.signed(csr, &identity)?;
@@ -117,7 +118,7 @@ impl Certificates {
 
     fn signed(&self, csr: &[u8], identity: &SpiffeId) -> Result<SignedChain, Status> {
         self.certifier.sign(csr, identity).map_err(|error| match error {
-            AuthorityError::Csr(reason) => Status::invalid_argument(format!("the certificate request: {reason}")),
+            AuthorityError::Csr(reason) => malformed(&reason),
             AuthorityError::OtherTrustDomain { .. } => Status::permission_denied(error.to_string()),
             other => Status::internal(other.to_string()),
         })
@@ -137,6 +138,10 @@ impl Certificates {
 fn within(rate: bool) -> Result<(), Status> {
     let exhausted = || Status::resource_exhausted("too many certificate requests: try again in a few seconds");
     rate.then_some(()).ok_or_else(exhausted)
+}
+
+fn malformed(reason: &CsrError) -> Status {
+    Status::invalid_argument(format!("the certificate request: {reason}"))
 }
 
 fn refusal(error: &JoinTokenError) -> Status {

@@ -29,8 +29,8 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How many handshakes run at a time; further connections wait in the kernel's queue.
 const HANDSHAKES: usize = 1_024;
 
-/// The most connections of the gRPC port: two for each proxy, one for each of its streams at worst.
-const MAX_CONNECTIONS: usize = 16_384;
+/// The most connections of the gRPC port: a proxy has one or two.
+const MAX_CONNECTIONS: usize = 32_768;
 
 /// The most connections of clients without certificate on the gRPC port.
 const MAX_STRANGERS: usize = 256;

@@ -16,19 +16,33 @@ async fn a_join_token_is_honoured_once_for_the_identity_that_it_is_bound_to() {
     let channel = plane.joining().await;
     let signed = sign(channel.clone(), &key, token.reveal()).await.unwrap();
     assert_eq!(Member::new(key.clone(), signed).id().as_str(), "spiffe://weft.local/ns/shop/sa/web");
-    let again = sign(channel.clone(), &key, token.reveal()).await.unwrap_err();
+    let again = sign(channel.clone(), &KeyPair::generate().unwrap(), token.reveal()).await.unwrap_err();
     assert_eq!(again.code(), Code::Unauthenticated);
     assert!(again.message().contains("has been used"), "{again}");
     let unknown = sign(channel, &key, "no such token").await.unwrap_err();
     assert_eq!(unknown.code(), Code::Unauthenticated);
 }
 
+/// A proxy whose answer was lost once got "used" for every further attempt, until a person made another token.
+#[tokio::test]
+async fn a_used_token_is_honoured_again_for_the_key_that_it_was_used_for() {
+    let plane = Plane::start().await;
+    let token = plane.join_file("web").await.token.unwrap();
+    let (key, channel) = (KeyPair::generate().unwrap(), plane.joining().await);
+    let first = Member::new(key.clone(), sign(channel.clone(), &key, token.reveal()).await.unwrap());
+    let again = Member::new(key.clone(), sign(channel.clone(), &key, token.reveal()).await.unwrap());
+    assert_eq!(again.id(), first.id());
+    let other = sign(channel, &KeyPair::generate().unwrap(), token.reveal()).await.unwrap_err();
+    assert!(other.message().contains("has been used"), "{other}");
+}
+
 #[tokio::test]
 async fn of_two_who_present_a_token_at_once_one_succeeds() {
     let plane = Plane::start().await;
     let token = plane.join_file("web").await.token.unwrap();
-    let (key, channel) = (KeyPair::generate().unwrap(), plane.joining().await);
-    let results = futures::future::join_all((0..8).map(|_| sign(channel.clone(), &key, token.reveal()))).await;
+    let (keys, channel) = ([(); 8].map(|()| KeyPair::generate().unwrap()), plane.joining().await);
+    let calls = keys.iter().map(|key| sign(channel.clone(), key, token.reveal()));
+    let results = futures::future::join_all(calls).await;
     assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1);
 }
 
