@@ -155,7 +155,7 @@ fn routes(dice: &mut Dice, services: &[Service]) -> Vec<HttpRoute> {
             let port = dice.percent(25).then(|| dice.pick(&service.ports).port);
             let mut parents = vec![parent(&service.meta.name, port)];
             if dice.percent(20) {
-                let other: Name = valid(*dice.pick(&names_of(namespace)));
+                let other: Name = valid(dice.pick::<&str>(&names_of(namespace)));
                 if other != service.meta.name {
                     parents.push(parent(&other, None));
                 }
@@ -216,7 +216,7 @@ fn backend(dice: &mut Dice, namespace: &Namespace, services: &[Service]) -> Back
         return BackendRef { namespace: namespace.clone(), name: service.meta.name.clone(), port: spec.port, weight };
     }
     let namespace = if dice.percent(20) { valid(dice.pick(&SERVICES).0) } else { namespace.clone() };
-    let name = valid(*dice.pick(&names_of(&namespace)));
+    let name = valid(dice.pick::<&str>(&names_of(&namespace)));
     BackendRef { namespace, name, port: port(*dice.pick(&[80, 8080, 9000, 9000, 9000, 1234])), weight }
 }
 
@@ -232,7 +232,7 @@ fn access_policies(dice: &mut Dice, services: &[Service]) -> Vec<Object> {
             targets.push((namespace.to_owned(), of_namespace(namespace)));
         }
     }
-    if dice.percent(25) {
+    if dice.percent(40) {
         targets.push((Namespace::system().to_string(), of_mesh()));
     }
     let policy = |(place, (namespace, target)): (usize, (String, PolicyTarget))| {
