@@ -6,6 +6,8 @@ use x509_parser::{
     prelude::FromDer,
 };
 
+use crate::text;
+
 /// The largest request that is looked at, in bytes; weft's own have about 200.
 pub const MAX_CSR_BYTES: usize = 16 * 1024;
 
@@ -27,6 +29,15 @@ pub enum CsrError {
     /// The signature does not fit the key: no proof of possession.
     #[error("the certificate request is not signed by the key that it names")]
     NoPossession,
+}
+
+/// Which key a request is for, as 64 hexadecimal digits: the SHA-256 of its public key, an uncompressed point. The sender
+/// has the private half.
+///
+/// # Errors
+/// Why the request is none.
+pub fn request_key(der: &[u8]) -> Result<String, CsrError> {
+    Ok(text::to_hex(&text::sha256(&[&proven_public_key(der)?])))
 }
 
 /// The public key (an uncompressed point) of a request whose signature shows that the sender has the private half.

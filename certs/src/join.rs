@@ -7,4 +7,4 @@ mod token;
 pub use context::Context;
 pub use file::JoinFile;
 pub use json::JoinError;
-pub use token::{MAX_TOKEN_LIFETIME, Token, TokenError, TokenHash, TokenRecord, redeem};
+pub use token::{MAX_TOKEN_LIFETIME, Token, TokenError, TokenHash, TokenRecord, redeem, redeem_for};

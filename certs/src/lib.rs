@@ -25,7 +25,7 @@ pub mod verify;
 
 pub use authority::{Authority, AuthorityError, MAX_LIFETIME, SignedChain};
 pub use bundle::{BundleError, MAX_ROOTS, TrustBundle, TrustBundles};
-pub use csr::{CsrError, MAX_CSR_BYTES};
+pub use csr::{CsrError, MAX_CSR_BYTES, request_key};
 pub use key::{KeyError, KeyPair, certificate_request};
 pub use svid::{Svid, SvidError};
 pub use text::{CaPin, InvalidPin, rfc3339_of};

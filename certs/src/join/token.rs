@@ -156,6 +156,10 @@ pub struct TokenRecord {
     pub expires: u64,
     /// Whether it has been redeemed.
     pub used: bool,
+    /// The [key](crate::request_key) that it was redeemed for, which it is honoured for again: the answer may have been
+    /// lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used_for: Option<String>,
 }
 
 impl TokenRecord {
@@ -168,7 +172,7 @@ impl TokenRecord {
             return Err(TokenError::Lifetime);
         }
         let expires = text::seconds(now).saturating_add(lifetime.as_secs());
-        Ok(Self { hash: token.hash(), identity, labels: Labels::new(), expires, used: false })
+        Ok(Self { hash: token.hash(), identity, labels: Labels::new(), expires, used: false, used_for: None })
     }
 
     /// The record of a token that also lets its bearer's workloads carry these labels.
@@ -181,6 +185,12 @@ impl TokenRecord {
     /// [`redeem`] was asked.
     pub fn spent(self) -> Self {
         Self { used: true, ..self }
+    }
+
+    /// As [`spent`](Self::spent), by a request for that key.
+    #[must_use]
+    pub fn spent_for(self, key: String) -> Self {
+        Self { used_for: Some(key), ..self.spent() }
     }
 
     /// Whether the record may be forgotten.
@@ -204,6 +214,20 @@ pub fn redeem(record: &TokenRecord, presented: &str, now: SystemTime) -> Result<
         return Err(TokenError::Expired { identity: record.identity.clone(), at: text::rfc3339(record.expires) });
     }
     Ok(record.identity.clone())
+}
+
+/// As [`redeem`], for a request for that [key](crate::request_key): within its life a token is honoured again for the key
+/// that it was used for, so that an answer that was lost does not cost the token. Nobody else has the key's other half.
+///
+/// # Errors
+/// As for [`redeem`].
+pub fn redeem_for(record: &TokenRecord, presented: &str, key: &str, now: SystemTime) -> Result<SpiffeId, TokenError> {
+    match redeem(record, presented, now) {
+        Err(TokenError::Used(identity)) if record.used_for.as_deref() == Some(key) && !record.is_over(now) => {
+            Ok(identity)
+        }
+        first => first,
+    }
 }
 
 fn spiffe_id<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<SpiffeId, D::Error> {

@@ -4,7 +4,9 @@ use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
 use tempfile::TempDir;
 use weft_certs::{
     files::FileError,
-    join::{Context, JoinError, JoinFile, MAX_TOKEN_LIFETIME, Token, TokenError, TokenHash, TokenRecord, redeem},
+    join::{
+        Context, JoinError, JoinFile, MAX_TOKEN_LIFETIME, Token, TokenError, TokenHash, TokenRecord, redeem, redeem_for,
+    },
 };
 
 use crate::support::{noon, web};
@@ -155,6 +157,11 @@ fn a_token_is_redeemed_once_in_its_time() {
     assert_eq!(late, TokenError::Expired { identity: web(), at: "2026-11-20T12:01:00Z".into() });
     assert_eq!(redeem(&record.clone().spent(), token.reveal(), noon()), Err(TokenError::Used(web())));
     // Who does not have the token does not learn whether it was used or is over.
+    let (again, other) = (record.clone().spent_for("key".to_owned()), TokenError::Used(web()));
+    assert_eq!(redeem_for(&again, token.reveal(), "key", last), Ok(web()));
+    assert_eq!(redeem_for(&again, token.reveal(), "other", last), Err(other.clone()));
+    assert_eq!(redeem_for(&again, token.reveal(), "key", last + Duration::from_secs(1)), Err(other.clone()));
+    assert_eq!(redeem_for(&record.clone().spent(), token.reveal(), "key", last), Err(other));
     for wrong in ["", "x", &token.reveal()[1..], &token.reveal().to_uppercase(), Token::generate().unwrap().reveal()] {
         assert_eq!(redeem(&record.clone().spent(), wrong, last), Err(TokenError::Unknown), "{wrong}");
     }
