@@ -3,6 +3,8 @@ use std::{io, net::SocketAddr, time::Duration};
 
 use tokio::{net::TcpStream, time};
 
+use crate::alive::notice_death;
+
 /// Why no connection was made. Nothing was written, so whatever was to be sent may be sent elsewhere.
 #[derive(Debug)]
 pub enum ConnectError {
@@ -30,7 +32,7 @@ impl std::error::Error for ConnectError {
     }
 }
 
-/// Connects to `address` within `bound`, without Nagle's delay.
+/// Connects to `address` within `bound`, without Nagle's delay; a peer that is gone without a word is noticed.
 ///
 /// # Errors
 /// The bound passed, or the system's or the peer's refusal.
@@ -39,6 +41,6 @@ pub async fn connect(address: SocketAddr, bound: Duration) -> Result<TcpStream, 
         Ok(connected) => connected.map_err(ConnectError::Io)?,
         Err(_) => return Err(ConnectError::Timeout(bound)),
     };
-    stream.set_nodelay(true).map_err(ConnectError::Io)?;
+    stream.set_nodelay(true).and_then(|()| notice_death(&stream)).map_err(ConnectError::Io)?;
     Ok(stream)
 }

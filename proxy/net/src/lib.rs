@@ -2,6 +2,7 @@
 //!
 //! Everything here is safe: the options come from socket2 and rustix, the readiness from tokio.
 mod address;
+mod alive;
 mod connect;
 mod listen;
 mod relay;

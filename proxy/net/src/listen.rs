@@ -6,7 +6,7 @@ use std::{
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::LocalAddr;
+use crate::{LocalAddr, alive::notice_death};
 
 /// How many connections may wait to be accepted on one socket; the kernel's own bound (`somaxconn`) cuts it.
 const BACKLOG: i32 = 4096;
@@ -49,6 +49,7 @@ fn bind(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
         socket.set_reuse_port(true)?;
     }
     socket.set_nonblocking(true)?;
+    notice_death(&socket)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())

@@ -185,7 +185,8 @@ impl Path for Inbound<'_> {
         let address = admitted(worker, chain, caller, job.record)?;
         job.record.at(Stage::Connect);
         let (path, query) = (&*request.target.path, request.target.query);
-        let forward = Forward { path, query, last: worker.is_draining(), trusts_answers: false };
+        let (last, body_idle) = (worker.is_draining(), worker.timeouts().body_idle);
+        let forward = Forward { path, query, last, trusts_answers: false, body_idle };
         to_application(worker, address, incoming, &forward, job).await
     }
 }

@@ -6,6 +6,7 @@
 //!
 //! The two paths, `inbound.rs` and `outbound.rs`, read from top to bottom as the stages of the design. All decisions are
 //! `weft-decide`'s; here is what they are carried out with.
+mod alarm;
 mod bell;
 mod edge;
 mod event;

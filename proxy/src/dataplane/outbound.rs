@@ -138,7 +138,8 @@ impl Path for Outbound<'_> {
                         job.record.note(Key::Route, origin);
                     }
                     let (path, query) = (&*request.target.path, request.target.query);
-                    let forward = Forward { path, query, last: worker.is_draining(), trusts_answers: true };
+                    let (last, body_idle) = (worker.is_draining(), worker.timeouts().body_idle);
+                    let forward = Forward { path, query, last, trusts_answers: true, body_idle };
                     return Attempts { worker, view: &view, permitted, forward, split }.in_time(incoming, job).await;
                 }
                 Routing::Refused(refusal) => return Err(refusal.into()),

@@ -1,7 +1,7 @@
 //! How things end, and what the client is told: one total table from cause to status, blame and reset.
 use weft_decide::Refusal;
 
-use super::http::{ExchangeError, Malformed};
+use super::http::{ExchangeError, Malformed, Party};
 
 /// Who is at fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +65,8 @@ pub(super) enum Ending {
     UpstreamMalformed(Malformed),
     /// The route's time was over.
     Timeout,
+    /// A body stood still for too long, and this is who did not move it.
+    BodyIdle(Blame),
     /// This proxy is not able to: no certificate yet, no descriptor left.
     Unready,
 }
@@ -103,6 +105,7 @@ impl Ending {
             Self::UpstreamGone => "upstream-gone",
             Self::UpstreamMalformed(_) => "upstream-malformed",
             Self::Timeout => "timeout",
+            Self::BodyIdle(_) => "body-idle",
             Self::Unready => "unready",
         }
     }
@@ -111,7 +114,7 @@ impl Ending {
     pub(super) const fn blame(self) -> Option<Blame> {
         match self {
             Self::Complete => None,
-            Self::Refused(_, _, blame) => Some(blame),
+            Self::Refused(_, _, blame) | Self::BodyIdle(blame) => Some(blame),
             Self::Malformed(_)
             | Self::ClientTimeout
             | Self::ClientGone
@@ -137,11 +140,11 @@ impl Ending {
             Self::WrongProtocol => None,
             Self::Refused(_, status, _) => Some(status),
             Self::Malformed(malformed) => Some(malformed.status()),
-            Self::ClientTimeout => Some(408),
+            Self::ClientTimeout | Self::BodyIdle(Blame::Downstream) => Some(408),
             Self::NotOffered => Some(501),
             Self::ConnectFailed | Self::ConnectTimeout | Self::UpstreamHandshake | Self::Unready => Some(503),
             Self::UpstreamGone | Self::UpstreamMalformed(_) => Some(502),
-            Self::Timeout => Some(504),
+            Self::Timeout | Self::BodyIdle(_) => Some(504),
         }
     }
 }
@@ -179,6 +182,12 @@ impl From<ExchangeError> for Failure {
             }
             ExchangeError::UpstreamMalformed(malformed) => {
                 (Ending::UpstreamMalformed(malformed), format!("the upstream's answer is malformed: {malformed}"))
+            }
+            ExchangeError::Idle(Party::Client) => {
+                (Ending::BodyIdle(Blame::Downstream), "the client moved no byte of a body for too long".to_owned())
+            }
+            ExchangeError::Idle(Party::Upstream) => {
+                (Ending::BodyIdle(Blame::Upstream), "the upstream moved no byte of a body for too long".to_owned())
             }
         };
         Self { ending, detail }

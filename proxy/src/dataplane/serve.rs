@@ -1,17 +1,12 @@
 //! A client's HTTP/1.1 connection, request after request: reading heads, answering what is refused, staying or leaving.
 //! What happens to one request is its path's ([`Path`]): inbound or outbound.
-use std::{
-    future::{Future, poll_fn},
-    io::IoSlice,
-    pin::Pin,
-    task::Poll,
-    time::Duration,
-};
+use std::{future::poll_fn, io::IoSlice, task::Poll, time::Duration};
 
-use tokio::time::{Instant, Sleep, sleep_until, timeout};
+use tokio::time::{Instant, timeout};
 use weft_net::{PeerAddr, reset_on_close};
 
 use super::{
+    alarm::Alarm,
     http::{Conn, Flow, HeadError, Incoming, Malformed, Outcome, Progress},
     metrics::Direction,
     record::{Record, Stage},
@@ -195,34 +190,6 @@ async fn leave(mut client: Conn) {
     };
     // Over or not, the connection is closed now.
     let _ = timeout(LINGER, end).await;
-}
-
-/// A timer that is set often and rings rarely: it is registered with the runtime once for many settings.
-#[derive(Default)]
-struct Alarm {
-    sleep: Option<Pin<Box<Sleep>>>,
-    due: Option<Instant>,
-}
-
-impl Alarm {
-    fn set(&mut self, due: Instant) {
-        self.due = Some(due);
-        if let Some(sleep) = self.sleep.as_mut().filter(|sleep| sleep.deadline() > due) {
-            sleep.as_mut().reset(due);
-        }
-    }
-
-    fn poll(&mut self, cx: &mut std::task::Context<'_>) -> Poll<()> {
-        let Some(due) = self.due else { return Poll::Pending };
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(due)));
-        loop {
-            std::task::ready!(sleep.as_mut().poll(cx));
-            if sleep.deadline() >= due {
-                return Poll::Ready(());
-            }
-            sleep.as_mut().reset(due);
-        }
-    }
 }
 
 fn direction<P: Path>(_: &P) -> Direction {

@@ -70,6 +70,10 @@ pub struct Timeouts {
     pub handshake: Duration,
     /// How long a request's head may take from its first byte (Envoy's edge guide and slowloris tests: 10 s).
     pub head: Duration,
+    /// How long an exchange may go without a byte in either direction while a body is under way (Envoy's stream idle
+    /// timeout: 5 min; nginx: 60 s between two reads or writes). The time that an upstream takes to begin its answer to a
+    /// whole request is not bounded by it but by the route's timeout.
+    pub body_idle: Duration,
     /// How long connecting to the local application may take (Linkerd: 1 s).
     pub application_connect: Duration,
     /// How long an upstream connection is kept unused by the client side (below common servers' 60 s).
@@ -95,6 +99,7 @@ impl Default for Timeouts {
             on_demand: Duration::from_secs(1),
             handshake: Duration::from_secs(10),
             head: Duration::from_secs(10),
+            body_idle: Duration::from_secs(300),
             application_connect: Duration::from_secs(1),
             pool_idle: Duration::from_secs(45),
             application_idle: Duration::from_secs(4),

@@ -97,6 +97,11 @@ impl Conn {
         self.input.is_empty() && self.output.is_empty()
     }
 
+    /// How many bytes wait to be taken by the stream.
+    pub(crate) fn backlog(&self) -> usize {
+        self.output.len().saturating_sub(self.taken)
+    }
+
     /// Whether any byte was taken by the stream since the last call.
     pub(crate) fn take_wrote(&mut self) -> bool {
         std::mem::take(&mut self.wrote)

@@ -4,6 +4,7 @@ use std::{
     future::poll_fn,
     io::{self, IoSlice},
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use smallvec::SmallVec;
@@ -12,6 +13,7 @@ use super::{
     Decoder, Framing, Malformed, Pieces, RequestHead, ResponseHead, Version,
     conn::{Conn, HeadError, slices},
     flow::{Flow, FlowError},
+    idle::{Idle, Mark, Party},
 };
 
 /// The most interim answers to one request.
@@ -53,6 +55,8 @@ pub(crate) enum ExchangeError {
     UpstreamGone(Option<io::Error>),
     /// The upstream's answer is malformed.
     UpstreamMalformed(Malformed),
+    /// A body stood still for too long, and this is who did not move it.
+    Idle(Party),
 }
 
 /// A request as far as it was read when it was decided.
@@ -109,6 +113,8 @@ pub(crate) struct Forward<'a> {
     pub(crate) last: bool,
     /// Whether answers' own fields of ours are passed on: those of mesh peers are.
     pub(crate) trusts_answers: bool,
+    /// How long both bodies may stand still.
+    pub(crate) body_idle: Duration,
 }
 
 /// An exchange under way.
@@ -126,6 +132,8 @@ pub(crate) struct Exchange<'a> {
     interim: u8,
     /// Whether the upstream takes no more of the request: it has closed its receiving side.
     deaf: bool,
+    /// Made when a body first has to wait: the task of a connection stays small, and most bodies come with their heads.
+    idle: Option<Box<Idle>>,
 }
 
 impl<'a> Exchange<'a> {
@@ -158,7 +166,19 @@ impl<'a> Exchange<'a> {
         }
         progress.sent = uplink.bytes;
         let (whole, to_head) = (uplink.is_read(), incoming.is_head());
-        Ok(Self { forward, head, client, upstream, progress, uplink, whole, to_head, interim: 0, deaf: false })
+        Ok(Self {
+            forward,
+            head,
+            client,
+            upstream,
+            progress,
+            uplink,
+            whole,
+            to_head,
+            interim: 0,
+            deaf: false,
+            idle: None,
+        })
     }
 
     /// Passes answers on until the final one is whole.
@@ -209,10 +229,18 @@ impl<'a> Exchange<'a> {
 
     /// One turn of waiting for an answer's head while the request's body goes on.
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, ExchangeError>> {
-        if self.poll_uplink(cx)?.is_ready() && self.client.poll_gone(cx).is_ready() {
+        let uplink = self.poll_uplink(cx)?;
+        if uplink.is_ready() && self.client.poll_gone(cx).is_ready() {
             return Poll::Ready(Err(ExchangeError::ClientGone));
         }
-        let ended = match ready!(self.upstream.poll_head(cx)) {
+        let Poll::Ready(head) = self.upstream.poll_head(cx) else {
+            // Where the whole request was sent, the wait is for an answer, and the route's to bound.
+            if uplink.is_ready() {
+                return Poll::Pending;
+            }
+            return self.poll_idle(cx).map(Err);
+        };
+        let ended = match head {
             Ok(Some(length)) => return Poll::Ready(Ok(length)),
             Ok(None) if self.upstream.is_secure() && self.whole && self.interim == 0 => ExchangeError::NotProcessed,
             Ok(None) => ExchangeError::UpstreamGone(None),
@@ -265,12 +293,32 @@ impl<'a> Exchange<'a> {
         }
         let moved = downlink.poll(cx, self.upstream, self.client);
         self.progress.received = downlink.bytes;
-        Poll::Ready(ready!(moved).map_err(|error| match error {
+        let Poll::Ready(moved) = moved else { return self.poll_idle(cx).map(Err) };
+        Poll::Ready(moved.map_err(|error| match error {
             FlowError::Write => ExchangeError::ClientGone,
             FlowError::Read(error) => ExchangeError::UpstreamGone(Some(error)),
             FlowError::Malformed(Malformed::Truncated) => ExchangeError::UpstreamGone(None),
             FlowError::Malformed(malformed) => ExchangeError::UpstreamMalformed(malformed),
         }))
+    }
+
+    /// Ready when nothing has moved for too long, with whose fault it is: who does not take what it is sent, or else who
+    /// does not send what it has begun.
+    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<ExchangeError> {
+        let mark = Mark {
+            sent: self.progress.sent,
+            to_upstream: self.upstream.backlog(),
+            received: self.progress.received,
+            to_client: self.client.backlog(),
+        };
+        let bound = self.forward.body_idle;
+        ready!(self.idle.get_or_insert_with(|| Box::new(Idle::new(bound))).poll(cx, mark));
+        let party = match (self.progress.status, mark) {
+            (Some(_), Mark { to_client: 0, .. }) => Party::Upstream,
+            (None, Mark { to_upstream: 0, .. }) | (Some(_), _) => Party::Client,
+            (None, _) => Party::Upstream,
+        };
+        Poll::Ready(ExchangeError::Idle(party))
     }
 
     /// One turn of the request's body; ready when it is sent, or the upstream takes no more of it.

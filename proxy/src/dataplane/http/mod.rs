@@ -7,6 +7,7 @@ mod exchange;
 mod field;
 mod flow;
 mod head;
+mod idle;
 mod malformed;
 mod scan;
 #[cfg(test)]
@@ -18,5 +19,6 @@ pub(crate) use exchange::{Exchange, ExchangeError, Forward, Incoming, Outcome, P
 pub use field::{Fields, MAX_FIELDS, Span};
 pub(crate) use flow::Flow;
 pub use head::{Framing, RequestHead, ResponseHead, Version};
+pub(crate) use idle::Party;
 pub use malformed::Malformed;
 pub use scan::{HeadScan, MAX_HEAD};

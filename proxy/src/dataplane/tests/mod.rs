@@ -1,6 +1,7 @@
 //! The data plane over real sockets: two proxies of one mesh in one process, with raw clients and applications.
 mod faults;
 mod http;
+mod idle;
 mod mesh;
 mod refusals;
 mod tcp;

@@ -131,7 +131,10 @@ async fn a_need_that_found_the_channel_full_is_told_for_the_next_who_waits() {
     for (waits, host) in [(1, "first"), (2, "second"), (3, "second")] {
         if waits == 3 {
             let told = timeout(PATIENCE, side.events.recv()).await.unwrap().unwrap();
-            assert!(matches!(&told, Event::Need(Destination::Host(host)) if host.to_string().contains("first")), "{told:?}");
+            assert!(
+                matches!(&told, Event::Need(Destination::Host(host)) if host.to_string().contains("first")),
+                "{told:?}"
+            );
         }
         let mut client = Peer::connect(side.outbound()).await;
         client.send(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n")).await;
