@@ -125,6 +125,12 @@ impl Exposition {
         kind_lines(out, "weft_connections_total", |i| self.total(|totals| &totals.accepted[i]));
         kind(out, "weft_connections_active", "gauge", "Accepted connections that are open.");
         kind_lines(out, "weft_connections_active", |i| self.total(|totals| &totals.active[i]));
+        kind(out, "weft_connections_refused_total", "counter", "Connections closed at once: too many.");
+        for (limit, value) in
+            ["connections", "handshakes"].into_iter().zip([0, 1].map(|i| self.total(|t| &t.refused[i])))
+        {
+            line(out, format_args!("weft_connections_refused_total{{limit=\"{limit}\"}} {value}"));
+        }
         for (name, help, value) in [
             ("weft_accept_errors_total", "Failed accepts.", self.total(|t| &t.accept_errors)),
             (

@@ -17,6 +17,7 @@ use weft_net::listen;
 use super::{
     Bound, EdgeSummary, Event, Identity, Settings, StartError,
     expose::Exposition,
+    gate::Gate,
     ledger::{Ledger, LogWriter},
     metrics::{Metrics, Totals},
     worker::{self, Command, Role, Start},
@@ -46,7 +47,7 @@ impl Dataplane {
     /// # Errors
     /// A listener cannot be bound, or a thread cannot be started.
     pub fn start(settings: Settings, events: mpsc::Sender<Event>) -> Result<(Self, Bound), StartError> {
-        let Settings { workers, instance, start, inbound, outbound, tcp, applications, timeouts, access_log } =
+        let Settings { workers, instance, start, inbound, outbound, tcp, applications, timeouts, limits, access_log } =
             settings;
         let count = workers.max(1);
         let mut wanted = Vec::new();
@@ -73,6 +74,7 @@ impl Dataplane {
         let log = access_log.map(LogWriter::start).transpose().map_err(StartError::Worker)?;
         let (registry, registered) = channel();
         let running = Arc::new(AtomicUsize::new(count));
+        let gate = Gate::new(limits);
         let (mut workers, mut totals) = (Vec::new(), Vec::new());
         for (index, listeners) in sockets.into_iter().enumerate() {
             let cells = Arc::new(Totals::default());
@@ -83,6 +85,7 @@ impl Dataplane {
             let begin = Start {
                 listeners,
                 timeouts,
+                gate: gate.clone(),
                 applications: applications.values().copied().collect(),
                 events: events.clone(),
                 seed: rand::random(),

@@ -11,6 +11,7 @@ use weft_model::{Protocol, SpiffeId};
 use weft_net::{PeerAddr, reset_on_close};
 
 use super::{
+    gate::Stranger,
     histogram::add,
     http::{Conn, Exchange, Forward, Incoming, Outcome},
     metrics::Direction,
@@ -25,10 +26,12 @@ use super::{
     worker::{View, Worker},
 };
 
-/// Serves a peer's connection to the inbound listener.
-pub(super) async fn connection(worker: &Worker, tcp: TcpStream, peer: PeerAddr) {
+/// Serves a peer's connection to the inbound listener; `stranger` is its place among those who have not proven who they are.
+pub(super) async fn connection(worker: &Worker, (tcp, stranger): (TcpStream, Stranger), peer: PeerAddr) {
     let mut record = Record::begin(worker.ledger(), Direction::Inbound, true, peer);
-    match secured(worker, tcp, &mut record).await {
+    let secured = secured(worker, tcp, &mut record).await;
+    drop(stranger);
+    match secured {
         Ok(Secured { io, caller, server_name, protocol: Protocol::Http }) => {
             // From here on each request has its own record.
             record.forget();

@@ -24,12 +24,14 @@ pub struct Settings {
     pub applications: BTreeMap<PortName, SocketAddr>,
     /// Bounds on waiting.
     pub timeouts: Timeouts,
+    /// Bounds on connections.
+    pub limits: Limits,
     /// Where records go, one JSON line each; `None` writes none. It is written to by a thread of its own.
     pub access_log: Option<Box<dyn io::Write + Send>>,
 }
 
 impl Settings {
-    /// Settings with one worker, no listener, no access log and the default timeouts.
+    /// Settings with one worker, no listener, no access log and the default timeouts and limits.
     pub fn new(instance: impl Into<String>, start: impl Into<String>) -> Self {
         Self {
             workers: 1,
@@ -40,6 +42,7 @@ impl Settings {
             tcp: Vec::new(),
             applications: BTreeMap::new(),
             timeouts: Timeouts::default(),
+            limits: Limits::default(),
             access_log: None,
         }
     }
@@ -56,6 +59,7 @@ impl fmt::Debug for Settings {
             .field("tcp", &self.tcp)
             .field("applications", &self.applications)
             .field("timeouts", &self.timeouts)
+            .field("limits", &self.limits)
             .field("access_log", &self.access_log.is_some())
             .finish()
     }
@@ -108,6 +112,25 @@ impl Default for Timeouts {
             drain_accept: Duration::from_millis(500),
             drain: Duration::from_secs(20),
         }
+    }
+}
+
+/// Bounds on accepted connections, for all workers together. What comes beyond is closed at once with a reset and counted
+/// in `weft_connections_refused_total`. Peers' defaults stand beside ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Accepted connections that are open, inbound and outbound (Envoy: no bound unless its overload manager is given one,
+    /// 50,000 in its guide for edges; HAProxy: what the limit on descriptors allows; nginx: 512 a worker, and that counts
+    /// upstream connections too). Each may hold an upstream connection, so twice as many descriptors.
+    pub connections: usize,
+    /// Inbound connections whose client has not yet proven who it is, at most [`Timeouts::handshake`] each: a stranger
+    /// costs memory and a signature before anything is known of it (Envoy, Linkerd and nginx bound only the time).
+    pub handshakes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { connections: 16_384, handshakes: 1_024 }
     }
 }
 

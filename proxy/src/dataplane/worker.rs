@@ -18,11 +18,12 @@ use tokio::{
 };
 use weft_decide::{Destination, Refusal, Snapshot};
 use weft_ir::ServicePort;
-use weft_net::PeerAddr;
+use weft_net::{PeerAddr, reset_on_close};
 
 use super::{
     Event, Identity, Timeouts,
     bell::Bell,
+    gate::{Gate, Limit, Stranger},
     histogram::add,
     inbound,
     ledger::Ledger,
@@ -57,6 +58,7 @@ pub(super) enum Role {
 pub(super) struct Start {
     pub(super) listeners: Vec<(Role, std::net::TcpListener)>,
     pub(super) timeouts: Timeouts,
+    pub(super) gate: Arc<Gate>,
     pub(super) applications: Vec<SocketAddr>,
     pub(super) events: mpsc::Sender<Event>,
     pub(super) seed: u64,
@@ -72,6 +74,7 @@ pub(super) struct View {
 pub(super) struct Worker {
     ledger: Rc<Ledger>,
     timeouts: Timeouts,
+    gate: Arc<Gate>,
     applications: Vec<SocketAddr>,
     pool: Rc<Pool>,
     view: RefCell<Option<Rc<View>>>,
@@ -237,6 +240,7 @@ struct Open {
 }
 
 impl Open {
+    /// Of a connection for which there is room.
     fn begin(worker: Rc<Worker>, direction: Direction) -> Self {
         worker.open.set(worker.open.get() + 1);
         let totals = worker.totals();
@@ -253,6 +257,7 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         self.worker.open.set(self.worker.open.get() - 1);
+        self.worker.gate.leave(Limit::Connections);
         if let Some(active) = self.worker.totals().active.get(self.direction as usize) {
             add(active, u64::MAX);
         }
@@ -273,13 +278,14 @@ pub(super) fn run(ledger: Ledger, start: Start, commands: mpsc::UnboundedReceive
 }
 
 async fn work(ledger: Rc<Ledger>, start: Start, mut commands: mpsc::UnboundedReceiver<Command>) -> io::Result<()> {
-    let Start { listeners, timeouts, applications, events, seed } = start;
+    let Start { listeners, timeouts, gate, applications, events, seed } = start;
     let pool = Rc::new(Pool::default());
     spawn_local(ledger.clone().flush_in_time());
     spawn_local(pool.clone().sweep());
     let worker = Rc::new(Worker {
         ledger,
         timeouts,
+        gate,
         applications,
         pool,
         view: RefCell::default(),
@@ -356,19 +362,34 @@ async fn accept(worker: Rc<Worker>, role: Role, listener: TcpListener) {
 }
 
 fn begin(worker: &Rc<Worker>, role: &Role, tcp: TcpStream, peer: PeerAddr) {
+    if !worker.gate.enter(Limit::Connections) {
+        return turn_away(worker, &tcp, Limit::Connections);
+    }
     // Without it answers wait for the peer's delayed acknowledgement; where it fails, the socket is gone already.
     let _ = tcp.set_nodelay(true);
+    let inbound = matches!(role, Role::Inbound);
+    let open = Open::begin(worker.clone(), if inbound { Direction::Inbound } else { Direction::Outbound });
     match role {
-        Role::Inbound => spawn_local(inbound_task(Open::begin(worker.clone(), Direction::Inbound), tcp, peer)),
-        Role::Outbound => spawn_local(http_task(Open::begin(worker.clone(), Direction::Outbound), tcp, peer)),
-        Role::Tcp(service) => {
-            spawn_local(tcp_task(Open::begin(worker.clone(), Direction::Outbound), (tcp, peer), service.clone()))
-        }
-    };
+        Role::Inbound => match worker.gate.stranger() {
+            Some(stranger) => drop(spawn_local(inbound_task(open, (tcp, stranger), peer))),
+            None => turn_away(worker, &tcp, Limit::Handshakes),
+        },
+        Role::Outbound => drop(spawn_local(http_task(open, tcp, peer))),
+        Role::Tcp(service) => drop(spawn_local(tcp_task(open, (tcp, peer), service.clone()))),
+    }
 }
 
-async fn inbound_task(open: Open, tcp: TcpStream, peer: PeerAddr) {
-    inbound::connection(&open.worker, tcp, peer).await;
+/// Closes a connection for which there is no room: at once, and with a reset, so that it does not linger on our side.
+fn turn_away(worker: &Worker, tcp: &TcpStream, limit: Limit) {
+    // Where even the option fails, the socket is gone.
+    let _ = reset_on_close(tcp);
+    if let Some(refused) = worker.totals().refused.get(limit as usize) {
+        add(refused, 1);
+    }
+}
+
+async fn inbound_task(open: Open, (tcp, stranger): (TcpStream, Stranger), peer: PeerAddr) {
+    inbound::connection(&open.worker, (tcp, stranger), peer).await;
 }
 
 async fn http_task(open: Open, tcp: TcpStream, peer: PeerAddr) {

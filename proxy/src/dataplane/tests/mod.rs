@@ -2,6 +2,7 @@
 mod faults;
 mod http;
 mod idle;
+mod limits;
 mod mesh;
 mod refusals;
 mod tcp;
