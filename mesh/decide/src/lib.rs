@@ -45,7 +45,7 @@ pub use evaluate::{
     Accepted, Decision, Draws, Forwarded, InboundDecision, evaluate_inbound, evaluate_outbound, evaluate_tcp,
 };
 pub use normalize::{Authority, BadRequest, MAX_TARGET, Normal, RequestHead, Target, normalize};
-pub use permit::{Admitted, Denied, Permit, Permitted, permit, permit_outbound};
+pub use permit::{Admitted, Denied, Permit, Permitted, permit, permit_outbound, repermit};
 pub use pick::{Picked, pick};
 pub use refusal::{Destination, Refusal};
 pub use renewal::Renewal;

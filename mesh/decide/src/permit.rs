@@ -3,7 +3,7 @@ use serde::Serialize;
 use weft_ir::{InboundChain, RuleName};
 use weft_model::{AccessAction, Name, Namespace, ObjectRef, SpiffeId};
 
-use crate::Routed;
+use crate::{Routed, Snapshot};
 
 /// Proof that access was checked, of one chain or route. It cannot be made or changed outside of this module.
 #[derive(Clone, Copy, Debug)]
@@ -134,6 +134,20 @@ pub fn permit<'s>(chain: &'s InboundChain, caller: &SpiffeId) -> Result<Admitted
             service: service(),
             policies: access.policies.clone(),
         }),
+    }
+}
+
+/// Whether an open connection may go on under a later snapshot: the question that [`permit`] answered when it began, put
+/// again. What is not there narrows nothing (a chain that is gone, a workload that no policy selects any more): it may have
+/// been lost rather than taken away, and refuses new connections only.
+///
+/// # Errors
+/// The policies that are there and do not allow it.
+pub fn repermit(snapshot: &Snapshot, server_name: &str, caller: &SpiffeId) -> Result<(), Denied> {
+    let Some(chain) = snapshot.chain(server_name) else { return Ok(()) };
+    match permit(chain, caller) {
+        Ok(_) | Err(Denied::NoPolicy { .. }) => Ok(()),
+        Err(denied @ (Denied::NoRule { .. } | Denied::Rule { .. })) => Err(denied),
     }
 }
 

@@ -117,6 +117,7 @@ fn chain<'v>(view: &'v View, server_name: &str, protocol: Protocol) -> Result<&'
 /// The rest of a TCP connection's path.
 async fn tcp_stream(worker: &Worker, secured: Secured, record: &mut Record) {
     let Secured { io, caller, server_name, protocol } = secured;
+    let watching = worker.watch().begin(&caller, &server_name);
     let upstream = async {
         record.at(Stage::Route);
         let view = worker.view();
@@ -127,8 +128,10 @@ async fn tcp_stream(worker: &Worker, secured: Secured, record: &mut Record) {
         record.at(Stage::Connect);
         upstream::plain(worker, address, worker.timeouts().application_connect).await
     };
+    // A permission that is withdrawn meanwhile is found by the relay's first turn: connecting takes less than the second
+    // within which it must have effect.
     match upstream.await {
-        Ok(upstream) => relay(record, io, upstream).await,
+        Ok(upstream) => relay(record, Some(&watching), io, upstream).await,
         Err(Failure { ending, detail }) => {
             // Where even the option fails, the socket is gone.
             let _ = reset_on_close(io.tcp());

@@ -28,6 +28,7 @@ mod settings;
 mod tests;
 mod tls;
 mod upstream;
+mod watch;
 mod worker;
 
 pub mod http;

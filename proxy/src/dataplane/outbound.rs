@@ -36,7 +36,8 @@ pub(super) async fn http(worker: &Worker, tcp: TcpStream, peer: PeerAddr) {
 pub(super) async fn tcp(worker: &Worker, tcp: TcpStream, peer: PeerAddr, service: &ServicePort) {
     let mut record = Record::begin(worker.ledger(), Direction::Outbound, true, peer);
     match tcp_upstream(worker, service, &mut record).await {
-        Ok(upstream) => relay(&mut record, Io::Plain(tcp), upstream).await,
+        // Nothing narrows what goes out: there is nothing to look at again.
+        Ok(upstream) => relay(&mut record, None, Io::Plain(tcp), upstream).await,
         Err(Failure { ending, detail }) => {
             // Where even the option fails, the socket is gone.
             let _ = weft_net::reset_on_close(&tcp);

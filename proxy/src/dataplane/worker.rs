@@ -31,6 +31,7 @@ use super::{
     outbound,
     pool::Pool,
     tls::LocalIdentity,
+    watch::{self, Watch},
 };
 
 /// How long accepting rests after a failure that is ours (no descriptor left): the queue is still there afterwards.
@@ -86,6 +87,7 @@ pub(super) struct Worker {
     cursors: RefCell<HashMap<ServicePort, u64>>,
     draining: Cell<bool>,
     bell: Bell,
+    watch: Watch,
     open: Cell<usize>,
     closed: Notify,
 }
@@ -109,6 +111,11 @@ impl Worker {
 
     pub(super) fn bell(&self) -> &Bell {
         &self.bell
+    }
+
+    /// The open TCP connections that must stay permitted.
+    pub(super) fn watch(&self) -> &Watch {
+        &self.watch
     }
 
     pub(super) fn is_draining(&self) -> bool {
@@ -178,7 +185,11 @@ impl Worker {
         match command {
             Command::Snapshot(snapshot) => {
                 let revision = (**snapshot.revision()).into();
-                *self.view.borrow_mut() = Some(Rc::new(View { snapshot, revision }));
+                let view = Rc::new(View { snapshot, revision });
+                let former = self.view.replace(Some(view.clone()));
+                if former.is_some_and(|former| !view.snapshot.shares_chains(&former.snapshot)) {
+                    self.watch.look_again();
+                }
                 self.published.notify_waiters();
             }
             Command::Identity(identity) => {
@@ -297,9 +308,11 @@ async fn work(ledger: Rc<Ledger>, start: Start, mut commands: mpsc::UnboundedRec
         cursors: RefCell::default(),
         draining: Cell::new(false),
         bell: Bell::default(),
+        watch: Watch::default(),
         open: Cell::new(0),
         closed: Notify::new(),
     });
+    spawn_local(watch::look(worker.clone()));
     let mut listeners = Some(listeners);
     let mut accepting = Vec::new();
     while let Some(command) = commands.recv().await {

@@ -2,7 +2,7 @@ use weft_ir::{Access, Caller};
 use weft_model::Kind;
 
 use super::*;
-use crate::testing::{chain, identity, object, rule};
+use crate::testing::{chain, identity, inbound, object, rule, scope};
 
 fn policies(names: &[&str]) -> Vec<ObjectRef> {
     names.iter().map(|name| object(Kind::AccessPolicy, name)).collect()
@@ -57,4 +57,26 @@ fn a_namespace_of_another_trust_domain_is_another_namespace() {
     assert!(permit(&chain, &identity("web")).is_ok());
     assert!(permit(&chain, &"spiffe://other/ns/shop/sa/web".parse().unwrap()).is_err());
     assert!(permit(&chain, &"spiffe://weft.local/ns/shop2/sa/web".parse().unwrap()).is_err());
+}
+
+#[test]
+fn an_open_connection_ends_by_the_policies_that_are_there_and_never_by_what_is_absent() {
+    let allow = |account| rule("one", 0, AccessAction::Allow, vec![Caller::Identity(identity(account))]);
+    let deny = rule("two", 0, AccessAction::Deny, vec![Caller::Anyone]);
+    let access = |rules| Access { policies: policies(&["one"]), rules };
+    let later = |chains: Option<Access>| {
+        let chains = chains.map(|access| inbound(vec![chain("stock", access)]));
+        Snapshot::complete(scope(), "8", chains).unwrap()
+    };
+    let sni = chain("stock", Access::default()).sni;
+    for (access, goes_on) in [
+        (None, true),
+        (Some(Access::default()), true),
+        (Some(access(vec![allow("web")])), true),
+        (Some(access(vec![allow("cart")])), false),
+        (Some(access(Vec::new())), false),
+        (Some(access(vec![deny, allow("web")])), false),
+    ] {
+        assert_eq!(repermit(&later(access.clone()), &sni, &identity("web")).is_ok(), goes_on, "{access:?}");
+    }
 }

@@ -158,6 +158,12 @@ impl Snapshot {
         chains_of(listener).get(*place)
     }
 
+    /// Whether inbound chains are those of `other`, unchanged, so that whoever may use them is the same too. May say no
+    /// where they are equal and were built anew.
+    pub fn shares_chains(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.tables.chains, &other.tables.chains)
+    }
+
     /// Every listener, by name.
     pub fn listeners(&self) -> impl Iterator<Item = &Arc<Listener>> {
         self.tables.listeners.values()

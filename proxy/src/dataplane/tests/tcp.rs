@@ -1,8 +1,15 @@
 //! TCP through both sidecars.
+use std::{
+    io::ErrorKind,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
 use tokio::io::AsyncWriteExt;
+use weft_decide::Snapshot;
 use weft_model::Protocol;
 
-use super::mesh::{Mesh, Peer};
+use super::mesh::{Mesh, Peer, identity, inbound, snapshot};
 
 #[tokio::test]
 async fn bytes_pass_unchanged_and_each_half_close_by_itself() {
@@ -48,7 +55,7 @@ async fn the_server_may_speak_and_end_first() {
 async fn who_may_not_call_is_reset_and_the_record_says_why() {
     let mesh = Mesh::start(Protocol::Tcp, None, None).await;
     let mut client = Peer::connect(mesh.web.stock()).await;
-    assert_eq!(client.failure().await, Some(std::io::ErrorKind::ConnectionReset));
+    assert_eq!(client.failure().await, Some(ErrorKind::ConnectionReset));
     let record = &mesh.server.log.records(1).await[0];
     assert_eq!((&record["outcome"], &record["stage"]), (&"denied".into(), &"permit".into()));
     assert_eq!(record["detail"], "no AccessPolicy selects shop/stock");
@@ -63,6 +70,73 @@ async fn a_reset_is_passed_on_as_a_reset() {
     app.until("x").await;
     weft_net::reset_on_close(&app.stream).unwrap();
     drop(app);
-    assert_eq!(client.failure().await, Some(std::io::ErrorKind::ConnectionReset));
+    assert_eq!(client.failure().await, Some(ErrorKind::ConnectionReset));
     assert_eq!(mesh.server.log.records(1).await[0]["outcome"], "upstream-gone");
+}
+
+async fn open(mesh: &Mesh) -> (Peer, Peer) {
+    let mut client = Peer::connect(mesh.web.stock()).await;
+    client.send("order").await;
+    let mut app = mesh.accept().await;
+    app.until("order").await;
+    (client, app)
+}
+
+/// Whether bytes still pass both ways.
+async fn goes_on((client, app): &mut (Peer, Peer)) {
+    client.send("more").await;
+    app.until("more").await;
+    app.send("goods").await;
+    client.until("goods").await;
+}
+
+/// A later snapshot of the server, which lets these accounts call.
+fn later(mesh: &Mesh, allowed: Option<&[&str]>) -> Arc<Snapshot> {
+    let application = mesh.application.local_addr().unwrap();
+    let listener = inbound("stock:9000", Protocol::Tcp, application, allowed);
+    Arc::new(Snapshot::complete(super::mesh::scope(), "e1-8", [listener]).unwrap())
+}
+
+#[tokio::test]
+async fn open_connections_that_a_new_snapshot_does_not_permit_are_reset_within_a_second_for_the_policy() {
+    let mesh = Mesh::start(Protocol::Tcp, Some(&["web"]), None).await;
+    let mut connections = Vec::new();
+    for _ in 0..20 {
+        connections.push(open(&mesh).await);
+    }
+    mesh.server.dataplane.publish(later(&mesh, Some(&["web", "somebody"])));
+    for connection in &mut connections {
+        goes_on(connection).await;
+    }
+    let began = Instant::now();
+    mesh.server.dataplane.publish(later(&mesh, Some(&["somebody"])));
+    for (client, app) in &mut connections {
+        assert_eq!(client.failure().await, Some(ErrorKind::ConnectionReset));
+        assert_eq!(app.failure().await, Some(ErrorKind::ConnectionReset));
+    }
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    for record in mesh.server.log.records(20).await {
+        assert_eq!((&record["outcome"], &record["stage"]), (&"denied".into(), &"stream".into()));
+        let detail = record["detail"].as_str().unwrap();
+        assert!(
+            detail.contains(&identity("web").to_string()) && detail.contains("AccessPolicy shop/callers"),
+            "{detail}"
+        );
+        assert_eq!((&record["revision"], &record["sent"]), (&"e1-8".into(), &9.into()));
+    }
+}
+
+#[tokio::test]
+async fn what_is_absent_from_a_new_snapshot_ends_no_open_connection() {
+    let mesh = Mesh::start(Protocol::Tcp, Some(&["web"]), None).await;
+    let mut connection = open(&mesh).await;
+    // The chain is gone; then it is there and no policy selects the workload.
+    for absent in [snapshot([]), later(&mesh, None)] {
+        mesh.server.dataplane.publish(absent);
+        // A new connection is refused, so the snapshot is in force.
+        assert_eq!(Peer::connect(mesh.web.stock()).await.failure().await, Some(ErrorKind::ConnectionReset));
+        goes_on(&mut connection).await;
+    }
+    let records = mesh.server.log.records(2).await;
+    assert_eq!((&records[0]["outcome"], &records[1]["outcome"]), (&"misdirected".into(), &"denied".into()));
 }
