@@ -75,7 +75,7 @@ pub fn route<'s>(snapshot: &'s Snapshot, request: &Normal<'_>, split: u64) -> Ro
             };
         }
     };
-    let Some(route) = first_match(host, request) else {
+    let Some(route) = first_match(host, request, snapshot.lane()) else {
         return Routing::Refused(Refusal::NoRoute {
             host: host.virtual_host().authority.clone(),
             method: request.method.to_owned(),
@@ -103,8 +103,8 @@ pub fn route_tcp<'s>(snapshot: &'s Snapshot, service: &ServicePort) -> Routing<'
     }
 }
 
-fn first_match<'s>(host: &'s HostEntry, request: &Normal<'_>) -> Option<&'s Route> {
-    let (route, _) = host.routes().find(|(route, patterns)| matches(route, patterns, request))?;
+fn first_match<'s>(host: &'s HostEntry, request: &Normal<'_>, lane: usize) -> Option<&'s Route> {
+    let (route, _) = host.routes().find(|(route, patterns)| matches(route, patterns, request, lane))?;
     Some(route)
 }
 
@@ -153,17 +153,17 @@ fn share(clusters: &[WeightedCluster], split: u64) -> Option<&WeightedCluster> {
     })
 }
 
-fn matches(route: &Route, patterns: &Patterns, request: &Normal<'_>) -> bool {
+fn matches(route: &Route, patterns: &Patterns, request: &Normal<'_>, lane: usize) -> bool {
     let path = &*request.target.path;
     let path_matches = match &route.matches.path {
         PathMatch::Exact(exact) => exact == path,
         PathMatch::Prefix(prefix) => has_prefix(path, prefix),
-        PathMatch::Regex(_) => patterns.path.as_ref().is_some_and(|regex| regex.is_match(path)),
+        PathMatch::Regex(_) => patterns.path.as_ref().is_some_and(|regex| regex.of(lane).is_match(path)),
     };
     path_matches
         && route.matches.method.as_ref().is_none_or(|method| method.0 == request.method)
         && (route.matches.headers.iter().zip(&patterns.headers))
-            .all(|(header, pattern)| header_matches(&header.name, &header.value, pattern, request.headers))
+            .all(|(header, pattern)| header_matches((&header.name, &header.value), pattern, request.headers, lane))
 }
 
 /// Whether `prefix` is whole leading elements of `path` (Gateway API `PathPrefix`); `/` takes everything, `*` too.
@@ -172,13 +172,18 @@ fn has_prefix(path: &str, prefix: &str) -> bool {
     prefix.is_empty() || path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-fn header_matches(name: &str, value: &TextMatch, pattern: &HeaderPattern, headers: &[(&[u8], &[u8])]) -> bool {
+fn header_matches(
+    (name, value): (&str, &TextMatch),
+    pattern: &HeaderPattern,
+    headers: &[(&[u8], &[u8])],
+    lane: usize,
+) -> bool {
     let mut values =
         headers.iter().filter(|(its, _)| its.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| *value);
     let Some(first) = values.next() else { return false };
     let test = |text: &[u8]| match value {
         TextMatch::Exact(exact) => exact.as_bytes() == text,
-        TextMatch::Regex(_) => pattern.as_ref().is_some_and(|regex| regex.is_match(text)),
+        TextMatch::Regex(_) => pattern.as_ref().is_some_and(|regex| regex.of(lane).is_match(text)),
     };
     let Some(second) = values.next() else { return test(first) };
     let mut joined: SmallVec<[u8; 256]> = SmallVec::from_slice(first);

@@ -97,12 +97,16 @@ impl Dataplane {
         Ok((Self { workers, exposition, kept: Mutex::default(), log }, bound))
     }
 
-    /// Makes every worker decide from this snapshot, each from its next turn on.
+    /// Makes every worker decide from this snapshot, each from its next turn on and in a lane of its own.
     pub fn publish(&self, snapshot: Arc<Snapshot>) {
-        self.tell(|| Command::Snapshot(snapshot.clone()));
         let mut kept = lock(&self.kept);
         kept.retain(|snapshot| Arc::strong_count(snapshot) > 1);
-        kept.push(snapshot);
+        for (lane, worker) in self.workers.iter().enumerate() {
+            let own = if lane == 0 { snapshot.clone() } else { Arc::new(snapshot.for_lane(lane)) };
+            kept.push(own.clone());
+            // A worker that has drained is not told any more.
+            let _ = worker.commands.send(Command::Snapshot(own));
+        }
     }
 
     /// Makes every worker prove itself by this SVID, and check peers against these bundles. Unused upstream connections,

@@ -62,6 +62,17 @@ fn exact_and_regex_matches_take_whole_paths() {
 }
 
 #[test]
+fn every_lane_decides_alike() {
+    let matches = path(PathMatch::Regex("/v[0-9]+".to_owned()));
+    let snapshot = snapshot(host("web", vec![route_to(3, matches, &[("v1", 1)])]));
+    for lane in [0, 1, 2, 200] {
+        let lane = snapshot.for_lane(lane);
+        assert_eq!(rule_of(&lane, &get("web", "/v2")), Some(3));
+        assert_eq!(rule_of(&lane, &get("web", "/v")), None);
+    }
+}
+
+#[test]
 fn the_server_wide_target_is_taken_by_the_route_for_everything_only() {
     let head = RequestHead { method: b"OPTIONS", ..get("web", "*") };
     assert!(takes(everything(), &head));

@@ -148,7 +148,7 @@ impl Assembler {
     /// and those of the TCP services that the proxy listens for.
     pub fn new(scope: Scope, services: impl IntoIterator<Item = ServicePort>) -> (Self, Output) {
         let snapshot =
-            Snapshot { scope: Arc::new(scope), revision: "".into(), complete: false, tables: Tables::default() };
+            Snapshot { scope: Arc::new(scope), revision: "".into(), complete: false, lane: 0, tables: Tables::default() };
         let mut assembler = Self {
             snapshot: Arc::new(snapshot),
             destinations: BTreeMap::new(),
@@ -418,7 +418,7 @@ impl Assembler {
         }
         if draft.changed {
             let scope = Arc::clone(&self.snapshot.scope);
-            let snapshot = Snapshot { scope, revision: draft.revision, complete: false, tables: draft.tables };
+            let snapshot = Snapshot { scope, revision: draft.revision, complete: false, lane: 0, tables: draft.tables };
             self.snapshot = Arc::new(snapshot);
             output.snapshot = Some(Arc::clone(&self.snapshot));
         }

@@ -8,6 +8,8 @@ use weft_ir::{
 };
 use weft_model::{PathMatch, TextMatch};
 
+use super::lanes::Lanes;
+
 /// The longest source of a regular expression, in bytes.
 const MAX_REGEX: usize = 1024;
 
@@ -43,12 +45,12 @@ pub fn check(resource: &Resource) -> Result<(), Unusable> {
 }
 
 /// A header's compiled regular expression, where its match is one.
-pub(crate) type HeaderPattern = Option<bytes::Regex>;
+pub(crate) type HeaderPattern = Option<Lanes<bytes::Regex>>;
 
 /// The compiled regular expressions of one route, beside the IR that holds their sources.
 #[derive(Clone, Debug)]
 pub(crate) struct Patterns {
-    pub(crate) path: Option<Regex>,
+    pub(crate) path: Option<Lanes<Regex>>,
     /// One for each header match.
     pub(crate) headers: Vec<HeaderPattern>,
 }
@@ -107,14 +109,14 @@ fn patterns(route: &Route) -> Result<Patterns, Unusable> {
 }
 
 /// Compiles `source` so that it matches whole texts only.
-fn compile<R>(source: &str, build: impl Fn(&str) -> Result<R, regex::Error>) -> Result<R, Unusable> {
+fn compile<R: Clone>(source: &str, build: impl Fn(&str) -> Result<R, regex::Error>) -> Result<Lanes<R>, Unusable> {
     let unusable = |reason: String| Unusable::Regex { source_text: source.chars().take(128).collect(), reason };
     if source.len() > MAX_REGEX {
         return Err(unusable(format!("it is longer than {MAX_REGEX} bytes")));
     }
     // On its own first: `a)|(b` is no expression, but becomes one between parentheses.
     build(source).map_err(|error| unusable(error.to_string()))?;
-    build(&format!(r"\A(?:{source})\z")).map_err(|error| unusable(error.to_string()))
+    build(&format!(r"\A(?:{source})\z")).map(Lanes::new).map_err(|error| unusable(error.to_string()))
 }
 
 /// The outbound listener of a TCP service port.

@@ -1,6 +1,7 @@
 //! The immutable, indexed view of its resources that a proxy decides from.
 mod assembler;
 mod index;
+mod lanes;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -57,6 +58,8 @@ pub struct Snapshot {
     revision: Arc<str>,
     /// Whether what is not there is absent rather than unknown.
     complete: bool,
+    /// Whose clones of regular expressions are used.
+    lane: usize,
     tables: Tables,
 }
 
@@ -113,7 +116,18 @@ impl Snapshot {
             tables.put_cluster(cluster.name.clone(), Some(Arc::new(ClusterEntry::new(cluster, its))));
         }
         tables.index_chains();
-        Ok(Self { scope: Arc::new(scope), revision: revision.into(), complete: true, tables })
+        Ok(Self { scope: Arc::new(scope), revision: revision.into(), complete: true, lane: 0, tables })
+    }
+
+    /// The same snapshot for one of several workers, numbered from 0: it decides alike and shares everything but what
+    /// matching a regular expression writes to, so that workers do not meet there.
+    #[must_use]
+    pub fn for_lane(&self, lane: usize) -> Self {
+        Self { lane, ..self.clone() }
+    }
+
+    pub(crate) fn lane(&self) -> usize {
+        self.lane
     }
 
     /// Where the proxy stands.

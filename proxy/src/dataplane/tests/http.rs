@@ -1,5 +1,8 @@
 //! HTTP/1.1 through both sidecars.
-use weft_model::Protocol;
+use std::sync::Arc;
+
+use weft_ir::{HeaderMatch, Resource};
+use weft_model::{PathMatch, Protocol, TextMatch};
 
 use super::mesh::{Mesh, Peer, snapshot};
 
@@ -270,4 +273,36 @@ async fn several_workers_share_the_ports_and_each_serves() {
     assert_eq!(workers.len(), 3, "{workers:?}");
     assert_eq!(web.log.records(served).await.len(), served);
     drop(mesh);
+}
+
+#[tokio::test]
+async fn a_regular_expression_decides_alike_on_every_worker() {
+    let web = super::mesh::Side::start("many", |settings| settings.workers = 3);
+    let web = web.with_identity(&super::mesh::authority(), "web");
+    let mut resources = super::mesh::outbound("reviews:80", Protocol::Http, None, &[]);
+    for resource in &mut resources {
+        if let Resource::VirtualHost(host) = resource {
+            let matches = &mut Arc::make_mut(host).routes[0].matches;
+            matches.path = PathMatch::Regex("/v[0-9]+".to_owned());
+            let value = TextMatch::Regex("b.*a".to_owned());
+            matches.headers = vec![HeaderMatch { name: "x-group".to_owned(), value }];
+        }
+    }
+    web.dataplane.publish(snapshot(resources));
+    let mut workers = std::collections::BTreeSet::new();
+    for _ in 0..2_000 {
+        let mut client = Peer::connect(web.outbound()).await;
+        // What matches finds no endpoint; what does not finds no route.
+        for (path, group, status) in [("/v1", "beta", 503), ("/vx", "beta", 404), ("/v2", "gamma", 404)] {
+            let request = format!("GET {path} HTTP/1.1\r\nHost: reviews\r\nX-Group: {group}\r\n\r\n");
+            let (head, _) = client.ask(&request).await;
+            assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{path} {group}: {head}");
+            let id = head.lines().find_map(|line| line.strip_prefix("x-weft-decision: many.abcde.")).unwrap();
+            workers.insert(id.split('.').next().unwrap().to_owned());
+        }
+        if workers.len() == 3 {
+            break;
+        }
+    }
+    assert_eq!(workers.len(), 3, "{workers:?}");
 }
