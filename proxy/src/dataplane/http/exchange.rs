@@ -92,9 +92,10 @@ impl Incoming {
         &self.bytes
     }
 
-    /// The fields as name and value, in order.
+    /// The fields that are passed on as name and value, in order. Nothing else is decided by: who decides by what the next
+    /// hop does not see, decides by what anybody may add.
     pub(crate) fn fields(&self) -> Vec<(&[u8], &[u8])> {
-        self.head.fields.iter(&self.bytes).collect()
+        self.head.fields.kept(&self.bytes).collect()
     }
 
     /// Whether the method is HEAD, whose answers have no body.

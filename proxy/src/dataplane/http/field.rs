@@ -108,6 +108,12 @@ impl Fields {
         self.lines.iter().map(|field| (field.name.bytes(head), field.value.bytes(head)))
     }
 
+    /// The fields that are passed on as name and value, in order.
+    pub fn kept<'a>(&'a self, head: &'a [u8]) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + 'a {
+        let kept = self.lines.iter().filter(|field| field.kept);
+        kept.map(|field| (field.name.bytes(head), field.value.bytes(head)))
+    }
+
     /// Passes no field of that name on.
     pub(super) fn remove(&mut self, head: &[u8], name: &str) {
         for field in &mut self.lines {

@@ -224,6 +224,46 @@ async fn hop_by_hop_fields_and_our_own_from_outside_stop_here() {
 }
 
 #[tokio::test]
+async fn routes_match_by_forwarded_fields_only() {
+    let mesh = Mesh::http().await;
+    let endpoints = [(mesh.server.inbound(), super::mesh::identity("reviews"))];
+    let mut resources = super::mesh::outbound("reviews:80", Protocol::Http, None, &endpoints);
+    for resource in &mut resources {
+        if let Resource::VirtualHost(host) = resource {
+            let routes = &mut Arc::make_mut(host).routes;
+            let any = routes.remove(0);
+            for (name, value) in
+                [("x-group", "beta"), ("te", "trailers"), ("connection", "close"), ("x-weft-deadline", "1")]
+            {
+                let mut route = any.clone();
+                route.matches.headers =
+                    vec![HeaderMatch { name: name.to_owned(), value: TextMatch::Exact(value.to_owned()) }];
+                routes.push(route);
+            }
+        }
+    }
+    let web = super::mesh::Side::start("picky", |_| {}).with_identity(&mesh.authority, "web");
+    web.dataplane.publish(snapshot(resources));
+    for (fields, is_match) in [
+        ("X-Group: beta\r\n", true),
+        ("X-Group: beta\r\nConnection: x-group\r\n", false),
+        ("TE: trailers\r\n", false),
+        ("Connection: close\r\n", false),
+        ("X-Weft-Deadline: 1\r\n", false),
+    ] {
+        let mut client = Peer::connect(web.outbound()).await;
+        client.send(format!("GET / HTTP/1.1\r\nHost: reviews\r\n{fields}\r\n")).await;
+        if is_match {
+            let mut app = mesh.accept().await;
+            app.until("\r\n\r\n").await;
+            app.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+        }
+        let (head, _) = client.answer().await;
+        assert!(head.starts_with(if is_match { "HTTP/1.1 200" } else { "HTTP/1.1 404" }), "{fields:?}: {head}");
+    }
+}
+
+#[tokio::test]
 async fn the_client_going_away_cancels_the_upstream_on_every_hop() {
     let mesh = Mesh::http().await;
     let mut client = mesh.client().await;
