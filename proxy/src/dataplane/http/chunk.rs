@@ -140,6 +140,9 @@ impl Chunks {
         let mut taken = 0;
         for byte in input {
             taken += 1;
+            if self.trailers.len() == MAX_TRAILERS {
+                return Err(Malformed::Trailers);
+            }
             self.trailers.push(*byte);
             if *byte != b'\n' {
                 continue;
@@ -148,42 +151,59 @@ impl Chunks {
                 return Err(Malformed::BareLineFeed);
             }
             if self.trailers == b"\r\n" || self.trailers.ends_with(b"\r\n\r\n") {
+                let kept = kept_trailers(&self.trailers)?;
+                // Whoever reads, the same bytes are refused; only what is passed on differs.
                 if !self.bare {
-                    kept_trailers(&self.trailers, &mut pieces.tail)?;
+                    pieces.tail.extend_from_slice(&kept);
                 }
                 self.trailers = Vec::new();
                 self.state = State::Done;
                 return Ok(taken);
             }
         }
-        if self.trailers.len() > MAX_TRAILERS { Err(Malformed::Trailers) } else { Ok(taken) }
+        Ok(taken)
     }
 }
 
 /// Fields that must not come as trailers (RFC 9110 §6.5.1): a reader that merged them would frame, route or judge the
 /// message anew.
-const NOT_TRAILERS: [&str; 12] = [
+const NOT_TRAILERS: [&str; 26] = [
     "authorization",
+    "cache-control",
     "connection",
     "content-encoding",
     "content-length",
     "content-range",
     "content-type",
     "cookie",
+    "expect",
+    "forwarded",
     "host",
+    "http2-settings",
     "keep-alive",
+    "max-forwards",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "set-cookie",
     "te",
     "trailer",
     "transfer-encoding",
+    "upgrade",
+    "www-authenticate",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
 ];
 
-/// Writes the section to `out` without what must not come as a trailer.
-fn kept_trailers(section: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
+/// The section without what must not come as a trailer.
+fn kept_trailers(section: &[u8]) -> Result<Vec<u8>, Malformed> {
     let mut fields = [httparse::EMPTY_HEADER; MAX_TRAILER_FIELDS];
     let fields = match httparse::parse_headers(section, &mut fields) {
         Ok(Status::Complete((length, fields))) if length == section.len() => fields,
         Ok(Status::Complete(_) | Status::Partial) | Err(_) => return Err(Malformed::Trailers),
     };
+    let mut out = Vec::with_capacity(section.len());
     for field in fields {
         let forbidden = NOT_TRAILERS.iter().any(|name| field.name.eq_ignore_ascii_case(name));
         if !forbidden && !field.name.get(..7).is_some_and(|start| start.eq_ignore_ascii_case("x-weft-")) {
@@ -194,5 +214,5 @@ fn kept_trailers(section: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
         }
     }
     out.extend_from_slice(b"\r\n");
-    Ok(())
+    Ok(out)
 }

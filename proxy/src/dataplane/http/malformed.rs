@@ -39,7 +39,7 @@ pub enum Malformed {
     ConnectionOption,
     /// An Expect other than `100-continue` (RFC 9110 §10.1.1).
     Expectation,
-    /// A chunk size that is not 1 to 16 hexadecimal digits (RFC 9112 §7.1).
+    /// A chunk size that is not 1 to 15 hexadecimal digits (RFC 9112 §7.1).
     ChunkSize,
     /// A chunk extension with a control character, or more than 4 KiB of them in one body (RFC 9112 §7.1.1).
     ChunkExtension,
