@@ -73,6 +73,8 @@ pub(super) struct Facts {
     /// Connection names an option that is not one of the well-known.
     nominates: bool,
     pub(super) expects_continue: bool,
+    /// Expect asks for something else; in an answer that says nothing.
+    pub(super) expects_other: bool,
     /// Upgrade names something else than `h2c`, which a reader may ignore (RFC 9113 §3.1).
     pub(super) upgrade: bool,
 }
@@ -183,10 +185,9 @@ impl Facts {
                 once(self.host.replace(Span::of(value, head)).is_some(), "Host").map(|()| true)
             }
             6 if name.eq_ignore_ascii_case(b"expect") => {
-                if !value.eq_ignore_ascii_case(b"100-continue") {
-                    return Err(Malformed::Expectation);
-                }
-                self.expects_continue = true;
+                let is_known = value.eq_ignore_ascii_case(b"100-continue");
+                self.expects_continue |= is_known;
+                self.expects_other |= !is_known;
                 Ok(true)
             }
             7 if name.eq_ignore_ascii_case(b"upgrade") => {

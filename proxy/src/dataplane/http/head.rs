@@ -85,6 +85,9 @@ impl RequestHead {
         }
         let version = if request.version == Some(0) { Version::Http10 } else { Version::Http11 };
         let (fields, facts) = Fields::read(head, request.headers)?;
+        if facts.expects_other {
+            return Err(Malformed::Expectation);
+        }
         if facts.chunked && version == Version::Http10 {
             return Err(Malformed::CodingNotAllowed);
         }
@@ -101,9 +104,12 @@ impl RequestHead {
                 Facts { length: Some(length), .. } => Framing::Length(length),
             },
             // RFC 9112 §9.3: a proxy keeps no connection to an HTTP/1.0 client.
-            keeps_alive: version == Version::Http11 && !facts.close,
+            // Behind a CONNECT comes what its client wants tunnelled, perhaps before it knows whether there is a tunnel:
+            // to read it as a request would be to let whoever is inside speak for the client.
+            keeps_alive: version == Version::Http11 && !facts.close && method != "CONNECT",
             expects_continue: facts.expects_continue && version == Version::Http11,
-            upgrade: facts.upgrade,
+            // RFC 9110 §7.8: to be ignored in HTTP/1.0.
+            upgrade: facts.upgrade && version == Version::Http11,
         })
     }
 }
