@@ -1,8 +1,6 @@
 //! The codec, byte for byte.
 mod bodies;
 mod properties;
-mod refused;
-mod taken;
 
 use std::fmt::Write;
 

@@ -1,0 +1,117 @@
+//! What hyper makes of bytes: its connections over memory, polled by hand.
+use std::{
+    cell::RefCell,
+    convert::Infallible,
+    io,
+    pin::{Pin, pin},
+    rc::Rc,
+    task::{Context, Poll, Waker},
+};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty};
+use hyper::{
+    Method, Request, Response, StatusCode, body::Incoming, client, header::HeaderMap, rt::ReadBufCursor, server,
+    service::service_fn,
+};
+
+use super::Message;
+
+/// How often a connection is polled before it counts as waiting: hyper gives way after some turns.
+const TURNS: usize = 200;
+
+/// A stream that holds all that the peer sends, and forgets what it is sent.
+struct Memory<'a> {
+    input: &'a [u8],
+    /// Whether the peer speaks only when it was spoken to.
+    waits: bool,
+}
+
+impl hyper::rt::Read for Memory<'_> {
+    fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, mut buffer: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        if self.waits {
+            return Poll::Pending;
+        }
+        let (now, later) = self.input.split_at(buffer.remaining().min(self.input.len()));
+        buffer.put_slice(now);
+        self.input = later;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl hyper::rt::Write for Memory<'_> {
+    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.waits = false;
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// The requests that hyper's server takes from a connection of these bytes.
+pub(crate) fn requests(bytes: &[u8]) -> Vec<Message> {
+    let seen = Rc::new(RefCell::new(Vec::new()));
+    let service = service_fn(|request: Request<Incoming>| {
+        let seen = Rc::clone(&seen);
+        async move {
+            let (head, body) = request.into_parts();
+            // A 2xx to CONNECT would end HTTP on the connection.
+            let status = if head.method == Method::CONNECT { StatusCode::NOT_IMPLEMENTED } else { StatusCode::OK };
+            if let Ok(body) = body.collect().await {
+                let start = (head.method.to_string(), head.uri.to_string());
+                seen.borrow_mut().push(Message::new(start, lines(&head.headers), body.to_bytes().to_vec()));
+            }
+            let mut response = Response::new(Empty::<Bytes>::new());
+            *response.status_mut() = status;
+            Ok::<_, Infallible>(response)
+        }
+    });
+    {
+        let memory = Memory { input: bytes, waits: false };
+        // The bytes end, and the answers are still to be had.
+        let mut connection =
+            pin!(server::conn::http1::Builder::new().half_close(true).serve_connection(memory, service));
+        let mut cx = Context::from_waker(Waker::noop());
+        for _ in 0..TURNS {
+            if connection.as_mut().poll(&mut cx).is_ready() {
+                break;
+            }
+        }
+    }
+    seen.take()
+}
+
+/// The final answer that hyper's client takes from a connection of these bytes; `None` where it takes none.
+pub(crate) fn answer(bytes: &[u8], to_head: bool) -> Option<Message> {
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut begun = pin!(client::conn::http1::handshake(Memory { input: bytes, waits: true }));
+    let Poll::Ready(Ok((mut sender, connection))) = begun.as_mut().poll(&mut cx) else { return None };
+    let mut connection = pin!(connection);
+    let mut request = Request::new(Empty::<Bytes>::new());
+    *request.method_mut() = if to_head { Method::HEAD } else { Method::GET };
+    let mut exchange = pin!(async {
+        let (head, body) = sender.send_request(request).await.ok()?.into_parts();
+        let body = body.collect().await.ok()?.to_bytes().to_vec();
+        Some(Message::new((head.status.as_u16().to_string(), String::new()), lines(&head.headers), body))
+    });
+    let mut ended = false;
+    for _ in 0..TURNS {
+        if let Poll::Ready(message) = exchange.as_mut().poll(&mut cx) {
+            return message;
+        }
+        if !ended {
+            ended = connection.as_mut().poll(&mut cx).is_ready();
+        }
+    }
+    None
+}
+
+fn lines(fields: &HeaderMap) -> impl Iterator<Item = (String, Vec<u8>)> + '_ {
+    fields.iter().map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()))
+}
