@@ -26,7 +26,7 @@ use weft_proto::envoy::{
 use weft_xds::{Client, Rejection, Version};
 
 use super::{
-    bootstrap::Bootstrap,
+    bootstrap::{Bootstrap, ControlPlaneAddress},
     channel::{self, CurrentConfig, MAX_MESSAGE_BYTES, status_text},
     last_good::LastGood,
     receipts,
@@ -52,20 +52,15 @@ pub(super) async fn run(
 ) {
     let mut driver = Driver::new(shared, last_good);
     let config = driver.hearing(&mut events, identity(&mut current)).await;
-    let channel = match channel::channel(&driver.shared.bootstrap.ads, config) {
-        Ok(channel) => channel,
-        Err(error) => {
-            tracing::error!(%error, "the control plane's address cannot be used");
-            driver.shared.lifecycle.await_configuration(Some(format!("a usable control plane address: {error}")));
-            return driver.hearing(&mut events, std::future::pending()).await;
-        }
-    };
+    let link = Link { address: driver.shared.bootstrap.ads.clone(), config };
     let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
     loop {
-        let ended = match driver.hearing(&mut events, open(&channel)).await {
+        // A stream is opened by the certificate in force: only a later one asks for another stream.
+        current.mark_unchanged();
+        let ended = match driver.hearing(&mut events, link.open()).await {
             Ok(stream) => {
                 let opened = Instant::now();
-                let ended = driver.session(&mut events, stream).await;
+                let ended = driver.session(&mut events, stream, &link, &current).await;
                 // A stream that ends as soon as it is open is a failure too.
                 if opened.elapsed() >= BACKOFF.1 {
                     backoff.succeeded();
@@ -93,20 +88,57 @@ async fn identity(current: &mut watch::Receiver<Option<CurrentConfig>>) -> Curre
     }
 }
 
-/// Both directions of an open stream.
+/// Both directions of an open stream, on a connection of its own.
 struct Stream {
     requests: mpsc::Sender<DeltaDiscoveryRequest>,
     responses: Streaming<DeltaDiscoveryResponse>,
+    /// The connection lives as long as the stream.
+    _channel: Channel,
 }
 
-async fn open(channel: &Channel) -> Result<Stream, Status> {
-    let (requests, outgoing) = mpsc::channel(REQUESTS);
-    let mut client =
-        AggregatedDiscoveryServiceClient::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES);
-    let opening = client.delta_aggregated_resources(ReceiverStream::new(outgoing));
-    let opened = time::timeout(OPEN_TIMEOUT, opening).await;
-    let responses = opened.map_err(|_| Status::deadline_exceeded("the stream was not opened in time"))??.into_inner();
-    Ok(Stream { requests, responses })
+/// How streams are opened.
+#[derive(Clone)]
+struct Link {
+    address: ControlPlaneAddress,
+    config: CurrentConfig,
+}
+
+impl Link {
+    /// Opens a stream on a new connection, so that the certificate in force is the one that is shown.
+    async fn open(&self) -> Result<Stream, Status> {
+        let channel = channel::channel(&self.address, Arc::clone(&self.config));
+        let channel =
+            channel.map_err(|error| Status::invalid_argument(format!("the address cannot be used: {error}")))?;
+        let (requests, outgoing) = mpsc::channel(REQUESTS);
+        let mut client =
+            AggregatedDiscoveryServiceClient::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES);
+        let opening = client.delta_aggregated_resources(ReceiverStream::new(outgoing));
+        let opened = time::timeout(OPEN_TIMEOUT, opening).await;
+        let opened = opened.map_err(|_| Status::deadline_exceeded("the stream was not opened in time"))??;
+        Ok(Stream { requests, responses: opened.into_inner(), _channel: channel })
+    }
+
+    /// Waits until the certificate is renewed, then opens a stream by it, however often that takes. The receiver that
+    /// comes back waits for the next renewal.
+    async fn renewed(
+        self,
+        mut current: watch::Receiver<Option<CurrentConfig>>,
+    ) -> (Stream, watch::Receiver<Option<CurrentConfig>>) {
+        if current.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+        let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
+        loop {
+            current.mark_unchanged();
+            match self.open().await {
+                Ok(stream) => return (stream, current),
+                Err(status) => {
+                    tracing::warn!(why = status_text(&status), "no ADS stream by the renewed certificate yet");
+                    time::sleep(backoff.failed(rand::random())).await;
+                }
+            }
+        }
+    }
 }
 
 /// The client side's machines, and what is received but not in effect yet.
@@ -176,27 +208,48 @@ impl Driver {
         }
     }
 
-    /// One stream from its opening to its end; why it ended.
+    /// From a stream's opening to the end of the last of its successors; why that ended. After a renewal the next
+    /// stream is opened before the former one is left: the former's certificate may end at any time from then on.
     async fn session(
         &mut self,
         events: &mut mpsc::Receiver<Event>,
-        Stream { requests, mut responses }: Stream,
+        mut stream: Stream,
+        link: &Link,
+        current: &watch::Receiver<Option<CurrentConfig>>,
     ) -> String {
         self.connected();
         let mut next = None;
+        let mut renewed = pin!(link.clone().renewed(current.clone()));
         loop {
             next = next.or_else(|| self.client.request());
-            tokio::select! {
-                permit = requests.reserve(), if next.is_some() => match (permit, next.take()) {
-                    (Ok(permit), Some(request)) => permit.send(request),
+            let successor = tokio::select! {
+                permit = stream.requests.reserve(), if next.is_some() => match (permit, next.take()) {
+                    (Ok(permit), Some(request)) => {
+                        permit.send(request);
+                        None
+                    }
                     _ => return "the connection was closed".to_owned(),
                 },
-                response = responses.message() => match response {
-                    Ok(Some(response)) => self.take(response),
+                response = stream.responses.message() => match response {
+                    Ok(Some(response)) => {
+                        self.take(response);
+                        None
+                    }
                     Ok(None) => return "the control plane closed the stream".to_owned(),
                     Err(status) => return status_text(&status),
                 },
-                Some(event) = events.recv() => self.heard(event),
+                Some(event) = events.recv() => {
+                    self.heard(event);
+                    None
+                }
+                successor = &mut renewed => Some(successor),
+            };
+            if let Some((successor, current)) = successor {
+                // What was not acknowledged on the former stream is told on this one by its version.
+                (stream, next) = (successor, None);
+                self.client.disconnected();
+                self.connected();
+                renewed.set(link.clone().renewed(current));
             }
         }
     }

@@ -7,7 +7,7 @@ use std::{
 
 use http::StatusCode;
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, watch},
     time::{self, Instant},
 };
 use tokio_stream::wrappers::ReceiverStream;
@@ -21,7 +21,7 @@ use weft_proto::weft::{
 
 use super::{
     admin::Admin,
-    channel::{MAX_MESSAGE_BYTES, status_text},
+    channel::{self, CurrentConfig, MAX_MESSAGE_BYTES, status_text},
     http::{Answer, Handler},
     lifecycle::{Stop, asked_to_stop},
     receipts, registration,
@@ -69,13 +69,17 @@ impl From<Status> for Ended {
     }
 }
 
-/// Keeps an Agent stream for as long as the task lives.
-pub(super) async fn run(shared: Arc<Shared>, channel: Channel) {
+/// Keeps an Agent stream for as long as the task lives. `current` tells of renewed certificates.
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    config: CurrentConfig,
+    mut current: watch::Receiver<Option<CurrentConfig>>,
+) {
     let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
     let mut logged = String::new();
     loop {
         let opened = Instant::now();
-        let Err(ended) = session(&shared, channel.clone()).await;
+        let Err(ended) = sessions(&shared, &config, &mut current).await;
         // A stream that ends as soon as it is open is a failure too.
         let was_open = shared.streams.agent.swap(false, Ordering::Relaxed);
         if was_open && opened.elapsed() >= BACKOFF.1 {
@@ -95,31 +99,75 @@ pub(super) async fn run(shared: Arc<Shared>, channel: Channel) {
     }
 }
 
-/// One stream from its opening to its end.
-async fn session(shared: &Arc<Shared>, channel: Channel) -> Result<Infallible, Ended> {
-    let opening = time::timeout(REGISTER_TIMEOUT, register(shared, channel));
-    let (mut session, lease) = opening.await.map_err(|_| Ended::Silent)??;
-    shared.streams.agent.store(true, Ordering::Relaxed);
-    shared.lifecycle.note_registration(None);
-    metrics::gauge!("weft_agent_stream_connected").set(1);
-    tracing::info!(lease_ms = u64::try_from(lease.as_millis()).unwrap_or(u64::MAX), "the workload is registered");
-    session.introduce().await?;
-    session.keep(lease).await
+/// From a stream's opening to the end of the last of its successors. After a renewal the next stream takes over the
+/// registration before the former one is left: the lease never lapses.
+async fn sessions(
+    shared: &Arc<Shared>,
+    config: &CurrentConfig,
+    current: &mut watch::Receiver<Option<CurrentConfig>>,
+) -> Result<Infallible, Ended> {
+    // A stream is opened by the certificate in force: only a later one asks for another stream.
+    current.mark_unchanged();
+    let mut registered = register(shared, config).await?;
+    loop {
+        let (mut session, lease) = registered;
+        shared.streams.agent.store(true, Ordering::Relaxed);
+        shared.lifecycle.note_registration(None);
+        metrics::gauge!("weft_agent_stream_connected").set(1);
+        tracing::info!(lease_ms = u64::try_from(lease.as_millis()).unwrap_or(u64::MAX), "the workload is registered");
+        session.introduce().await?;
+        registered = tokio::select! {
+            // The former stream is ended by the control plane once the next one has its registration.
+            biased;
+            next = renewed(shared, config, current) => next,
+            ended = session.keep(lease) => return ended,
+        };
+    }
+}
+
+/// Waits until the certificate is renewed, then registers by it, however often that takes.
+async fn renewed(
+    shared: &Arc<Shared>,
+    config: &CurrentConfig,
+    current: &mut watch::Receiver<Option<CurrentConfig>>,
+) -> (Session, Duration) {
+    if current.changed().await.is_err() {
+        return std::future::pending().await;
+    }
+    let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
+    loop {
+        current.mark_unchanged();
+        match register(shared, config).await {
+            Ok(registered) => return registered,
+            Err(ended) => {
+                tracing::warn!(why = %ended, "no Agent stream by the renewed certificate yet");
+                time::sleep(backoff.failed(rand::random())).await;
+            }
+        }
+    }
+}
+
+/// Registers on a new connection, so that the certificate in force is the one that is shown.
+async fn register(shared: &Arc<Shared>, config: &CurrentConfig) -> Result<(Session, Duration), Ended> {
+    let channel = channel::channel(&shared.bootstrap.ads, Arc::clone(config));
+    let channel = channel.map_err(|error| Status::invalid_argument(format!("the address cannot be used: {error}")))?;
+    let opening = time::timeout(REGISTER_TIMEOUT, attach(shared, channel));
+    opening.await.map_err(|_| Ended::Silent)?
 }
 
 /// Opens the stream with the registration; returns once the lease is granted.
-async fn register(shared: &Arc<Shared>, channel: Channel) -> Result<(Session, Duration), Ended> {
+async fn attach(shared: &Arc<Shared>, channel: Channel) -> Result<(Session, Duration), Ended> {
     let (messages, outgoing) = mpsc::channel(MESSAGES);
     let registration = registration::registration(shared).await;
     // The channel is empty and its reader is held here: there is room.
     let _ = messages.try_send(AgentMessage { message: Some(Message::Registration(registration)) });
-    let mut client = AgentServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
+    let mut client = AgentServiceClient::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES);
     let mut incoming = client.attach(ReceiverStream::new(outgoing)).await?.into_inner();
     loop {
         match incoming.message().await?.ok_or(Ended::Closed)?.message {
             Some(Control::Registered(Registered { lease_ms })) => {
                 let lease = Duration::from_millis(lease_ms).clamp(LEASES.0, LEASES.1);
-                return Ok((Session { shared: Arc::clone(shared), messages, incoming }, lease));
+                return Ok((Session { shared: Arc::clone(shared), messages, incoming, _channel: channel }, lease));
             }
             Some(Control::Refused(refused)) => return Err(Ended::Refused(refused.reason)),
             // A query before the registration, or a message of a later version: not answered.
@@ -133,6 +181,8 @@ struct Session {
     shared: Arc<Shared>,
     messages: mpsc::Sender<AgentMessage>,
     incoming: Streaming<ControlMessage>,
+    /// The connection lives as long as the stream.
+    _channel: Channel,
 }
 
 impl Session {

@@ -74,7 +74,8 @@ pub(super) struct Current {
     identity: Identity,
 }
 
-/// Obtains an identity, publishes it, and renews it for as long as the task lives. `current` is set once.
+/// Obtains an identity, publishes it, and renews it for as long as the task lives. `ready` is set with the first one and
+/// told again, with the same configuration renewed in its place, after each renewal.
 pub(super) async fn run(
     shared: Arc<Shared>,
     state: Arc<StateDir>,
@@ -103,7 +104,7 @@ pub(super) async fn run(
         }
     };
     ready.send_replace(Some(Arc::clone(&current.config)));
-    renew(&shared, &state, current).await;
+    renew(&shared, &state, current, &ready).await;
 }
 
 /// The identity in the state directory; an error if it is not this workload's or not valid now.
@@ -130,11 +131,12 @@ async fn join(shared: &Shared, state: &StateDir, token: Option<JoinToken>, why: 
         shared.lifecycle.await_identity(Some(text));
         return std::future::pending().await;
     };
+    let mut key = None;
     let mut backoff = Backoff::new(JOIN_BACKOFF.0, JOIN_BACKOFF.1);
     let mut refused = Backoff::new(JOIN_BACKOFF.1, REFUSED_BACKOFF);
     let mut logged = String::new();
     loop {
-        let error = match ask_by_token(shared, secret.reveal()).await {
+        let error = match ask_by_token(shared, secret.reveal(), &mut key).await {
             Ok(identity) => {
                 if let Err(error) = identity.store(state) {
                     // It lives until the proxy's end; the next start needs a new token.
@@ -157,18 +159,22 @@ async fn join(shared: &Shared, state: &StateDir, token: Option<JoinToken>, why: 
     }
 }
 
-/// Joins: the control plane is recognised by its root's hash and its identity, this proxy by the token.
-async fn ask_by_token(shared: &Shared, token: &str) -> Result<Identity, SignError> {
+/// Joins: the control plane is recognised by its root's hash and its identity, this proxy by the token. The key is kept for
+/// the next attempt: the token is honoured again for it alone, where the answer was lost.
+async fn ask_by_token(shared: &Shared, token: &str, kept: &mut Option<KeyPair>) -> Result<Identity, SignError> {
     let bootstrap = &shared.bootstrap;
     let expected = Expected::Exactly(SpiffeId::of_control_plane(&bootstrap.mesh.trust_domain));
     let config = tls::root_pinned_client_config(bootstrap.ca_sha256, expected, &[b"h2"])?;
     let channel = channel::channel(&bootstrap.control_plane, Arc::new(ArcSwap::new(config)))?;
-    ask(shared, channel, token).await
+    let key = match kept {
+        Some(key) => key.clone(),
+        None => kept.insert(KeyPair::generate()?).clone(),
+    };
+    ask(shared, channel, token, key).await
 }
 
-/// One request with a new key, which never leaves this process but for the state directory.
-async fn ask(shared: &Shared, channel: Channel, token: &str) -> Result<Identity, SignError> {
-    let key = KeyPair::generate()?;
+/// One request for a key, which never leaves this process but for the state directory.
+async fn ask(shared: &Shared, channel: Channel, token: &str, key: KeyPair) -> Result<Identity, SignError> {
     let request = SignRequest { csr: certificate_request(&key)?, token: token.to_owned() };
     let mut client = CertificateServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
     let answer = time::timeout(SIGN_TIMEOUT, client.sign(request)).await.map_err(|_| SignError::Timeout)?;
@@ -195,7 +201,12 @@ fn read(SignResponse { chain, bundles }: SignResponse, key: KeyPair) -> Result<I
     Ok(Identity { svid, bundles: trusted })
 }
 
-async fn renew(shared: &Shared, state: &StateDir, mut current: Current) {
+async fn renew(
+    shared: &Shared,
+    state: &StateDir,
+    mut current: Current,
+    renewed: &watch::Sender<Option<CurrentConfig>>,
+) {
     let mut renewal = current.renewal();
     loop {
         time::sleep(RENEWAL_INTERVAL).await;
@@ -209,6 +220,8 @@ async fn renew(shared: &Shared, state: &StateDir, mut current: Current) {
         match ask_by_certificate(shared, &current).await {
             Ok(identity) => match current.replace(shared, identity) {
                 Ok(()) => {
+                    // The streams to the control plane are opened anew by it.
+                    renewed.send_replace(Some(Arc::clone(&current.config)));
                     if let Err(error) = current.identity.store(state) {
                         tracing::error!(%error, "the renewed certificate could not be kept");
                     }
@@ -232,7 +245,7 @@ fn failed(renewal: &mut Renewal, error: &SignError) {
 /// Renews: a new connection, so that the certificate in force is the one that is shown.
 async fn ask_by_certificate(shared: &Shared, current: &Current) -> Result<Identity, SignError> {
     let channel = channel::channel(&shared.bootstrap.control_plane, Arc::clone(&current.config))?;
-    ask(shared, channel, "").await
+    ask(shared, channel, "", KeyPair::generate()?).await
 }
 
 impl Current {

@@ -17,7 +17,7 @@ use tokio::{
 
 use super::{
     admin::Admin,
-    ads, agent_stream, certificates, channel,
+    ads, agent_stream, certificates,
     channel::CurrentConfig,
     http,
     join::JoinToken,
@@ -131,9 +131,7 @@ async fn attach(shared: Arc<Shared>, mut current: watch::Receiver<Option<Current
         Ok(config) => config.clone(),
         Err(_) => return,
     };
-    let Some(config) = config else { return };
-    match channel::channel(&shared.bootstrap.ads, config) {
-        Ok(channel) => agent_stream::run(shared, channel).await,
-        Err(error) => tracing::error!(%error, "the control plane's address cannot be used"),
+    if let Some(config) = config {
+        agent_stream::run(shared, config, current).await;
     }
 }

@@ -20,8 +20,9 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming, transport::server::Connected};
 use weft_certs::{
-    Authority,
-    join::{JoinFile, Token, TokenRecord, redeem},
+    Authority, CaPin,
+    join::{JoinFile, Token, TokenRecord, redeem_for},
+    request_key,
     tls::{ClientAuth, peer_identity, server_config},
 };
 use weft_ir::{Dialect, Resource, ResourceKey, ResourceType, View};
@@ -70,8 +71,15 @@ struct State {
     /// Everything that came on Agent streams.
     messages: Vec<Message>,
     signed: usize,
+    /// How many certificates are still to be signed without the answer's reaching the proxy.
+    lost_answers: usize,
     /// The highest revision that the client of each ADS stream said that it has seen.
     revisions: Vec<Option<String>>,
+    /// The certificate that the client of each ADS stream showed.
+    leaves: Vec<Option<CaPin>>,
+    /// Agent streams that hold a registration, and the fewest since the first.
+    agents: usize,
+    fewest_agents: Option<usize>,
 }
 
 impl Mesh {
@@ -105,6 +113,11 @@ impl Mesh {
         }
     }
 
+    /// Loses the answers to the next requests for certificates, once they are signed.
+    pub(crate) fn lose_answers(&self, count: usize) {
+        self.update(|state| state.lost_answers = count);
+    }
+
     pub(crate) fn ask(&self, id: u64, path: &str) {
         let _ = self.news.send(News::Ask(AdminQuery { id, path: path.to_owned() }));
     }
@@ -114,8 +127,9 @@ impl Mesh {
         let deadline = Instant::now() + DEADLINE;
         let mut state = self.lock();
         loop {
-            let State { streams, messages, signed, revisions, .. } = &*state;
-            if let Some(seen) = seen(&Seen { streams, messages, signed: *signed, revisions }) {
+            let State { streams, messages, signed, revisions, leaves, fewest_agents, .. } = &*state;
+            let (signed, fewest_agents) = (*signed, *fewest_agents);
+            if let Some(seen) = seen(&Seen { streams, messages, signed, revisions, leaves, fewest_agents }) {
                 return seen;
             }
             let left = deadline.saturating_duration_since(Instant::now());
@@ -140,6 +154,8 @@ pub(crate) struct Seen<'a> {
     pub(crate) messages: &'a [Message],
     pub(crate) signed: usize,
     pub(crate) revisions: &'a [Option<String>],
+    pub(crate) leaves: &'a [Option<CaPin>],
+    pub(crate) fewest_agents: Option<usize>,
 }
 
 impl Lookup for Mesh {
@@ -225,7 +241,9 @@ impl Connected for Connection {
     type ConnectInfo = Peer;
 
     fn connect_info(&self) -> Peer {
-        Peer(peer_identity(self.0.get_ref().1))
+        let session = self.0.get_ref().1;
+        let leaf = session.peer_certificates().and_then(|chain| chain.first()).map(CaPin::of);
+        Peer(peer_identity(session), leaf)
     }
 }
 
@@ -250,7 +268,7 @@ impl AsyncWrite for Connection {
 }
 
 #[derive(Clone)]
-struct Peer(Option<SpiffeId>);
+struct Peer(Option<SpiffeId>, Option<CaPin>);
 
 fn peer<T>(request: &Request<T>) -> Result<SpiffeId, Status> {
     let peer = request.extensions().get::<Peer>().and_then(|peer| peer.0.clone());
@@ -267,12 +285,20 @@ impl CertificateService for Services {
         let shown = peer(&request);
         let SignRequest { csr, token } = request.into_inner();
         let (mesh, now) = (&self.0, SystemTime::now());
-        let id = if token.is_empty() { shown? } else { self.redeem(&token, now)? };
+        let id = if token.is_empty() { shown? } else { self.redeem(&token, &csr, now)? };
         let lifetime = mesh.lock().lifetime;
         let signed = mesh.authority.sign(&csr, &id, lifetime, now);
         let signed = signed.map_err(|error| Status::invalid_argument(error.to_string()))?;
         let bundle = mesh.authority.bundle().unwrap();
-        mesh.update(|state| state.signed += 1);
+        let mut lost = false;
+        mesh.update(|state| {
+            state.signed += 1;
+            lost = state.lost_answers > 0;
+            state.lost_answers = state.lost_answers.saturating_sub(1);
+        });
+        if lost {
+            return Err(Status::unavailable("the connection broke"));
+        }
         Ok(Response::new(SignResponse {
             chain: signed.chain.iter().map(|certificate| certificate.to_vec()).collect(),
             bundles: vec![TrustBundle {
@@ -285,12 +311,13 @@ impl CertificateService for Services {
 }
 
 impl Services {
-    fn redeem(&self, token: &str, now: SystemTime) -> Result<SpiffeId, Status> {
+    fn redeem(&self, token: &str, csr: &[u8], now: SystemTime) -> Result<SpiffeId, Status> {
         let mut state = self.0.lock();
         let record = state.tokens.iter_mut().find(|record| record.hash.matches(token));
         let record = record.ok_or_else(|| Status::permission_denied("the join token is not known"))?;
-        let id = redeem(record, token, now).map_err(|error| Status::permission_denied(error.to_string()))?;
-        *record = record.clone().spent();
+        let key = request_key(csr).map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let id = redeem_for(record, token, &key, now).map_err(|error| Status::permission_denied(error.to_string()))?;
+        *record = record.clone().spent_for(key);
         Ok(id)
     }
 }
@@ -312,6 +339,8 @@ impl AggregatedDiscoveryService for Services {
         request: Request<Streaming<DeltaDiscoveryRequest>>,
     ) -> Result<Response<Self::DeltaAggregatedResourcesStream>, Status> {
         peer(&request)?;
+        let leaf = request.extensions().get::<Peer>().and_then(|peer| peer.1);
+        self.0.update(|state| state.leaves.push(leaf));
         let (answers, outgoing) = mpsc::channel(16);
         tokio::spawn(discover(Arc::clone(&self.0), request.into_inner(), answers));
         Ok(Response::new(Box::pin(ReceiverStream::new(outgoing).map(Ok))))
@@ -370,13 +399,39 @@ impl AgentService for Services {
     }
 }
 
+/// An Agent stream's hold on its registration.
+struct Held(Arc<Mesh>);
+
+impl Held {
+    fn take(mesh: &Arc<Mesh>) -> Self {
+        mesh.update(|state| {
+            state.agents += 1;
+            state.fewest_agents.get_or_insert(state.agents);
+        });
+        Self(Arc::clone(mesh))
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.update(|state| {
+            state.agents -= 1;
+            state.fewest_agents = state.fewest_agents.min(Some(state.agents));
+        });
+    }
+}
+
 async fn attend(mesh: Arc<Mesh>, mut messages: Streaming<AgentMessage>, answers: mpsc::Sender<ControlMessage>) {
     let mut news = mesh.news.subscribe();
+    let mut held = None;
     loop {
         let answer = tokio::select! {
             message = messages.message() => {
                 let Ok(Some(AgentMessage { message: Some(message) })) = message else { return };
                 let is_registration = matches!(message, Message::Registration(_));
+                if is_registration {
+                    held.get_or_insert_with(|| Held::take(&mesh));
+                }
                 mesh.update(|state| state.messages.push(message));
                 let registered = control_message::Message::Registered(Registered { lease_ms: 600 });
                 is_registration.then_some(registered)

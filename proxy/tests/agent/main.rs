@@ -281,6 +281,40 @@ fn a_certificate_is_renewed_before_it_ends() {
 }
 
 #[test]
+fn after_a_renewal_both_streams_move_to_the_new_certificate_without_a_gap_or_a_resource_sent_again() {
+    // Past half of its life at once, so the first renewal comes after a second.
+    let (mesh, _control_plane, machine) = set_up(Duration::from_secs(20));
+    let proxy = machine.start();
+    proxy.wait_ready(DEADLINE).unwrap();
+    let second = mesh.until("a second stream", |seen| seen.streams.get(1).filter(|it| it.claimed == 3).copied());
+    assert_eq!((second.resources, second.resent), (0, 0));
+    let leaves = mesh.until("certificates", |seen| Some(seen.leaves.to_vec()));
+    assert!(leaves[0].is_some() && leaves[0] != leaves[1], "{leaves:?}");
+    mesh.until("a second registration", |seen| {
+        let registrations = seen.messages.iter().filter(|it| matches!(it, Message::Registration(_)));
+        (registrations.count() >= 2).then_some(())
+    });
+    // The former stream has been left by the time at which a third one registers.
+    mesh.until("a third registration", |seen| {
+        let registrations = seen.messages.iter().filter(|it| matches!(it, Message::Registration(_)));
+        (registrations.count() >= 3).then_some(())
+    });
+    assert_eq!(mesh.until("counts", |seen| seen.fewest_agents), 1, "the registration had a gap");
+    assert_eq!(admin(&proxy, "/stats")["ads"]["resourcesReceivedUnchanged"], 0);
+    assert!(proxy.is_ready());
+}
+
+#[test]
+fn a_join_whose_answer_was_lost_succeeds_at_the_next_attempt() {
+    // With a new key for each attempt the token was used up, and only a person could help.
+    let (mesh, _control_plane, machine) = set_up(DAY);
+    mesh.lose_answers(2);
+    let proxy = machine.start();
+    proxy.wait_ready(DEADLINE).unwrap();
+    assert_eq!(mesh.until("counts", |seen| Some(seen.signed)), 3);
+}
+
+#[test]
 fn a_token_that_is_refused_is_told_as_what_is_awaited() {
     let (mesh, control_plane, machine) = set_up(DAY);
     let mut file = mesh.join_file(control_plane.address);
