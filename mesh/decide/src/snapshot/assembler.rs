@@ -147,8 +147,13 @@ impl Assembler {
     /// A machine that knows nothing yet, and what to subscribe to: all listeners that the server has for this proxy,
     /// and those of the TCP services that the proxy listens for.
     pub fn new(scope: Scope, services: impl IntoIterator<Item = ServicePort>) -> (Self, Output) {
-        let snapshot =
-            Snapshot { scope: Arc::new(scope), revision: "".into(), complete: false, lane: 0, tables: Tables::default() };
+        let snapshot = Snapshot {
+            scope: Arc::new(scope),
+            revision: "".into(),
+            complete: false,
+            lane: 0,
+            tables: Tables::default(),
+        };
         let mut assembler = Self {
             snapshot: Arc::new(snapshot),
             destinations: BTreeMap::new(),
