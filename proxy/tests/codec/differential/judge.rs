@@ -95,7 +95,7 @@ fn same_request(mine: &Message, other: &Message) -> bool {
     let target = |message: &Message| message.start.1.parse::<Uri>().ok();
     mine.start.0 == other.start.0
         && target(mine).is_some_and(|mine| Some(mine) == target(other))
-        && (&mine.fields, &mine.body) == (&other.fields, &other.body)
+        && (&mine.fields, &mine.body, &mine.trailers) == (&other.fields, &other.body, &other.trailers)
 }
 
 /// Why we may take a request that hyper refuses.

@@ -18,21 +18,31 @@ pub(crate) struct Message {
     pub(crate) fields: Vec<(String, Vec<u8>)>,
     /// The content, without its coding.
     pub(crate) body: Vec<u8>,
+    /// The trailers that may be passed on, like the fields.
+    pub(crate) trailers: Vec<(String, Vec<u8>)>,
 }
 
 impl Message {
     fn new(start: (String, String), fields: impl Iterator<Item = (String, Vec<u8>)>, body: Vec<u8>) -> Self {
-        let mut fields: Vec<_> = fields.collect();
-        fields.sort_by(|one, other| one.0.cmp(&other.0));
-        Self { start, fields, body }
+        Self { start, fields: by_name(fields), body, trailers: Vec::new() }
     }
+
+    fn with_trailers(self, trailers: impl Iterator<Item = (String, Vec<u8>)>) -> Self {
+        Self { trailers: by_name(trailers), ..self }
+    }
+}
+
+fn by_name(fields: impl Iterator<Item = (String, Vec<u8>)>) -> Vec<(String, Vec<u8>)> {
+    let mut fields: Vec<_> = fields.collect();
+    fields.sort_by(|one, other| one.0.cmp(&other.0));
+    fields
 }
 
 impl fmt::Debug for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { start: (one, other), fields, body } = self;
+        let Self { start: (one, other), fields, body, trailers } = self;
         write!(f, "{one} {other}")?;
-        for (name, value) in fields {
+        for (name, value) in fields.iter().chain(trailers) {
             write!(f, " | {name}: {}", value.escape_ascii())?;
         }
         write!(f, " | {}", body.escape_ascii())

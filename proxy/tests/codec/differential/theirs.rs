@@ -65,7 +65,9 @@ pub(crate) fn requests(bytes: &[u8]) -> Vec<Message> {
             let status = if head.method == Method::CONNECT { StatusCode::NOT_IMPLEMENTED } else { StatusCode::OK };
             if let Ok(body) = body.collect().await {
                 let start = (head.method.to_string(), head.uri.to_string());
-                seen.borrow_mut().push(Message::new(start, lines(&head.headers), body.to_bytes().to_vec()));
+                let trailers = trailers(body.trailers());
+                let message = Message::new(start, lines(&head.headers), body.to_bytes().to_vec());
+                seen.borrow_mut().push(message.with_trailers(trailers.into_iter()));
             }
             let mut response = Response::new(Empty::<Bytes>::new());
             *response.status_mut() = status;
@@ -97,8 +99,10 @@ pub(crate) fn answer(bytes: &[u8], to_head: bool) -> Option<Message> {
     *request.method_mut() = if to_head { Method::HEAD } else { Method::GET };
     let mut exchange = pin!(async {
         let (head, body) = sender.send_request(request).await.ok()?.into_parts();
-        let body = body.collect().await.ok()?.to_bytes().to_vec();
-        Some(Message::new((head.status.as_u16().to_string(), String::new()), lines(&head.headers), body))
+        let body = body.collect().await.ok()?;
+        let (trailers, body) = (trailers(body.trailers()), body.to_bytes().to_vec());
+        let message = Message::new((head.status.as_u16().to_string(), String::new()), lines(&head.headers), body);
+        Some(message.with_trailers(trailers.into_iter()))
     });
     let mut ended = false;
     for _ in 0..TURNS {
@@ -114,4 +118,15 @@ pub(crate) fn answer(bytes: &[u8], to_head: bool) -> Option<Message> {
 
 fn lines(fields: &HeaderMap) -> impl Iterator<Item = (String, Vec<u8>)> + '_ {
     fields.iter().map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()))
+}
+
+/// What must not be passed on as a trailer (RFC 9110 §6.5.1), `x-weft-*` apart; hyper leaves that to its user.
+const NOT_PASSED_ON: &str = "authorization cache-control connection content-encoding content-length content-range \
+    content-type cookie expect forwarded host http2-settings keep-alive max-forwards proxy-authenticate \
+    proxy-authorization proxy-connection set-cookie te trailer transfer-encoding upgrade www-authenticate \
+    x-forwarded-for x-forwarded-host x-forwarded-proto";
+
+fn trailers(section: Option<&HeaderMap>) -> Vec<(String, Vec<u8>)> {
+    let fields = section.into_iter().flat_map(lines);
+    fields.filter(|(name, _)| NOT_PASSED_ON.split(' ').all(|forbidden| forbidden != name)).collect()
 }
