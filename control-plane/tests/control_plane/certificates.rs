@@ -81,11 +81,13 @@ async fn calls_of_strangers_do_not_keep_a_certificate_from_being_renewed() {
     let plane = Plane::start().await;
     let member = plane.join("web").await;
     let (stranger, key) = (plane.joining().await, KeyPair::generate().unwrap());
-    for (token, expected) in [("", Code::Unauthenticated), ("no such token", Code::ResourceExhausted)] {
-        let calls = (0..2_000).map(|_| sign(stranger.clone(), &key, token));
-        let refused = futures::future::join_all(calls).await;
-        assert!(refused.iter().any(|answer| answer.as_ref().is_err_and(|status| status.code() == expected)));
-        assert!(refused.iter().all(Result::is_err));
+    for (token, rounds, expected) in [("no such token", 10, Code::ResourceExhausted), ("", 20, Code::Unauthenticated)] {
+        let mut refused = Vec::new();
+        for _ in 0..rounds {
+            let calls = (0..100).map(|_| sign(stranger.clone(), &key, token));
+            refused.extend(futures::future::join_all(calls).await.into_iter().map(Result::unwrap_err));
+        }
+        assert!(refused.iter().any(|status| status.code() == expected), "{refused:?}");
     }
     assert!(sign(plane.channel(&member).await, &key, "").await.is_ok());
 }
