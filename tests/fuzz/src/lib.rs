@@ -3,16 +3,20 @@
 //! A target panics where a promise is broken: the parser itself never panics, and what it accepts keeps its properties.
 //! `tests/corpus.rs` runs each over its corpus and seeded mutations of it; a coverage-guided fuzzer can call them as
 //! they are.
+mod h1;
+
 use weft_decide::{RequestHead, Scope, detect, normalize};
 use weft_ir::{Dialect, View};
 use weft_model::{SpiffeId, decode::decode};
 use weft_xds::{encode, type_url};
 
+pub use h1::{h1_chunks, h1_request, h1_response};
+
 /// A target: panics where a promise is broken.
 pub type Target = fn(&[u8]);
 
 /// Every target with the name of its corpus' folder.
-pub const TARGETS: [(&str, Target); 7] = [
+pub const TARGETS: [(&str, Target); 10] = [
     ("yaml", yaml_to_model),
     ("wire", wire_to_ir),
     ("detection", detection),
@@ -20,6 +24,9 @@ pub const TARGETS: [(&str, Target); 7] = [
     ("path", path_normalization),
     ("authority", authority_normalization),
     ("join", join_file),
+    ("h1-request", h1_request),
+    ("h1-response", h1_response),
+    ("h1-chunks", h1_chunks),
 ];
 
 /// YAML or JSON to objects: what is decoded can be written and decoded again to the same.

@@ -100,6 +100,21 @@ fn join_file_keeps_its_promises() {
     attack("join", target("join"), &seeds("join"));
 }
 
+#[test]
+fn h1_request_keeps_its_promises() {
+    attack("h1-request", target("h1-request"), &seeds("h1-request"));
+}
+
+#[test]
+fn h1_response_keeps_its_promises() {
+    attack("h1-response", target("h1-response"), &seeds("h1-response"));
+}
+
+#[test]
+fn h1_chunks_keeps_its_promises() {
+    attack("h1-chunks", target("h1-chunks"), &seeds("h1-chunks"));
+}
+
 /// The seeds are what the examples compile to: files of encoded messages would go stale with the format.
 #[test]
 fn wire_to_ir_keeps_its_promises() {
