@@ -106,7 +106,6 @@ async fn the_store_does_not_open_without_the_key_that_it_was_made_with() {
     SealingKey::load_or_create(&key, &plane.config.dir).unwrap();
     let error = plane.start_again().await.unwrap_err();
     assert!(matches!(error, StartError::Authority(OpenAuthorityError::OtherKey(_))), "{error}");
-    fs::remove_file(&key).unwrap();
     plane.config.sealing_key = SealingKeySource::Variable("WEFT_TEST_NO_SUCH_KEY".to_owned());
     let error = plane.start_again().await.unwrap_err();
     assert!(error.to_string().contains("WEFT_TEST_NO_SUCH_KEY is not set"), "{error}");
@@ -114,6 +113,7 @@ async fn the_store_does_not_open_without_the_key_that_it_was_made_with() {
     let error = plane.start_again().await.unwrap_err();
     assert!(error.to_string().contains("must not lie inside the store's folder"), "{error}");
 
+    // In place of the wrong one, whose mode it keeps.
     fs::write(&key, kept).unwrap();
     plane.config.sealing_key = SealingKeySource::File(key);
     plane.start_again().await.unwrap();
