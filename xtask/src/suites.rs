@@ -44,7 +44,7 @@ pub(crate) const SUITES: [Suite; 7] = [
     Suite { name: "lint", about: "formatting, clippy, documentation", quick: true, run: lint },
     Suite { name: "tidy", about: "dependency edges, budgets, documents", quick: true, run: tidy },
     Suite { name: "unit", about: "every crate's own tests and doc tests", quick: true, run: unit },
-    Suite { name: "fuzz", about: "every parser over its corpus and mutations of it", quick: true, run: fuzz },
+    Suite { name: "fuzz", about: "every parser over its corpus, the codec against hyper", quick: true, run: fuzz },
     Suite { name: "integration", about: "a whole mesh inside one process", quick: true, run: integration },
     Suite { name: "pairs", about: "the evaluator against a real proxy", quick: false, run: pairs },
     Suite { name: "demo", about: "weft demo --check: a mesh of real processes", quick: false, run: demo },
@@ -82,7 +82,11 @@ fn unit(workspace: &Workspace, scale: Scale) -> Result<Counts> {
 
 fn fuzz(workspace: &Workspace, scale: Scale) -> Result<Counts> {
     let rounds = scale.of("20000", "2000000");
-    workspace.tests(|test| test.package == "weft-fuzz", &[("WEFT_FUZZ_ROUNDS", rounds)])
+    let mut counts = workspace.tests(|test| test.package == "weft-fuzz", &[("WEFT_FUZZ_ROUNDS", rounds)])?;
+    let compared = scale.of("200000", "10000000");
+    let codec = |test: &Executable| test.package == "weft-proxy" && test.target == "codec";
+    counts += workspace.tests(codec, &[("WEFT_FUZZ_ROUNDS", compared)])?;
+    Ok(counts)
 }
 
 fn integration(workspace: &Workspace, _: Scale) -> Result<Counts> {
