@@ -3,7 +3,7 @@ use std::ops::Range;
 
 use smallvec::SmallVec;
 
-use super::{Framing, Malformed, chunk::Chunks};
+use super::{Fields, Framing, Malformed, chunk::Chunks};
 
 /// The parts of an input that are passed on, in order, and then bytes of our own (edited trailers).
 #[derive(Debug, Default)]
@@ -62,6 +62,14 @@ impl Decoder {
             Framing::Chunked => Self { state: State::Chunked(Box::new(Chunks::new(true))) },
             Framing::Empty | Framing::Length(_) | Framing::UntilClose => Self::new(framing),
         }
+    }
+
+    /// Passes no trailer on that a Connection field of the message names (RFC 9110 §7.6.1).
+    pub(super) fn without_nominated(mut self, fields: &Fields, head: &[u8]) -> Self {
+        if let State::Chunked(chunks) = &mut self.state {
+            chunks.leave_out(fields.nominated(head).map(Box::from).collect());
+        }
+        self
     }
 
     /// Takes bytes of `input` from its start: how many are the body's, and into `pieces` those that are passed on. What

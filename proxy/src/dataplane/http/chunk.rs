@@ -22,6 +22,8 @@ pub(super) struct Chunks {
     extensions: usize,
     /// The trailer section as far as it has come, where it is not empty.
     trailers: Vec<u8>,
+    /// Names of trailers that are not passed on, beside those that never are.
+    left_out: Vec<Box<[u8]>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -51,7 +53,18 @@ enum State {
 
 impl Chunks {
     pub(super) fn new(bare: bool) -> Self {
-        Self { state: State::Size { digits: 0, size: 0 }, bare, extensions: 0, trailers: Vec::new() }
+        Self {
+            state: State::Size { digits: 0, size: 0 },
+            bare,
+            extensions: 0,
+            trailers: Vec::new(),
+            left_out: Vec::new(),
+        }
+    }
+
+    /// Passes no trailer of these names on.
+    pub(super) fn leave_out(&mut self, names: Vec<Box<[u8]>>) {
+        self.left_out = names;
     }
 
     pub(super) fn is_done(&self) -> bool {
@@ -151,7 +164,7 @@ impl Chunks {
                 return Err(Malformed::BareLineFeed);
             }
             if self.trailers == b"\r\n" || self.trailers.ends_with(b"\r\n\r\n") {
-                let kept = kept_trailers(&self.trailers)?;
+                let kept = kept_trailers(&self.trailers, &self.left_out)?;
                 // Whoever reads, the same bytes are refused; only what is passed on differs.
                 if !self.bare {
                     pieces.tail.extend_from_slice(&kept);
@@ -196,8 +209,8 @@ const NOT_TRAILERS: [&str; 26] = [
     "x-forwarded-proto",
 ];
 
-/// The section without what must not come as a trailer.
-fn kept_trailers(section: &[u8]) -> Result<Vec<u8>, Malformed> {
+/// The section without what must not come as a trailer, and without these names.
+fn kept_trailers(section: &[u8], left_out: &[Box<[u8]>]) -> Result<Vec<u8>, Malformed> {
     let mut fields = [httparse::EMPTY_HEADER; MAX_TRAILER_FIELDS];
     let fields = match httparse::parse_headers(section, &mut fields) {
         Ok(Status::Complete((length, fields))) if length == section.len() => fields,
@@ -205,7 +218,8 @@ fn kept_trailers(section: &[u8]) -> Result<Vec<u8>, Malformed> {
     };
     let mut out = Vec::with_capacity(section.len());
     for field in fields {
-        let forbidden = NOT_TRAILERS.iter().any(|name| field.name.eq_ignore_ascii_case(name));
+        let forbidden = NOT_TRAILERS.iter().any(|name| field.name.eq_ignore_ascii_case(name))
+            || left_out.iter().any(|name| field.name.as_bytes().eq_ignore_ascii_case(name));
         if !forbidden && !field.name.get(..7).is_some_and(|start| start.eq_ignore_ascii_case("x-weft-")) {
             out.extend_from_slice(field.name.as_bytes());
             out.extend_from_slice(b": ");

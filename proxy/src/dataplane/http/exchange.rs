@@ -78,7 +78,7 @@ impl Incoming {
         if from_outside {
             head.fields.remove_ours(&bytes);
         }
-        let mut body = Flow::new(head.framing.decoder());
+        let mut body = Flow::new(head.decoder(&bytes));
         let mut pieces = Pieces::default();
         let used = body.first(bytes.get(length..).unwrap_or_default(), &mut pieces)?;
         let end = length + used;
@@ -259,10 +259,10 @@ impl<'a> Exchange<'a> {
     /// on after it.
     async fn answer(&mut self, mut head: ResponseHead) -> Result<(Flow, bool), ExchangeError> {
         let old = self.head.version == Version::Http10;
-        let decoder = if old { Decoder::unchunked(head.framing) } else { head.framing.decoder() };
-        let mut downlink = Flow::new(decoder);
         let input = self.upstream.input();
         let (bytes, body) = input.split_at_checked(head.length).unwrap_or((input, &[]));
+        let decoder = if old { Decoder::unchunked(head.framing) } else { head.decoder(bytes) };
+        let mut downlink = Flow::new(decoder);
         if old && head.framing == Framing::Chunked {
             head.fields.remove_coding(bytes);
         }

@@ -155,6 +155,11 @@ impl Fields {
         runs
     }
 
+    /// What Connection names: its options, the well-known included.
+    pub(super) fn nominated<'a>(&'a self, head: &'a [u8]) -> impl Iterator<Item = &'a [u8]> + 'a {
+        self.values(head, "connection").flat_map(list)
+    }
+
     /// Drops the fields that Connection names.
     #[cold]
     fn drop_nominated(&mut self, head: &[u8]) -> Result<(), Malformed> {

@@ -112,6 +112,11 @@ impl RequestHead {
             upgrade: facts.upgrade && version == Version::Http11,
         })
     }
+
+    /// A decoder for the body behind this head, of whose bytes `head` is the start.
+    pub fn decoder(&self, head: &[u8]) -> Decoder {
+        Decoder::new(self.framing).without_nominated(&self.fields, head)
+    }
 }
 
 /// A response's head. It names parts of the bytes that it was parsed from and holds none of them.
@@ -175,6 +180,11 @@ impl ResponseHead {
         let keeps_alive = !facts.close && (http11 || facts.keep_alive) && framing != Framing::UntilClose;
         let reason = Span::of(response.reason.unwrap_or_default().as_bytes(), head);
         Ok(Self { length, status, reason, fields, framing, keeps_alive })
+    }
+
+    /// A decoder for the body behind this head, of whose bytes `head` is the start.
+    pub fn decoder(&self, head: &[u8]) -> Decoder {
+        Decoder::new(self.framing).without_nominated(&self.fields, head)
     }
 
     /// Whether more heads follow (RFC 9110 §15.2): any 1xx but 101, which ends HTTP on the connection.

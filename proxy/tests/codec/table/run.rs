@@ -167,7 +167,7 @@ fn request(bytes: &[u8], step: usize) -> Result<Read, Malformed> {
     {
         short.push_str(if said { word } else { "" });
     }
-    finish(short, &head.fields, head.framing, (bytes, length, step), head.keeps_alive)
+    finish(short, &head.fields, (head.decoder(bytes), head.framing), (bytes, length, step), head.keeps_alive)
 }
 
 fn answer(bytes: &[u8], step: usize, to_head: bool) -> Result<Read, Malformed> {
@@ -180,7 +180,7 @@ fn answer(bytes: &[u8], step: usize, to_head: bool) -> Result<Read, Malformed> {
     short.push_str(framing(head.framing).as_str());
     short.push_str(if head.is_interim() { " interim" } else { "" });
     short.push_str(if head.keeps_alive || head.framing == Framing::UntilClose { "" } else { " close" });
-    finish(short, &head.fields, head.framing, (bytes, length, step), head.keeps_alive)
+    finish(short, &head.fields, (head.decoder(bytes), head.framing), (bytes, length, step), head.keeps_alive)
 }
 
 fn framing(framing: Framing) -> String {
@@ -196,13 +196,13 @@ fn framing(framing: Framing) -> String {
 fn finish(
     short: String,
     fields: &Fields,
-    framing: Framing,
+    (decoder, framing): (Decoder, Framing),
     (bytes, length, step): (&[u8], usize, usize),
     lives: bool,
 ) -> Result<Read, Malformed> {
     let fields = fields.runs().into_iter().map(|run| String::from_utf8_lossy(&bytes[run]).into_owned()).collect();
     let bare = body(Decoder::unchunked(framing), &bytes[length..], step);
-    let read = body(Decoder::new(framing), &bytes[length..], step);
+    let read = body(decoder, &bytes[length..], step);
     let ends =
         |read: &Result<(Vec<u8>, usize), Malformed>| read.as_ref().map(|(_, used)| *used).map_err(|error| *error);
     assert_eq!(ends(&bare), ends(&read), "two readers of {:?}", bytes.escape_ascii().to_string());

@@ -71,6 +71,20 @@ fn forbidden() -> Vec<Case> {
         dropped("Forwarded", "Forwarded: for=a"),
         dropped("X-Forwarded-For", "X-Forwarded-For: 192.0.2.1"),
         dropped("our own", "X-Weft-Decision: a"),
+        post(
+            "RFC 9110 7.6.1",
+            "what Connection names",
+            "Connection: close, A\r\nTransfer-Encoding: chunked\r\n",
+            "0\r\na: b\r\nX: y\r\nClose: 1\r\n\r\n",
+            taken("POST / 1.1 chunked close", "Host: a\r\nTransfer-Encoding: chunked\r\n", "0\r\nX: y\r\n\r\n", ""),
+        ),
+        ok(
+            "RFC 9110 7.6.1",
+            "what Connection names in an answer",
+            "Connection: A\r\nTransfer-Encoding: chunked\r\nConnection: B\r\n",
+            "0\r\nB: 1\r\nA: 2\r\nC: 3\r\n\r\n",
+            taken("200 OK chunked", "Transfer-Encoding: chunked\r\n", "0\r\nC: 3\r\n\r\n", ""),
+        ),
         chunked("RFC 9110 6.5.1", "nothing is left", "0\r\nHost: b\r\n\r\n", passed("0\r\n\r\n", "")),
     ]
 }
