@@ -1,4 +1,6 @@
 //! Checking a peer's X.509-SVID: its own fields, then its chain, against its own trust domain's bundle only.
+use std::time::SystemTime;
+
 use rustls_pki_types::{CertificateDer, UnixTime};
 use weft_model::{InvalidSpiffeId, SpiffeId, TrustDomain};
 
@@ -135,6 +137,14 @@ pub fn verify_peer(
 /// `peer_certificates()` of a finished handshake.
 pub fn identity_of(leaf: &CertificateDer<'_>) -> Result<SpiffeId, VerifyError> {
     leaf::inspect(leaf).map(|leaf| leaf.id)
+}
+
+/// Until when a certificate that has been verified already is valid.
+///
+/// # Errors
+/// It is no SVID.
+pub fn not_after_of(leaf: &CertificateDer<'_>) -> Result<SystemTime, VerifyError> {
+    leaf::inspect(leaf).map(|leaf| text::time(leaf.not_after))
 }
 
 /// webpki's refusal for people: what happens in practice in words, the rest by webpki's name for it.

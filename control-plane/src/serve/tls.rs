@@ -5,7 +5,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use rustls::ServerConfig;
@@ -18,7 +18,7 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tonic::transport::server::Connected;
 use tracing::{debug, warn};
-use weft_certs::tls::peer_identity;
+use weft_certs::{tls::peer_identity, verify::not_after_of};
 
 use super::{peer::Peer, strangers::Strangers};
 use crate::{authority::ServerConfigs, metrics::Metrics};
@@ -34,6 +34,9 @@ const MAX_CONNECTIONS: usize = 32_768;
 
 /// The most connections of clients without certificate on the gRPC port.
 const MAX_STRANGERS: usize = 256;
+
+/// The longest wait for a certificate's end without a look at the clock.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
 /// How long accepting pauses when the system is out of descriptors or memory.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -69,8 +72,27 @@ impl TlsConnection {
             let stranger = places.strangers.admit();
             self.unwelcome = Some(Box::pin(stranger.clone().unwelcome()));
             self.peer.stranger = Some(stranger);
+        } else if let Some(end) = self.certificate_end() {
+            self.unwelcome = Some(Box::pin(ended(end)));
         }
         Some(self)
+    }
+}
+
+impl TlsConnection {
+    /// Until when the peer's certificate is valid.
+    fn certificate_end(&self) -> Option<SystemTime> {
+        let leaf = self.stream.get_ref().1.peer_certificates()?.first()?;
+        not_after_of(leaf).ok()
+    }
+}
+
+/// Waits until that time of day: what a certificate has proven is not believed any longer, so its streams end with it,
+/// and the proxy opens them again by the renewed one if it has not done so before.
+async fn ended(end: SystemTime) {
+    while let Ok(left) = end.duration_since(SystemTime::now()) {
+        // In parts, so that a clock that was set is noticed.
+        sleep(left.min(LONGEST_SLEEP)).await;
     }
 }
 

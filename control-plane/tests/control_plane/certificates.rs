@@ -1,12 +1,15 @@
 //! The certificate service and the authority behind it.
-use std::fs;
+use std::{
+    fs,
+    time::{Duration, SystemTime},
+};
 
 use tonic::Code;
 use weft_certs::{KeyPair, sealing::SealingKey};
 use weft_control_plane::{OpenAuthorityError, SealingKeySource, StartError};
 use weft_proto::weft::{SignRequest, certificate_service_client::CertificateServiceClient};
 
-use crate::support::{Member, Plane, sign, within};
+use crate::support::{Member, Plane, registration, sign, within};
 
 #[tokio::test]
 async fn a_join_token_is_honoured_once_for_the_identity_that_it_is_bound_to() {
@@ -126,4 +129,16 @@ async fn a_store_of_another_trust_domain_is_refused() {
     plane.config.names.trust_domain = "other.example".parse().unwrap();
     let error = plane.start_again().await.unwrap_err();
     assert!(matches!(error, StartError::Authority(OpenAuthorityError::OtherTrustDomain { .. })), "{error}");
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_the_certificate_that_it_was_opened_by() {
+    let plane = Plane::with(|config| config.leaf_lifetime = Duration::from_secs(3)).await;
+    let member = plane.join("web").await;
+    let mut agent = plane.agent(&member, registration("web-1", "web", "127.0.0.1:7001")).await;
+    agent.next().await;
+    assert!(member.svid.is_valid_at(SystemTime::now()));
+    let ended = async { while let Ok(Some(_)) = agent.answers.message().await {} };
+    within("the stream's end", ended).await;
+    assert!(!member.svid.is_valid_at(SystemTime::now() + Duration::from_secs(1)), "the stream ended too early");
 }
