@@ -7,6 +7,7 @@ use weft_model::Kind;
 use crate::{
     api::{call, client},
     context::ContextArguments,
+    explain,
     failure::{Failure, While},
     output::{self, Format},
 };
@@ -16,15 +17,17 @@ Examples:
   weft get all                       every object
   weft get httproutes -n shop        one kind in one namespace
   weft get service reviews -n shop -o yaml
-  weft get workloads                 the running instances, registered or written";
+  weft get workloads                 the running instances, registered or written
+  weft get refusals shop/web-0       what a workload's proxy refused last, with the ids for `weft explain`";
 
 /// What to show.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// A kind (services, httproutes, trafficpolicies, accesspolicies), `workloads`, or `all`.
+    /// A kind (services, httproutes, trafficpolicies, accesspolicies), `workloads`, `refusals` (of one workload),
+    /// or `all`.
     kind: String,
-    /// One object by its name.
+    /// One object by its name; for refusals the workload, `namespace/name`.
     name: Option<String>,
     /// One namespace; all of them where none is named.
     #[arg(short, long)]
@@ -39,6 +42,13 @@ pub(crate) struct Arguments {
 /// Shows them.
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let Arguments { kind, name, namespace, output, context } = arguments;
+    if kind.eq_ignore_ascii_case("refusals") {
+        let workload = match (name, namespace) {
+            (Some(name), Some(namespace)) if !name.contains('/') => format!("{namespace}/{name}"),
+            (name, _) => name.clone().unwrap_or_default(),
+        };
+        return explain::refusals(&workload, *output, context);
+    }
     let kind = parse_kind(kind)?;
     let api = client(context)?;
     if kind == Some(Kind::Workload) {

@@ -3,11 +3,13 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod advice;
 mod api;
 mod apply;
 mod context;
 mod delete;
 mod demo;
+mod explain;
 mod failure;
 mod get;
 mod output;
@@ -28,16 +30,17 @@ Examples:
   weft get httproutes -n shop -o yaml           what is applied
   weft token create -n shop --account web --label app=web --out web.join
                                                 a join file for one workload
-  weft proxy run --join web.join --workload web-0 --application http=127.0.0.1:8080
+  weft proxy run --join web.join --workload web-0 --label app=web --application http=127.0.0.1:8080
+  weft explain web-0.k3x9p.0.17                 why a request was refused, by its x-weft-decision
 
 Exit codes: 0 done; 1 refused or failed, with the reason on standard error; 2 wrong usage.";
 
 const PROXY_EXAMPLES: &str = "\
 Examples:
-  weft proxy run --join web.join                                       a workload that only calls
+  weft proxy run --join web.join                                            a workload that only calls
   weft proxy run --join web.join --workload web-0 --label app=web --application http=127.0.0.1:8080
   weft proxy run --join catalog.join --tcp shop/stock:9000=127.0.0.1:9000
-  weft proxy run --join web.join --outbound none --status 127.0.0.1:0  serve only; any free port for the status
+  weft proxy run --join stock.join --application tcp=127.0.0.1:9000 --outbound none     one that only serves
   weft proxy run --config bootstrap.yaml --check
 
 Ports where none is given: 15001 outbound, 15006 inbound, 15020 status.";
@@ -71,6 +74,8 @@ enum Command {
     Token(token::Command),
     /// Show what a workload's proxy has in effect.
     ProxyConfig(proxy_config::Arguments),
+    /// Explain a refusal by its id: which stage, which rule or route, which object and line, and what to do.
+    Explain(explain::Arguments),
     /// Show the control plane, its revision, and how many proxies are in sync.
     Status(status::Arguments),
     /// Run the sidecar proxy.
@@ -117,6 +122,7 @@ fn dispatch(command: Command) -> Result<ExitCode, Failure> {
         Command::Delete(arguments) => done(delete::run(&arguments)),
         Command::Token(token::Command::Create(arguments)) => done(token::create(&arguments)),
         Command::ProxyConfig(arguments) => done(proxy_config::run(&arguments)),
+        Command::Explain(arguments) => done(explain::run(&arguments)),
         Command::Status(arguments) => done(status::run(&arguments)),
         Command::Proxy(ProxyCommand::Run(arguments)) => Ok(weft_proxy::agent::run(*arguments)),
         Command::ControlPlane(ControlPlaneCommand::Run(arguments)) => done(control_plane(*arguments)),

@@ -10,6 +10,9 @@ use super::{
     shared::Shared,
 };
 
+/// Where a record is found by its decision id.
+const RECORDS: &str = "/records/";
+
 /// The admin interface. It shows certificates' metadata, never a key.
 pub(super) struct Admin(pub(super) Arc<Shared>);
 
@@ -25,6 +28,8 @@ impl Handler for Admin {
             "/config/secrets" => Answer::json(&json!({ "secrets": shared.secrets() })),
             "/stats" => Answer::json(&shared.stats()),
             "/state" => Answer::json(&shared.state()),
+            "/refusals" => refusals(shared),
+            path if path.starts_with(RECORDS) => record(shared, path.trim_start_matches(RECORDS)),
             path => match path.strip_prefix("/config/").and_then(part) {
                 Some(part) => {
                     let config = shared.config();
@@ -33,7 +38,7 @@ impl Handler for Admin {
                 None => Answer::error(
                     StatusCode::NOT_FOUND,
                     "here are /config, /config/listeners, /config/routes, /config/clusters, /config/endpoints, \
-                     /config/secrets, /stats and /state",
+                     /config/secrets, /refusals, /records/<decision id>, /stats and /state",
                 ),
             },
         }
@@ -42,4 +47,28 @@ impl Handler for Admin {
 
 fn part(name: &str) -> Option<Part> {
     Part::ALL.into_iter().find(|part| part.as_str() == name)
+}
+
+/// The refusals that are kept, as their lines were written.
+fn refusals(shared: &Shared) -> Answer {
+    let lines = shared.refusals();
+    let lines: Vec<_> = lines.iter().map(|line| line.as_str()).collect();
+    Answer::written_json(format!("{{\"refusals\":[{}]}}", lines.join(",\n")))
+}
+
+/// The record of a decision id (instance.start.worker.sequence).
+fn record(shared: &Shared, id: &str) -> Answer {
+    let start = id.rsplitn(3, '.').nth(2).and_then(|rest| rest.rsplit('.').next()).unwrap_or_default();
+    if start != shared.start {
+        let text = format!("record gone: {id} is of another start of this proxy, which now runs as {}", shared.start);
+        return Answer::hinted(StatusCode::NOT_FOUND, &text, "its access log may still have it");
+    }
+    let field = format!("\"id\":{}", json!(id));
+    match shared.refusals().iter().find(|line| line.contains(&field)) {
+        Some(line) => Answer::written_json(format!("{{\"record\":{line}}}")),
+        None => {
+            let text = format!("record gone: {id} is not among the last refusals of this proxy");
+            Answer::hinted(StatusCode::NOT_FOUND, &text, "its access log may still have it")
+        }
+    }
 }

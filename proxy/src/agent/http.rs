@@ -46,6 +46,17 @@ impl Answer {
         Self { status, content_type: "application/json", body }
     }
 
+    /// An error as JSON with what to do about it: `{"error": …, "hint": …}`.
+    pub(super) fn hinted(status: StatusCode, text: &str, hint: &str) -> Self {
+        let body = serde_json::json!({ "error": text, "hint": hint }).to_string().into_bytes();
+        Self { status, content_type: "application/json", body }
+    }
+
+    /// 200 with a text that is JSON already.
+    pub(super) fn written_json(text: String) -> Self {
+        Self { status: StatusCode::OK, content_type: "application/json", body: text.into_bytes() }
+    }
+
     fn into_response(self) -> Response<Full<Bytes>> {
         let mut response = Response::new(Full::new(self.body.into()));
         *response.status_mut() = self.status;

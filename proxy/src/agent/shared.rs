@@ -1,7 +1,7 @@
 //! What the control thread's tasks and the proxy's handle share. Every lock here is the control side's own: the data
 //! path takes none of them.
 use std::sync::{
-    Mutex, MutexGuard, PoisonError,
+    Arc, Mutex, MutexGuard, PoisonError,
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
@@ -112,6 +112,11 @@ impl Shared {
         let edges = self.with_dataplane(Dataplane::edges).unwrap_or_default();
         lock(&self.edges).clone_from(&edges);
         edges
+    }
+
+    /// The lines of the last refusals, oldest first.
+    pub(super) fn refusals(&self) -> Vec<Arc<String>> {
+        self.with_dataplane(Dataplane::refusals).unwrap_or_default()
     }
 
     /// The exposition: the data plane's, then the control thread's.

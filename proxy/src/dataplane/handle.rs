@@ -20,6 +20,7 @@ use super::{
     gate::Gate,
     ledger::{Ledger, LogWriter},
     metrics::{Metrics, Totals},
+    refusals::{KEPT, Refusals},
     worker::{self, Command, Role, Start},
 };
 
@@ -32,6 +33,8 @@ pub struct Dataplane {
     /// on a worker.
     kept: Mutex<Vec<Arc<Snapshot>>>,
     log: Option<LogWriter>,
+    /// Of each worker.
+    refusals: Vec<Arc<Refusals>>,
 }
 
 struct WorkerHandle {
@@ -75,7 +78,7 @@ impl Dataplane {
         let (registry, registered) = channel();
         let running = Arc::new(AtomicUsize::new(count));
         let gate = Gate::new(limits);
-        let (mut workers, mut totals) = (Vec::new(), Vec::new());
+        let (mut workers, mut totals, mut refusals) = (Vec::new(), Vec::new(), Vec::new());
         for (index, listeners) in sockets.into_iter().enumerate() {
             let cells = Arc::new(Totals::default());
             totals.push(cells.clone());
@@ -90,11 +93,13 @@ impl Dataplane {
                 events: events.clone(),
                 seed: rand::random(),
             };
-            let ledger = move || Ledger::new(names, index, metrics, batches);
+            let kept = Arc::new(Refusals::default());
+            refusals.push(kept.clone());
+            let ledger = move || Ledger::new(names, index, metrics, batches, kept);
             workers.push(spawn(index, ledger, begin, running.clone()).map_err(StartError::Worker)?);
         }
         let exposition = Mutex::new(Exposition::new(totals, registered));
-        Ok((Self { workers, exposition, kept: Mutex::default(), log }, bound))
+        Ok((Self { workers, exposition, kept: Mutex::default(), log, refusals }, bound))
     }
 
     /// Makes every worker decide from this snapshot, each from its next turn on and in a lane of its own.
@@ -128,6 +133,17 @@ impl Dataplane {
     /// What each outbound edge has seen since the last call; edges that saw nothing are left out.
     pub fn edges(&self) -> Vec<EdgeSummary> {
         lock(&self.exposition).edges()
+    }
+
+    /// The records of the last 512 refused or failed requests and connections, oldest first, each as its JSON line in
+    /// the access log.
+    pub fn refusals(&self) -> Vec<Arc<String>> {
+        let mut lines: Vec<_> = self.refusals.iter().flat_map(|worker| worker.lines()).collect();
+        // A line begins with its time, of a fixed width; the sort keeps each worker's own order.
+        lines.sort_by(|one, other| time(one).cmp(time(other)));
+        let surplus = lines.len().saturating_sub(KEPT);
+        lines.drain(..surplus);
+        lines
     }
 
     /// Begins to finish: further answers end their connections, after a moment nothing is accepted any more and unused
@@ -197,6 +213,11 @@ fn spawn(
         let _ = stop.send(());
     })?;
     Ok(WorkerHandle { commands, stopped, thread })
+}
+
+/// A record's line up to the end of its time.
+fn time(line: &str) -> &str {
+    line.split(',').next().unwrap_or_default()
 }
 
 /// The control thread's own locks. A panic while one was held leaves numbers, not invariants, half-way.

@@ -3,14 +3,17 @@ use std::{
     cell::{Cell, RefCell},
     io,
     rc::Rc,
-    sync::mpsc::{Receiver, SyncSender, sync_channel},
+    sync::{
+        Arc,
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
     thread::{self, JoinHandle},
     time::Duration,
 };
 
 use tokio::{sync::Notify, time};
 
-use super::{histogram::add, metrics::Metrics};
+use super::{histogram::add, metrics::Metrics, refusals::Refusals};
 
 /// When a batch is handed over without waiting for more, in bytes.
 const BATCH: usize = 32 * 1024;
@@ -53,6 +56,7 @@ pub(super) struct Ledger {
     sequence: Cell<u64>,
     metrics: Metrics,
     batches: Option<SyncSender<Vec<u8>>>,
+    refusals: Arc<Refusals>,
     lines: RefCell<Vec<u8>>,
     begun: Notify,
     /// The second that `second_text` names.
@@ -66,6 +70,7 @@ impl Ledger {
         worker: usize,
         metrics: Metrics,
         batches: Option<SyncSender<Vec<u8>>>,
+        refusals: Arc<Refusals>,
     ) -> Self {
         Self {
             instance,
@@ -74,6 +79,7 @@ impl Ledger {
             sequence: Cell::new(0),
             metrics,
             batches,
+            refusals,
             lines: RefCell::default(),
             begun: Notify::new(),
             second: Cell::new(i64::MIN),
@@ -97,11 +103,6 @@ impl Ledger {
         &self.metrics
     }
 
-    /// Whether lines are written at all.
-    pub(super) fn writes(&self) -> bool {
-        self.batches.is_some()
-    }
-
     /// The next record's number, from 1.
     pub(super) fn next(&self) -> u64 {
         self.sequence.set(self.sequence.get() + 1);
@@ -117,15 +118,23 @@ impl Ledger {
         format!("{}.{:03}Z", self.second_text.borrow(), now.subsec_millisecond())
     }
 
-    /// Writes one line.
-    pub(super) fn write(&self, write: impl FnOnce(&mut Vec<u8>)) {
-        if !self.writes() {
+    /// Writes one line to the log, if there is one, and keeps it among the refusals if it is to be kept.
+    pub(super) fn write(&self, keep: bool, write: impl FnOnce(&mut Vec<u8>)) {
+        if self.batches.is_none() {
+            if keep {
+                let mut line = Vec::new();
+                write(&mut line);
+                self.refusals.keep(&line);
+            }
             return;
         }
         let (before, after) = {
             let mut lines = self.lines.borrow_mut();
             let before = lines.len();
             write(&mut lines);
+            if keep {
+                self.refusals.keep(lines.get(before..).unwrap_or_default());
+            }
             (before, lines.len())
         };
         if after >= BATCH {

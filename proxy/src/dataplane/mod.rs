@@ -20,6 +20,7 @@ mod metrics;
 mod outbound;
 mod pool;
 mod record;
+mod refusals;
 mod relay;
 mod respond;
 mod serve;

@@ -85,7 +85,7 @@ pub(super) struct Record {
     peer: PeerAddr,
     stage: Stage,
     series: Option<Arc<Series>>,
-    /// All texts, one after the other; empty where no log is written.
+    /// All texts, one after the other. Kept also where no log is written: the record may end as a refusal.
     texts: String,
     notes: [Note; KEYS.len()],
     revision: Option<Rc<str>>,
@@ -144,17 +144,12 @@ impl Record {
 
     /// What it was decided by: the snapshot's revision and the draws.
     pub(super) fn decided_by(&mut self, revision: &Rc<str>, draws: Draws) {
-        if self.ledger.writes() {
-            self.revision = Some(revision.clone());
-        }
+        self.revision = Some(revision.clone());
         self.draws = Some(draws);
     }
 
-    /// Keeps a text. Costs nothing where no log is written.
+    /// Keeps a text.
     pub(super) fn note(&mut self, key: Key, text: impl fmt::Display) {
-        if !self.ledger.writes() {
-            return;
-        }
         let start = self.texts.len();
         // Writing to a String does not fail.
         let _ = write!(self.texts, "{text}");
@@ -245,7 +240,9 @@ impl Drop for Record {
         if ending != Ending::Complete {
             ledger.metrics().cause(self.direction, ending.code());
         }
-        ledger.write(|out| self.write(ending, micros, out));
+        // Who went away by itself was told no id to ask about.
+        let kept = !matches!(ending, Ending::Complete | Ending::Abandoned | Ending::ClientGone);
+        ledger.write(kept, |out| self.write(ending, micros, out));
     }
 }
 

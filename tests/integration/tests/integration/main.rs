@@ -2,6 +2,7 @@
 mod access;
 mod change;
 mod endpoints;
+mod explain;
 mod join;
 mod on_demand;
 mod outage;

@@ -1,0 +1,65 @@
+//! `weft explain` and `weft get refusals` against a whole mesh.
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use weft_harness::{Application, Mesh, Plan, Sidecar};
+
+const OBJECTS: &str = "\
+{ apiVersion: v1, kind: Service, metadata: { name: stock, namespace: shop },
+  spec: { selector: { app: stock }, ports: [{ name: http, port: 80, targetPort: http }] } }
+---
+apiVersion: weft.dev/v1alpha1
+kind: AccessPolicy
+metadata: { name: stock, namespace: shop }
+spec:
+  targetRefs: [{ group: \"\", kind: Service, name: stock }]
+  rules: [{ action: Allow, from: [{ namespace: shop, account: web }] }]
+";
+
+async fn weft(mesh: &Mesh, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_weft"));
+    command.args(arguments).arg("--context").arg(mesh.folder().join("context.json"));
+    tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+}
+
+/// Standard output of a call that must succeed.
+async fn said(mesh: &Mesh, arguments: &[&str]) -> String {
+    let output = weft(mesh, arguments).await;
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_403_is_explained_by_its_policy_with_file_and_line_and_what_to_do() {
+    let mesh = Mesh::start().await.unwrap();
+    mesh.apply(OBJECTS).await.unwrap();
+    let application = Application::http("stock").await;
+    let plan = Plan::new("stock-0", "stock").application("http", application.address);
+    let _stock = Sidecar::start(&mesh, plan).await.unwrap();
+    let intruder = Sidecar::start(&mesh, Plan::new("intruder-0", "intruder")).await.unwrap();
+    let reply = intruder.connect().await.unwrap().get("stock", "/", &[]).await.unwrap();
+    assert_eq!(reply.status, 403, "{}", reply.text());
+    let id = reply.header("x-weft-decision").unwrap();
+
+    let text = said(&mesh, &["explain", id]).await;
+    for expected in [
+        "denied (403) at the stage permit",
+        "the proxy of shop/stock-0, inbound",
+        "spiffe://weft.local/ns/shop/sa/intruder",
+        "AccessPolicy shop/stock (test.yaml:4)",
+        "Service shop/stock (test.yaml:1)",
+        "add a rule",
+    ] {
+        assert!(text.contains(expected), "{expected:?} is not in\n{text}");
+    }
+    let json: Value = serde_json::from_str(&said(&mesh, &["explain", id, "-o", "json"]).await).unwrap();
+    assert_eq!((&json["workload"], &json["record"]["id"]), (&Value::from("shop/stock-0"), &Value::from(id)));
+    let listed = said(&mesh, &["get", "refusals", "shop/stock-0"]).await;
+    assert!(listed.contains(id) && listed.contains("denied"), "{listed}");
+
+    for gone in ["stock-0.other.0.1", "nobody.other.0.1"] {
+        let output = weft(&mesh, &["explain", gone]).await;
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(1) && error.contains("record gone"), "{error}");
+    }
+}
