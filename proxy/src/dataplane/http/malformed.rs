@@ -13,8 +13,6 @@ pub enum Malformed {
     Version,
     /// The target is longer than 8 KiB (RFC 9112 §3).
     TargetTooLong,
-    /// A target that is neither a path, nor `http://…`, nor `*` with OPTIONS (RFC 9112 §3.2).
-    Target,
     /// A field name with a character that is no token's, or whitespace before its colon (RFC 9112 §5.1).
     FieldName,
     /// A field value with a control character, or continued on a next line (obs-fold, RFC 9112 §5.2).
@@ -65,7 +63,6 @@ impl Malformed {
             Self::Expectation => 417,
             Self::BareLineFeed
             | Self::StartLine
-            | Self::Target
             | Self::FieldName
             | Self::FieldValue
             | Self::NoHost
@@ -93,7 +90,6 @@ impl fmt::Display for Malformed {
             Self::StartLine => "the start line is malformed",
             Self::Version => "the HTTP version is not 1.0 or 1.1",
             Self::TargetTooLong => "the request target is longer than 8 KiB",
-            Self::Target => "the request target is malformed",
             Self::FieldName => "a field name is malformed",
             Self::FieldValue => "a field value is malformed",
             Self::TooManyFields => "there are more than 100 fields",

@@ -122,7 +122,6 @@ fn strict_request(kind: Malformed) -> Option<&'static str> {
         Malformed::ChunkExtension => Some("RFC 9112 §7.1.1: control characters; hyper checks for line feeds only"),
         Malformed::Version
         | Malformed::TargetTooLong
-        | Malformed::Target
         | Malformed::FieldName
         | Malformed::FieldValue
         | Malformed::TooManyFields
