@@ -1,5 +1,5 @@
 //! The command line of a control plane.
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{fs::DirBuilder, io, net::SocketAddr, os::unix::fs::DirBuilderExt, path::PathBuf, time::Duration};
 
 use weft_certs::MAX_LIFETIME;
 use weft_ir::MeshNames;
@@ -48,7 +48,8 @@ impl Args {
     /// The configuration that these arguments and the environment stand for.
     ///
     /// # Errors
-    /// Where a default place is needed and neither `HOME` nor `XDG_CONFIG_HOME` is set: what to set instead.
+    /// Where a default place is needed and neither `HOME` nor `XDG_CONFIG_HOME` is set, or it cannot be made: what to
+    /// give instead.
     pub fn config(self) -> Result<Config, String> {
         let sealing_key = match self.sealing_key_file {
             Some(file) => SealingKeySource::File(file),
@@ -79,12 +80,23 @@ fn configuration_folder(flag: &str) -> Result<PathBuf, String> {
     let base = std::env::var_os("XDG_CONFIG_HOME").filter(|it| !it.is_empty()).map(PathBuf::from).or_else(|| {
         std::env::var_os("HOME").filter(|it| !it.is_empty()).map(|home| PathBuf::from(home).join(".config"))
     });
-    base.map(|base| base.join("weft"))
-        .ok_or_else(|| format!("there is no home folder (neither XDG_CONFIG_HOME nor HOME is set): give {flag}"))
+    let base =
+        base.ok_or_else(|| format!("there is no home folder (neither XDG_CONFIG_HOME nor HOME is set): give {flag}"))?;
+    made(base.join("weft")).map_err(|(folder, error)| format!("cannot make {}: {error}; give {flag}", folder.display()))
+}
+
+/// Makes a folder that only its owner may enter, as on a machine that weft is new to; one that exists is kept as it is.
+fn made(folder: PathBuf) -> Result<PathBuf, (PathBuf, io::Error)> {
+    match DirBuilder::new().recursive(true).mode(0o700).create(&folder) {
+        Ok(()) => Ok(folder),
+        Err(error) => Err((folder, error)),
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use clap::{Args as _, Command, FromArgMatches};
 
     use super::*;
@@ -110,5 +122,14 @@ mod tests {
         assert_eq!((lifetime(60), lifetime(longest)), (Ok(60), Ok(longest)));
         assert!(lifetime(longest + 1).is_err() && lifetime(59).is_err());
         assert!(Config::DEFAULT_LEAF_LIFETIME <= MAX_LIFETIME);
+    }
+
+    /// The first start on a machine failed: nobody had made the folder that the sealing key goes to.
+    #[test]
+    fn the_folder_for_key_and_context_is_made_for_its_owner_alone() {
+        let home = tempfile::tempdir().unwrap();
+        let folder = made(home.path().join("config/weft")).unwrap();
+        assert_eq!(std::fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(made(folder.clone()).unwrap(), folder);
     }
 }
