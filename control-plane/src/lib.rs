@@ -1,7 +1,7 @@
 //! The control plane: a store of objects, a certificate authority, xDS and Agent streams for proxies, an admin API.
 //!
 //! [`ControlPlane::start`] runs one inside the calling process (several may run side by side: nothing is global);
-//! [`run`] is what the binaries call. Proxies are served on one TLS port (delta ADS, `weft.v1.AgentService`,
+//! [`run()`] is what the binaries call. Proxies are served on one TLS port (delta ADS, `weft.v1.AgentService`,
 //! `weft.v1.CertificateService`), people and programs on an HTTPS port with JSON bodies ([`wire`]).
 mod args;
 mod audit;
