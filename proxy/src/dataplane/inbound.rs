@@ -29,7 +29,8 @@ use super::{
 /// Serves a peer's connection to the inbound listener; `stranger` is its place among those who have not proven who they are.
 pub(super) async fn connection(worker: &Worker, (tcp, stranger): (TcpStream, Stranger), peer: PeerAddr) {
     let mut record = Record::begin(worker.ledger(), Direction::Inbound, true, peer);
-    let secured = secured(worker, tcp, &mut record).await;
+    // Boxed: neither the handshake nor a TCP relay makes the HTTP connection larger that waits for a request.
+    let secured = Box::pin(secured(worker, tcp, &mut record)).await;
     drop(stranger);
     match secured {
         Ok(Secured { io, caller, server_name, protocol: Protocol::Http }) => {
@@ -38,7 +39,7 @@ pub(super) async fn connection(worker: &Worker, (tcp, stranger): (TcpStream, Str
             let path = Inbound { worker, caller, server_name };
             serve(worker, &path, Conn::new(io), peer).await;
         }
-        Ok(secured) => tcp_stream(worker, secured, &mut record).await,
+        Ok(secured) => Box::pin(tcp_stream(worker, secured, &mut record)).await,
         Err(Failure { ending, detail }) => record.fail(ending, detail),
     }
 }
