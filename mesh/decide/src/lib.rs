@@ -3,9 +3,9 @@
 //! The proxy, `verify`, `explain` and the simulator all come here. Time and randomness are arguments ([`Draws`]), so a
 //! decision can be replayed from a record. The outbound path is, in this order and enforced by its types:
 //!
-//! [`normalize`] → [`route`] → [`permit_outbound`] → [`pick`]
+//! [`normalize()`] → [`route()`] → [`permit_outbound`] → [`pick()`]
 //!
-//! and the inbound path [`Snapshot::chain`] → [`permit`] (→ [`normalize`] for each request). Each stage takes the
+//! and the inbound path [`Snapshot::chain`] → [`permit()`] (→ [`normalize()`] for each request). Each stage takes the
 //! value of the one before it. There is no [`Picked`] without a [`Permit`], and a `Permit` is made in one module only:
 //!
 //! ```compile_fail,E0451

@@ -3,7 +3,7 @@
 //! | table | key | value |
 //! |---|---|---|
 //! | `meta` | `format`, `epoch`, `number` | text |
-//! | `objects` | `Kind/namespace/name` | JSON: see [`record`](super::record) |
+//! | `objects` | `Kind/namespace/name` | JSON: see [`super::record`] |
 //! | `state` | table, key | bytes |
 use std::{collections::BTreeMap, path::Path};
 
