@@ -148,8 +148,7 @@ fn admitted(
     caller: &SpiffeId,
     record: &mut Record,
 ) -> Result<SocketAddr, Failure> {
-    let tcp = chain.protocol == Protocol::Tcp;
-    record.on(worker.ledger().metrics().series(Direction::Inbound, tcp, &chain.service, &chain.service));
+    record.on(&chain.service, &chain.service);
     record.at(Stage::Permit);
     let admitted = permit(chain, caller).map_err(Refusal::from)?;
     if let Some(rule) = admitted.permit().rule() {

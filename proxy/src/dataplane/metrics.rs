@@ -11,7 +11,7 @@ use super::histogram::{Histogram, add};
 
 /// The most series of one worker. What comes beyond counts into one series that names no service, so that neither
 /// configuration nor traffic makes the exposition grow without bound.
-const MAX_SERIES: usize = 2_000;
+pub(super) const MAX_SERIES: usize = 2_000;
 
 /// Which way a connection or request goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

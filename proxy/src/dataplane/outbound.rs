@@ -95,8 +95,7 @@ fn picked<'v>(
     let routed = permitted.routed();
     let cluster = &routed.cluster().cluster().name;
     let draws = Draws { split, pick: worker.cursor(cluster) };
-    let tcp = routed.origin().is_none();
-    record.on(worker.ledger().metrics().series(Direction::Outbound, tcp, routed.service(), cluster));
+    record.on(routed.service(), cluster);
     record.decided_by(&view.revision, draws);
     let picked = pick(permitted, draws.pick)?;
     record.note(Key::Endpoint, &picked.endpoint().workload);

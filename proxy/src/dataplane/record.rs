@@ -4,6 +4,7 @@ use std::{fmt, fmt::Write, ops::Range, rc::Rc, sync::Arc};
 
 use tokio::time::Instant;
 use weft_decide::Draws;
+use weft_ir::ServicePort;
 use weft_net::PeerAddr;
 
 use super::{
@@ -60,10 +61,12 @@ pub(super) enum Key {
     Route,
     Rule,
     Endpoint,
+    Service,
+    Destination,
     Detail,
 }
 
-const KEYS: [(Key, &str); 9] = [
+const KEYS: [(Key, &str); 11] = [
     (Key::Caller, "caller"),
     (Key::Server, "server"),
     (Key::Authority, "authority"),
@@ -72,6 +75,8 @@ const KEYS: [(Key, &str); 9] = [
     (Key::Route, "route"),
     (Key::Rule, "rule"),
     (Key::Endpoint, "endpoint"),
+    (Key::Service, "service"),
+    (Key::Destination, "destination"),
     (Key::Detail, "detail"),
 ];
 
@@ -137,8 +142,14 @@ impl Record {
         self.started
     }
 
-    /// The edge that it belongs to.
-    pub(super) fn on(&mut self, series: Arc<Series>) {
+    /// The edge that it belongs to: what is counted, and what the log names. Where metrics have no more series for
+    /// another edge, the log names it all the same.
+    pub(super) fn on(&mut self, service: &ServicePort, destination: &ServicePort) {
+        let series = self.ledger.metrics().series(self.direction, self.tcp, service, destination);
+        if series.texts.is_none() {
+            self.note(Key::Service, service);
+            self.note(Key::Destination, destination);
+        }
         self.series = Some(series);
     }
 
@@ -298,5 +309,44 @@ impl Line<'_> {
             }
         }
         self.out.push(b'"');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{channel, sync_channel};
+
+    use super::*;
+    use crate::dataplane::{
+        metrics::{MAX_SERIES, Metrics, Totals},
+        refusals::Refusals,
+    };
+
+    fn service(number: usize) -> ServicePort {
+        format!("local/shop/service-{number}:80").parse().unwrap()
+    }
+
+    /// The service's name came from the metric series alone: past the bound on series, records named no service.
+    #[test]
+    fn a_record_names_its_service_also_past_the_bound_on_series() {
+        let (registry, _series) = channel();
+        let (batches, lines) = sync_channel(8);
+        let metrics = Metrics::new(Arc::<Totals>::default(), registry);
+        let names = ("proxy".to_owned(), "abcde".to_owned());
+        let ledger = Rc::new(Ledger::new(names, 0, metrics, Some(batches), Arc::<Refusals>::default()));
+        let peer = PeerAddr("127.0.0.1:1".parse().unwrap());
+        for number in 0..=MAX_SERIES {
+            let mut record = Record::begin(&ledger, Direction::Outbound, false, peer);
+            record.on(&service(number), &service(number));
+            if number < MAX_SERIES {
+                record.forget();
+            } else {
+                record.complete();
+            }
+        }
+        ledger.flush();
+        let line: serde_json::Value = serde_json::from_slice(&lines.recv().unwrap()).unwrap();
+        let name = service(MAX_SERIES).to_string();
+        assert_eq!((&line["service"], &line["destination"]), (&name.as_str().into(), &name.as_str().into()));
     }
 }
