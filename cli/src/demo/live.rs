@@ -85,7 +85,10 @@ fn banner(mesh: &Mesh, started: Instant) -> Result<String, Failure> {
          export WEFT_CONTEXT={context}; alias weft={weft}\n\
          weft get all\n\
          weft get httproute reviews -n shop -o yaml | sed 's/weight: [19]0/weight: 50/' | weft apply -f -\n\
-         weft proxy-config routes shop/catalog-0\n\n\
+         weft proxy-config routes shop/catalog-0\n\
+         # what web's proxy refused, and why: the id is the one that the refused curl was told\n\
+         weft get refusals shop/web-0\n\
+         curl -si -H 'Host: web' http://{outbound}/ | sed -n 's/\\r$//; s/^x-weft-decision: //p' | xargs {weft} explain\n\n\
          A trickle of {RATE} requests a second runs; every tenth asks for v2 by its header. Ctrl-C stops everything.\n",
         2 * PLANS.len() + 1,
         started.elapsed().as_secs_f64(),
