@@ -102,6 +102,24 @@ fn wrong_usage_exits_with_2_and_a_failure_with_1_and_a_hint() {
     assert!(said.contains("/nonexistent/context.json") && said.contains("hint: "), "{said}");
 }
 
+/// Each error names the file that was looked for, which shows the order.
+#[test]
+fn a_context_is_found_by_flag_then_variable_then_in_the_home_folder() {
+    let home = tempfile::tempdir().unwrap();
+    let looked_for = |arguments: &[&str], variable: Option<&str>| {
+        let mut command = Command::new(WEFT);
+        command.args(["status"]).args(arguments).env("HOME", home.path()).env_remove("XDG_CONFIG_HOME");
+        command.env_remove("WEFT_CONTEXT").envs(variable.map(|file| ("WEFT_CONTEXT", file)));
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        text(&output.stderr)
+    };
+    let default = home.path().join(".config/weft/context.json").display().to_string();
+    assert!(looked_for(&[], None).contains(&default));
+    assert!(looked_for(&[], Some("/nonexistent/b")).contains("/nonexistent/b"));
+    assert!(looked_for(&["--context", "/nonexistent/a"], Some("/nonexistent/b")).contains("/nonexistent/a"));
+}
+
 #[test]
 fn the_help_of_each_command_shows_examples_or_options() {
     for command in ["demo", "apply", "get", "delete", "proxy-config"] {
