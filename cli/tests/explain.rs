@@ -1,4 +1,4 @@
-//! `weft explain` and `weft get refusals` against a whole mesh.
+//! What is asked of proxies through the control plane, against a whole mesh: `explain`, `get refusals`, `proxy-config`.
 use std::process::{Command, Output};
 
 use serde_json::Value;
@@ -61,5 +61,32 @@ async fn a_403_is_explained_by_its_policy_with_file_and_line_and_what_to_do() {
         let output = weft(&mesh, &["explain", gone]).await;
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.code() == Some(1) && error.contains("record gone"), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_proxy_has_in_effect_is_shown_in_lines_that_a_person_can_read() {
+    let mesh = Mesh::start().await.unwrap();
+    mesh.apply(OBJECTS).await.unwrap();
+    let application = Application::http("stock").await;
+    let plan = Plan::new("stock-0", "stock").application("http", application.address);
+    let _stock = Sidecar::start(&mesh, plan).await.unwrap();
+    let web = Sidecar::start(&mesh, Plan::new("web-0", "web")).await.unwrap();
+    let reply = web.connect().await.unwrap().get("stock", "/", &[]).await.unwrap();
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    for (part, workload, expected) in [
+        ("listeners", "shop/stock-0", "local/shop/stock:80 (http) to port"),
+        ("listeners", "shop/stock-0", "AccessPolicy shop/stock"),
+        ("routes", "shop/web-0", "prefix / -> local/shop/stock:80"),
+        ("clusters", "shop/web-0", "http, RoundRobin, server name 80.stock.shop.mesh.weft.local"),
+        ("endpoints", "shop/web-0", "shop/stock-0 at 127.0.0.1:"),
+        ("secrets", "shop/web-0", "spiffe://weft.local/ns/shop/sa/web"),
+        ("all", "shop/web-0", "outbound/stock.shop.svc.cluster.local"),
+    ] {
+        let text = said(&mesh, &["proxy-config", part, workload]).await;
+        assert!(text.contains(expected), "{part} of {workload}: {expected:?} is not in\n{text}");
+        assert!(!text.contains("PRIVATE"), "{text}");
+        let json = said(&mesh, &["proxy-config", part, workload, "-o", "json"]).await;
+        serde_json::from_str::<Value>(&json).unwrap();
     }
 }

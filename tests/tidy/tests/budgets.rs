@@ -85,6 +85,25 @@ fn files_and_functions_stay_within_their_budgets() {
 }
 
 #[test]
+fn most_files_and_functions_are_short() {
+    let (mut files, mut functions) = (Vec::new(), Vec::new());
+    for path in product_sources() {
+        let (measured, lines) = measure(&path);
+        files.push(lines);
+        functions.extend(measured.functions.into_iter().map(|(_, lines)| lines));
+    }
+    files.sort_unstable();
+    functions.sort_unstable();
+    let of = |sorted: &[usize], percent: usize| sorted[(sorted.len() - 1) * percent / 100];
+    let measured = [of(&files, 50), of(&files, 95), of(&functions, 99)];
+    let budgets = [200, 500, 80];
+    assert!(
+        measured.iter().zip(budgets).all(|(is, most)| *is <= most),
+        "lines of a file (median, 95 %) and of a function (99 %): {measured:?}, at most {budgets:?}"
+    );
+}
+
+#[test]
 fn product_code_gives_up_seldom() {
     let (mut lines, mut places) = (0, Vec::new());
     for path in product_sources() {
