@@ -82,7 +82,9 @@ fn documents(paths: &[PathBuf]) -> Result<Vec<Document>, Failure> {
 }
 
 fn document(file: &Path) -> Result<Document, Failure> {
-    let text = fs::read_to_string(file).while_(format_args!("read {}", file.display()))?;
+    let text = fs::read_to_string(file).while_(format_args!("read {}", file.display())).map_err(|failure| {
+        failure.hint("-f takes a file of YAML or JSON text, a folder of such files, or - for standard input")
+    })?;
     Ok(Document { file: file.display().to_string(), text })
 }
 
@@ -97,7 +99,8 @@ fn folder(path: &Path) -> Result<Vec<PathBuf>, Failure> {
         }
     }
     if files.is_empty() {
-        return Err(Failure::new(format!("there is no *.yaml, *.yml or *.json in {}", path.display())));
+        let failure = Failure::new(format!("there is no *.yaml, *.yml or *.json in {}", path.display()));
+        return Err(failure.hint("folders below it are not searched: name each with its own -f"));
     }
     files.sort();
     Ok(files)

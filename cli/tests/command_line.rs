@@ -121,6 +121,18 @@ fn a_context_is_found_by_flag_then_variable_then_in_the_home_folder() {
 }
 
 #[test]
+fn a_file_that_cannot_be_read_and_an_empty_folder_are_named_with_a_hint() {
+    let folder = tempfile::tempdir().unwrap();
+    let empty = folder.path().to_str().unwrap();
+    for path in ["/nonexistent/shop.yaml", empty] {
+        let output = weft(&["apply", "-f", path], "", Path::new("unused"));
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(said.contains(path) && said.contains("hint: "), "{said}");
+    }
+}
+
+#[test]
 fn the_help_of_each_command_shows_examples_or_options() {
     for command in ["demo", "apply", "get", "delete", "proxy-config"] {
         let output = weft(&[command, "--help"], "", Path::new("unused"));

@@ -183,18 +183,6 @@ pub enum Dialect {
     Weft,
 }
 
-/// A name that is not one of its type's.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnknownName(pub ResourceKey);
-
-impl fmt::Display for UnknownName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} is not a name of a {}", self.0.name, self.0.resource_type)
-    }
-}
-
-impl std::error::Error for UnknownName {}
-
 #[cfg(test)]
 mod tests {
     use super::*;

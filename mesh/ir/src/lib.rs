@@ -13,7 +13,7 @@ mod route;
 
 pub use access::{Access, AccessRule, Caller, RuleName};
 pub use endpoint::{Balance, Cluster, Endpoint, EndpointAddress, Endpoints, Health, UpstreamTls};
-pub use key::{Dialect, Feature, Resource, ResourceKey, ResourceType, UnknownName, View};
+pub use key::{Dialect, Feature, Resource, ResourceKey, ResourceType, View};
 pub use listener::{Inbound, InboundChain, Listener, ListenerBody, OutboundTcp, RouteConfiguration};
 pub use route::{HeaderMatch, Precedence, Route, RouteAction, RouteMatch, RouteOrigin, VirtualHost, WeightedCluster};
 
