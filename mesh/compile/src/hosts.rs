@@ -73,6 +73,8 @@ impl Builder<'_> {
             matches: RouteMatch { path: PathMatch::Prefix("/".to_owned()), method: None, headers: Vec::new() },
             action: RouteAction::Forward(vec![own]),
             timeout: self.timeout(None, policy::of_service(self.service), origins),
+            retry: None,
+            affinity: None,
         }
     }
 
@@ -91,7 +93,7 @@ impl Builder<'_> {
             let action = self.action(&object, it);
             for (alternative, matches) in (0..).zip(alternatives(it)) {
                 let origin = RouteOrigin { object: object.clone(), rule, alternative };
-                routes.push(Route { origin, matches, action: action.clone(), timeout });
+                routes.push(Route { origin, matches, action: action.clone(), timeout, retry: None, affinity: None });
             }
         }
     }

@@ -1,7 +1,9 @@
 //! A Service's clusters, and the outbound listeners of its TCP ports.
 use std::{sync::Arc, time::Duration};
 
-use weft_ir::{Balance, Cluster, Listener, ListenerBody, MeshNames, OutboundTcp, Resource, ServicePort, UpstreamTls};
+use weft_ir::{
+    Balance, Cluster, Limits, Listener, ListenerBody, MeshNames, OutboundTcp, Resource, ServicePort, UpstreamTls,
+};
 use weft_model::{Balancing, ObjectRef, Port, Protocol};
 
 use crate::{objects::Objects, policy};
@@ -37,7 +39,17 @@ pub(crate) fn clusters(names: &MeshNames, objects: &Objects, reference: &ObjectR
         }
         let tls = UpstreamTls { sni: name.sni(&names.trust_domain) };
         let (protocol, origins) = (spec.protocol, origins.clone());
-        let cluster = Cluster { name, protocol, tls, balance, connect_timeout: CONNECT_TIMEOUT, origins };
+        let cluster = Cluster {
+            name,
+            protocol,
+            tls,
+            balance,
+            connect_timeout: CONNECT_TIMEOUT,
+            limits: Limits::default(),
+            breaker: None,
+            ejection: None,
+            origins,
+        };
         resources.push(Resource::Cluster(Arc::new(cluster)));
     }
     resources

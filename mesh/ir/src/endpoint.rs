@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 use serde::Serialize;
 use weft_model::{ClusterName, Locality, NetworkName, ObjectRef, Protocol, SpiffeId, WorkloadRef};
 
-use crate::ServicePort;
+use crate::{Breaker, Ejection, Limits, ServicePort};
 
 /// How to reach one service port; who stands behind it is in [`Endpoints`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -19,6 +19,12 @@ pub struct Cluster {
     pub balance: Balance,
     /// How long connecting may take, the TLS handshake included.
     pub connect_timeout: Duration,
+    /// How much of it a proxy uses at once.
+    pub limits: Limits,
+    /// When requests are refused because all of them fail; `None`: never.
+    pub breaker: Option<Breaker>,
+    /// When an endpoint that fails is left out for a while; `None`: never.
+    pub ejection: Option<Ejection>,
     /// The objects that it was made from, ordered.
     pub origins: Vec<ObjectRef>,
 }
@@ -35,6 +41,11 @@ pub struct UpstreamTls {
 pub enum Balance {
     /// One after the other, by weight.
     RoundRobin,
+    /// Of two drawn at random (by weight), the one with fewer requests of this proxy on it.
+    LeastRequest,
+    /// By the hash of the route's affinity key on a ring of the endpoints (by weight): when one is lost, only its keys
+    /// move. Without a key, at random.
+    RingHash,
 }
 
 /// The endpoints of one cluster.

@@ -4,7 +4,7 @@ use std::{cmp::Reverse, fmt, time::Duration};
 use serde::Serialize;
 use weft_model::{HttpMethod, ObjectRef, PathMatch, TextMatch};
 
-use crate::{HostPort, ServicePort};
+use crate::{Affinity, HostPort, Retry, ServicePort};
 
 /// The routes of one authority: one HTTP service port.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -30,6 +30,11 @@ pub struct Route {
     pub action: RouteAction,
     /// How long it may take in all, from the head's end to the response's; `None` is no bound.
     pub timeout: Option<Duration>,
+    /// How its requests are repeated; `None`: once, and only with proof that they were not processed, within
+    /// [`RetryBudget::default`](crate::RetryBudget).
+    pub retry: Option<Retry>,
+    /// By what its requests are kept together; `None`: each goes its own way.
+    pub affinity: Option<Affinity>,
 }
 
 /// Where a route was written: `HTTPRoute shop/reviews rule 1 match 0`, or a Service's own default route.

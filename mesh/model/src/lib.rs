@@ -9,6 +9,7 @@ mod duration;
 mod name;
 mod object;
 mod policy;
+mod resilience;
 mod revision;
 mod route;
 mod service;
@@ -27,6 +28,7 @@ pub use name::{
 };
 pub use object::{Kind, Labels, Meta, Object, ObjectRef, Owner, Selector, Stored};
 pub use policy::{AccessAction, AccessPolicy, AccessRule, Balancing, Callers, PolicyTarget, TargetKind, TrafficPolicy};
+pub use resilience::{AffinityKey, GrpcCode, RepeatSafety, RetryCondition, RetryOn};
 pub use revision::{InvalidRevision, Revision};
 pub use route::{BackendRef, HeaderMatch, HttpMatch, HttpMethod, HttpRoute, HttpRule, ParentRef, PathMatch, TextMatch};
 pub use service::{Protocol, Service, ServicePortSpec, TargetPort};

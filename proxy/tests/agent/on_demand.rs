@@ -16,6 +16,8 @@ fn catalog(path: PathMatch, cause: &str) -> Resource {
         matches: RouteMatch { path, method: None, headers: Vec::new() },
         action: RouteAction::Refuse { cause: cause.to_owned() },
         timeout: None,
+        retry: None,
+        affinity: None,
     };
     let host = "catalog.shop.svc.cluster.local".parse().unwrap();
     let authority = HostPort { host, port: Port::HTTP };

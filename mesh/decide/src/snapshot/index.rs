@@ -200,7 +200,7 @@ impl ClusterEntry {
     /// The place of the endpoint whose turn `cursor` is; `None` if none takes new work.
     pub(crate) fn turn(&self, cursor: u64) -> Option<usize> {
         match self.cluster.balance {
-            Balance::RoundRobin => {
+            Balance::RoundRobin | Balance::LeastRequest | Balance::RingHash => {
                 let &(sum, _) = self.turns.last()?;
                 let step = u128::from(cursor % sum) * u128::from(self.stride);
                 // Below `sum`: nothing is cut off.

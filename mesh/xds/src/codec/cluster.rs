@@ -34,9 +34,21 @@ use super::{
 const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 
 pub(super) fn encode(cluster: &Cluster) -> wire::Cluster {
-    let Cluster { name, protocol, tls: UpstreamTls { sni }, balance, connect_timeout, origins } = cluster;
+    let Cluster {
+        name,
+        protocol,
+        tls: UpstreamTls { sni },
+        balance,
+        connect_timeout,
+        limits: _,
+        breaker: _,
+        ejection: _,
+        origins,
+    } = cluster;
     let lb_policy = match balance {
         Balance::RoundRobin => LbPolicy::RoundRobin,
+        Balance::LeastRequest => LbPolicy::LeastRequest,
+        Balance::RingHash => LbPolicy::RingHash,
     };
     wire::Cluster {
         name: name.to_string(),
@@ -77,6 +89,9 @@ pub(super) fn decode(name: &str, mut message: wire::Cluster) -> Result<Cluster, 
         tls: UpstreamTls { sni },
         balance: Balance::RoundRobin,
         connect_timeout,
+        limits: weft_ir::Limits::default(),
+        breaker: None,
+        ejection: None,
         origins,
     })
 }

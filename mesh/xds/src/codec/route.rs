@@ -48,7 +48,7 @@ struct Extra {
 }
 
 pub(super) fn encode(route: &Route) -> wire::Route {
-    let Route { origin: from, matches, action, timeout } = route;
+    let Route { origin: from, matches, action, timeout, retry: _, affinity: _ } = route;
     let mut extra = Extra::default();
     let action = match action {
         RouteAction::Forward(shares) => {
@@ -94,7 +94,7 @@ pub(super) fn decode(mut message: wire::Route) -> Result<Route, Fault> {
         return Err(fault("metadata", "it speaks of something that the action does not have"));
     }
     nothing_left(&message)?;
-    Ok(Route { origin, matches, action, timeout })
+    Ok(Route { origin, matches, action, timeout, retry: None, affinity: None })
 }
 
 fn encode_match(matches: &RouteMatch) -> wire::RouteMatch {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use weft_ir::{
-    Balance, Cluster, Dialect, Endpoints, HostPort, Listener, ListenerBody, OutboundTcp, Resource, ResourceKey,
+    Balance, Cluster, Dialect, Endpoints, HostPort, Limits, Listener, ListenerBody, OutboundTcp, Resource, ResourceKey,
     ResourceType, Route, RouteAction, RouteMatch, RouteOrigin, ServicePort, UpstreamTls, View, VirtualHost,
 };
 use weft_model::{Kind, ObjectRef, PathMatch, Port, Protocol};
@@ -87,9 +87,17 @@ fn resource(resource_type: ResourceType, at: u8, variant: u8) -> Resource {
     match resource_type {
         ResourceType::Cluster => {
             let tls = UpstreamTls { sni: format!("v{variant}") };
-            let connect_timeout = Duration::from_secs(1);
-            let protocol = Protocol::Http;
-            let cluster = Cluster { name, protocol, tls, balance: Balance::RoundRobin, connect_timeout, origins };
+            let cluster = Cluster {
+                name,
+                protocol: Protocol::Http,
+                tls,
+                balance: Balance::RoundRobin,
+                connect_timeout: Duration::from_secs(1),
+                limits: Limits::default(),
+                breaker: None,
+                ejection: None,
+                origins,
+            };
             Resource::Cluster(cluster.into())
         }
         ResourceType::Endpoints => Resource::Endpoints(endpoints(name, variant).into()),
@@ -131,6 +139,8 @@ fn route(variant: u8) -> Route {
         matches: RouteMatch { path: PathMatch::Prefix("/".into()), method: None, headers: Vec::new() },
         action: RouteAction::Refuse { cause: format!("variant {variant}") },
         timeout: None,
+        retry: None,
+        affinity: None,
     }
 }
 

@@ -4,8 +4,8 @@ use std::{net::SocketAddr, time::Duration};
 use proptest::{collection::vec, option, prelude::*};
 use weft_ir::{
     Access, AccessRule, Balance, Caller, Cluster, Endpoint, EndpointAddress, Endpoints, HeaderMatch, Health, HostPort,
-    Inbound, InboundChain, Listener, ListenerBody, OutboundTcp, Resource, Route, RouteAction, RouteConfiguration,
-    RouteMatch, RouteOrigin, RuleName, ServicePort, UpstreamTls, VirtualHost, WeightedCluster,
+    Inbound, InboundChain, Limits, Listener, ListenerBody, OutboundTcp, Resource, Route, RouteAction,
+    RouteConfiguration, RouteMatch, RouteOrigin, RuleName, ServicePort, UpstreamTls, VirtualHost, WeightedCluster,
 };
 use weft_model::{
     AccessAction, Host, HttpMethod, Kind, Locality, LocalityName, Name, Namespace, ObjectRef, PathMatch, Port,
@@ -30,6 +30,9 @@ pub(crate) fn cluster() -> impl Strategy<Value = Cluster> {
             tls: UpstreamTls { sni },
             balance: Balance::RoundRobin,
             connect_timeout,
+            limits: Limits::default(),
+            breaker: None,
+            ejection: None,
             origins,
         },
     )
@@ -134,8 +137,9 @@ pub(crate) fn virtual_host() -> impl Strategy<Value = VirtualHost> {
 fn route() -> impl Strategy<Value = Route> {
     let origin = (object(), any::<u32>(), any::<u32>());
     let origin = origin.prop_map(|(object, rule, alternative)| RouteOrigin { object, rule, alternative });
-    (origin, route_match(), route_action(), option::of(duration()))
-        .prop_map(|(origin, matches, action, timeout)| Route { origin, matches, action, timeout })
+    (origin, route_match(), route_action(), option::of(duration())).prop_map(|(origin, matches, action, timeout)| {
+        Route { origin, matches, action, timeout, retry: None, affinity: None }
+    })
 }
 
 fn route_match() -> impl Strategy<Value = RouteMatch> {

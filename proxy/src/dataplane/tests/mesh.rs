@@ -89,6 +89,9 @@ pub(super) fn outbound(
         tls: UpstreamTls { sni: service.sni(&scope().names.trust_domain) },
         balance: Balance::RoundRobin,
         connect_timeout: Duration::from_secs(5),
+        limits: Limits::default(),
+        breaker: None,
+        ejection: None,
         origins: Vec::new(),
     };
     let endpoint = |(place, (address, identity)): (usize, &(SocketAddr, SpiffeId))| Endpoint {
@@ -112,6 +115,8 @@ pub(super) fn outbound(
                 matches: RouteMatch { path: PathMatch::Prefix("/".into()), method: None, headers: Vec::new() },
                 action: RouteAction::Forward(vec![WeightedCluster { cluster: service, weight: 1, refusal: None }]),
                 timeout,
+                retry: None,
+                affinity: None,
             }],
             origins: Vec::new(),
         })),
