@@ -22,6 +22,7 @@ mod check;
 mod client;
 mod live;
 mod mesh;
+mod peer;
 mod process;
 pub(crate) mod service;
 mod traffic;

@@ -13,6 +13,7 @@ use tokio::{
 
 use super::{
     client::{Client, Reuse},
+    peer::Peer,
     service::stock,
 };
 
@@ -48,16 +49,32 @@ impl Drop for Trickle {
     }
 }
 
-/// Load with scheduled sends: HTTP through one sidecar's outbound listener and, every tenth, TCP on a connection (and
-/// mesh TLS session) of its own.
+/// Load with scheduled sends: HTTP through one sidecar's outbound listener, a tenth of it on connections of its own; a
+/// tenth HTTP at a peer's inbound port, each request on a TLS session of its own, which a sidecar's pool would save; and a
+/// tenth TCP, each on a connection and mesh TLS session of its own.
 pub(super) struct Load {
     shared: Rc<Shared>,
     task: JoinHandle<()>,
 }
 
+/// Where load goes.
+pub(super) struct Target {
+    /// The sidecar's outbound listener.
+    pub(super) outbound: SocketAddr,
+    /// The HTTP service, in the namespace `shop`.
+    pub(super) host: &'static str,
+    /// The sidecar's listener for the TCP service.
+    pub(super) stock: SocketAddr,
+    /// Who calls without the sidecar.
+    pub(super) peer: Peer,
+    /// The inbound port of an instance of the HTTP service.
+    pub(super) inbound: SocketAddr,
+}
+
 #[derive(Default)]
 struct Shared {
     sent: Cell<u64>,
+    sessions: Cell<u64>,
     finished: Cell<u64>,
     failures: RefCell<Vec<String>>,
     stop: Cell<bool>,
@@ -66,16 +83,17 @@ struct Shared {
 /// What a [`Load`] came to.
 pub(super) struct Outcome {
     pub(super) requests: u64,
+    /// How many of them were HTTP on a TLS session begun for it.
+    pub(super) sessions: u64,
     pub(super) failures: Vec<String>,
     pub(super) seconds: f64,
 }
 
 impl Load {
-    /// Starts `rate` requests a second to `http://<host>/` by `outbound`, a tenth of them to `stock` instead, and a
-    /// tenth of the HTTP ones on connections of their own.
-    pub(super) fn start(outbound: SocketAddr, host: &'static str, stock: SocketAddr, rate: u32) -> Self {
+    /// Starts `rate` requests a second.
+    pub(super) fn start(target: Target, rate: u32) -> Self {
         let shared = Rc::<Shared>::default();
-        let client = Rc::new(Client::new(outbound));
+        let client = Rc::new((Client::new(target.outbound), target));
         let task = spawn_local({
             let shared = Rc::clone(&shared);
             async move {
@@ -89,8 +107,9 @@ impl Load {
                     shared.sent.set(shared.sent.get() + 1);
                     let (shared, client) = (Rc::clone(&shared), Rc::clone(&client));
                     spawn_local(async move {
-                        let failure = one(&client, host, stock, number).await.err();
-                        shared.failures.borrow_mut().extend(failure);
+                        let outcome = one(&client.0, &client.1, number).await;
+                        shared.sessions.set(shared.sessions.get() + u64::from(outcome == Ok(Session::Http)));
+                        shared.failures.borrow_mut().extend(outcome.err());
                         shared.finished.set(shared.finished.get() + 1);
                     });
                 }
@@ -110,22 +129,43 @@ impl Load {
         let lost = shared.sent.get() - shared.finished.get();
         let mut failures = shared.failures.take();
         failures.extend((0..lost).map(|_| "never ended".to_owned()));
-        Outcome { requests: shared.sent.get(), failures, seconds }
+        Outcome { requests: shared.sent.get(), sessions: shared.sessions.get(), failures, seconds }
     }
 }
 
-async fn one(client: &Client, host: &str, stock: SocketAddr, number: u32) -> Result<(), String> {
-    if number.is_multiple_of(10) {
-        let item = format!("item {number}");
-        let answer = stock::ask(stock, "echo", item.as_bytes()).await.map_err(|error| format!("stock: {error}"))?;
-        let answer = String::from_utf8_lossy(&answer);
-        return if answer == item { Ok(()) } else { Err(format!("stock answered {answer:?} to {item:?}")) };
-    }
-    let reuse = if number % 10 == 5 { Reuse::Fresh } else { Reuse::Kept };
-    let reply = client.fetch(host, "/", &[], reuse).await.map_err(|failure| failure.to_string())?;
-    if reply.status.is_success() {
-        Ok(())
-    } else {
-        Err(format!("{host} answered {}: {}", reply.status, String::from_utf8_lossy(&reply.body)))
+/// What a request began beside itself.
+#[derive(PartialEq, Eq)]
+enum Session {
+    /// A TLS session for HTTP, counted here.
+    Http,
+    /// What its sidecar counts.
+    Sidecars,
+}
+
+async fn one(client: &Client, target: &Target, number: u32) -> Result<Session, String> {
+    let Target { host, stock, peer, inbound, .. } = target;
+    match number % 10 {
+        0 => {
+            let item = format!("item {number}");
+            let answer =
+                stock::ask(*stock, "echo", item.as_bytes()).await.map_err(|error| format!("stock: {error}"))?;
+            let answer = String::from_utf8_lossy(&answer);
+            if answer == item { Ok(Session::Sidecars) } else { Err(format!("stock answered {answer:?} to {item:?}")) }
+        }
+        3 => {
+            let name = format!("80.{host}.shop.mesh.weft.local");
+            let answer = peer.ask(*inbound, &name, host).await.map_err(|failure| failure.to_string())?;
+            let line = answer.lines().next().unwrap_or_default();
+            if line.starts_with("HTTP/1.1 200") { Ok(Session::Http) } else { Err(format!("{host} answered {line:?}")) }
+        }
+        digit => {
+            let reuse = if digit == 5 { Reuse::Fresh } else { Reuse::Kept };
+            let reply = client.fetch(host, "/", &[], reuse).await.map_err(|failure| failure.to_string())?;
+            if reply.status.is_success() {
+                Ok(Session::Sidecars)
+            } else {
+                Err(format!("{host} answered {}: {}", reply.status, String::from_utf8_lossy(&reply.body)))
+            }
+        }
     }
 }

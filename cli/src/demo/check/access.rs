@@ -12,8 +12,7 @@ use tokio::{
     net::TcpStream,
     time::timeout,
 };
-use tokio_rustls::TlsConnector;
-use weft_certs::{Authority, tls::client_config, verify::Expected};
+use weft_certs::Authority;
 use weft_model::{SpiffeId, TrustDomain};
 
 use super::{Found, figure};
@@ -21,6 +20,7 @@ use crate::{
     demo::{
         client::{Client, Reuse},
         mesh::Mesh,
+        peer::Peer,
         until,
     },
     failure::{Failure, While},
@@ -68,57 +68,37 @@ pub(super) async fn plaintext(mesh: &Mesh) -> Found {
     Ok(format!("{} of {} ports closed without an answer", inbound.len(), inbound.len()))
 }
 
-/// A client of another mesh, with the same namespace and account, must not get through the handshake.
+/// A client of another mesh, with the same namespace and account, must not get through the handshake; the same client
+/// with a certificate of this mesh must.
 pub(super) async fn foreign(mesh: &Mesh) -> Found {
+    const NAME: &str = "80.catalog.shop.mesh.weft.local";
     let domain: TrustDomain = "elsewhere.test".parse().while_("name a trust domain")?;
     let web = (&"shop".parse().while_("name a namespace")?, &"web".parse().while_("name an account")?);
     let id = SpiffeId::of_account(&domain, web.0, web.1);
     let making = "make a certificate of another trust domain";
     let authority = Authority::create(domain, SystemTime::now()).while_(making)?;
     let svid = authority.issue(&id, Duration::from_secs(60), SystemTime::now()).while_(making)?;
-    // It trusts whoever it meets as far as it can: what must fail is the server's check of it.
-    let context = crate::context::ContextArguments { context: Some(mesh.context()) }.load()?;
+    // Both take whoever they meet: what must fail is the server's check of them.
+    let (stranger, own) = (Peer::showing(&svid)?, Peer::like(mesh, "web-0")?);
     let inbound = inbound_ports(mesh);
     let mut reasons = Vec::new();
     for address in &inbound {
-        let bundles = authority.bundle().while_(making)?.into();
-        let expected = Expected::Exactly(context.control_plane());
-        let mut config = (*client_config(Some(&svid), &bundles, expected, &[b"http/1.1"]).while_(making)?).clone();
-        config.dangerous().set_certificate_verifier(super::anyone::verifier());
-        let connector = TlsConnector::from(std::sync::Arc::new(config));
-        let tcp = TcpStream::connect(address).await.while_("connect to an inbound port")?;
-        let name = "80.catalog.shop.mesh.weft.local".try_into().while_("name a server")?;
-        match refused(connector, name, tcp).await {
-            Some(reason) if reason.contains("alert") => reasons.push(reason),
-            Some(other) => return Err(Failure::new(format!("{address} ended without an alert: {other}"))),
-            None => return Err(Failure::new(format!("{address} let {id} in"))),
+        match stranger.ask(*address, NAME, "catalog.shop").await.map_err(|failure| failure.to_string()) {
+            Err(reason) if reason.contains("alert") => {
+                reasons.push(reason.rsplit(": ").next().unwrap_or_default().to_owned());
+            }
+            Err(other) => return Err(Failure::new(format!("{address} ended without an alert: {other}"))),
+            Ok(answer) => return Err(Failure::new(format!("{address} let {id} in: {answer:?}"))),
+        }
+        // Without this the alerts might be about anything.
+        let answer = own.ask(*address, NAME, "catalog.shop").await?;
+        if !answer.starts_with("HTTP/1.1 ") {
+            return Err(Failure::new(format!("{address} answered web's own certificate {answer:?}")));
         }
     }
     reasons.dedup();
-    Ok(format!("{id} refused by {} of {} ports: {}", inbound.len(), inbound.len(), reasons.join(", ")))
-}
-
-/// With TLS 1.3 a client learns only after its own part of the handshake that it was refused: by the alert that it
-/// reads first.
-async fn refused(
-    connector: TlsConnector,
-    name: rustls::pki_types::ServerName<'static>,
-    tcp: TcpStream,
-) -> Option<String> {
-    let mut stream = match timeout(REFUSAL, connector.connect(name, tcp)).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return Some(error.to_string()),
-        Err(_) => return None,
-    };
-    let request = b"GET / HTTP/1.1\r\nhost: catalog.shop\r\n\r\n";
-    if let Err(error) = stream.write_all(request).await {
-        return Some(error.to_string());
-    }
-    let mut answer = Vec::new();
-    match timeout(REFUSAL, stream.read_to_end(&mut answer)).await {
-        Ok(Err(error)) => Some(error.to_string()),
-        Ok(Ok(_)) | Err(_) => None,
-    }
+    let ports = inbound.len();
+    Ok(format!("{id} refused by {ports} of {ports} ports ({}), the mesh's own web let in by each", reasons.join(", ")))
 }
 
 /// The records of both sides of each hop must name the other's identity.

@@ -5,7 +5,6 @@ use super::mesh::Mesh;
 use crate::{failure::Failure, output};
 
 mod access;
-mod anyone;
 mod canary;
 mod change;
 mod outage;

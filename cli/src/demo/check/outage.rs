@@ -11,7 +11,8 @@ use crate::{
     demo::{
         client::{Client, Reuse},
         mesh::Mesh,
-        traffic::Load,
+        peer::Peer,
+        traffic::{Load, Target},
         until,
     },
     failure::Failure,
@@ -38,7 +39,9 @@ pub(super) async fn survive(mesh: &mut Mesh) -> Result<Seen, Failure> {
     let start = Instant::now();
     let status = caller.bound.status;
     let sessions_before = sessions(status).await?;
-    let load = Load::start(outbound, "reviews", stock, RATE);
+    let peer = Peer::like(mesh, "catalog-0")?;
+    let inbound = mesh.instance("reviews-v1-0")?.bound.inbound.ok_or_else(missing)?;
+    let load = Load::start(Target { outbound, host: "reviews", stock, peer, inbound }, RATE);
     tokio::time::sleep(Duration::from_secs(1)).await;
     mesh.kill_control_plane().await?;
     tokio::time::sleep(AWAY).await;
@@ -72,12 +75,13 @@ pub(super) async fn survive(mesh: &mut Mesh) -> Result<Seen, Failure> {
     };
     let rate = outcome.requests as f64 / outcome.seconds;
     let text = format!(
-        "{} of {} failed at {rate:.0}/s, with {sessions} new TLS sessions",
+        "{} of {} failed at {rate:.0}/s, with {sessions} new TLS sessions for TCP and {} for HTTP",
         outcome.failures.len(),
-        outcome.requests
+        outcome.requests,
+        outcome.sessions
     );
     let load = match outcome.failures.first() {
-        None => figure(rate >= 200.0 && sessions * 10 >= outcome.requests, text),
+        None => figure(rate >= 200.0 && sessions.min(outcome.sessions) * 10 >= outcome.requests - 10, text),
         Some(first) => Err(Failure::new(format!("{text}; the first: {first}"))),
     };
     Ok(Seen { load, back })

@@ -1,0 +1,115 @@
+//! A TLS client of the demo's own, beside the sidecars: it shows the certificate that it is given, takes any server, and
+//! begins a session for each call. The attacker's side of the tour's claims, and load on sessions of its own.
+use std::{fs, net::SocketAddr, sync::Arc, time::Duration};
+
+use rustls::{
+    ClientConfig, DigitallySignedStruct, Error, SignatureScheme,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::{verify_tls12_signature, verify_tls13_signature},
+    pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, UnixTime, pem::PemObject},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+use tokio_rustls::TlsConnector;
+use weft_certs::{
+    KeyPair, Svid, TrustBundles,
+    tls::{client_config, provider},
+    verify::Expected,
+};
+
+use super::mesh::Mesh;
+use crate::failure::{Failure, While};
+
+/// How long a refusal may take: the inbound handshake's own bound, and a little.
+const ANSWER: Duration = Duration::from_secs(12);
+
+/// The client.
+pub(super) struct Peer {
+    config: Arc<ClientConfig>,
+}
+
+impl Peer {
+    /// One that shows this certificate.
+    pub(super) fn showing(svid: &Svid) -> Result<Self, Failure> {
+        let expected = Expected::AnyOf(Vec::new());
+        let config = client_config(Some(svid), &TrustBundles::none(), expected, &[b"http/1.1"]);
+        let mut config = (*config.while_("make a TLS client")?).clone();
+        config.dangerous().set_certificate_verifier(Arc::new(Anyone));
+        Ok(Self { config: Arc::new(config) })
+    }
+
+    /// One that shows the certificate of an instance's sidecar, read from its state directory.
+    pub(super) fn like(mesh: &Mesh, instance: &str) -> Result<Self, Failure> {
+        let path = mesh.folder().join("sidecars").join(instance).join("identity.pem");
+        let reading = format!("read the certificate in {}", path.display());
+        let pem = fs::read(&path).while_(&reading)?;
+        let chain = CertificateDer::pem_slice_iter(&pem).collect::<Result<_, _>>().while_(&reading)?;
+        let key = PrivatePkcs8KeyDer::from_pem_slice(&pem).while_(&reading)?;
+        let key = KeyPair::from_pkcs8(key.secret_pkcs8_der()).while_(&reading)?;
+        Self::showing(&Svid::new(chain, key).while_(&reading)?)
+    }
+
+    /// `GET http://<host>/` at an inbound port, on a session for the service port of that server name: the answer as it
+    /// came, or why there was none.
+    pub(super) async fn ask(&self, address: SocketAddr, name: &str, host: &str) -> Result<String, Failure> {
+        let asking = format!("ask {address} for {host}");
+        let server = ServerName::try_from(name.to_owned()).while_(&asking)?;
+        let exchange = async {
+            let tcp = TcpStream::connect(address).await.while_(&asking)?;
+            // With TLS 1.3 a client learns only after its own part of the handshake that it was refused: by the alert
+            // that it reads first.
+            let connector = TlsConnector::from(self.config.clone());
+            let mut stream = connector.connect(server, tcp).await.while_(&asking)?;
+            let request = format!("GET / HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+            stream.write_all(request.as_bytes()).await.while_(&asking)?;
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer).await.while_(&asking)?;
+            Ok(String::from_utf8_lossy(&answer).into_owned())
+        };
+        match timeout(ANSWER, exchange).await {
+            Ok(answer) => answer,
+            Err(_) => Err(Failure::new(format!("{address} neither answered nor closed"))),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Anyone;
+
+impl ServerCertVerifier for Anyone {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, certificate, signature, &provider().signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, certificate, signature, &provider().signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        provider().signature_verification_algorithms.supported_schemes()
+    }
+}
