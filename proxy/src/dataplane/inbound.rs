@@ -217,8 +217,9 @@ async fn to_application(
     };
     job.record.at(Stage::Stream);
     let sides = (&mut *job.client, &mut *job.body);
-    let exchange = Exchange::begin(incoming, forward, sides, &mut upstream, job.progress).await?;
-    let outcome = exchange.finish().await?;
+    let mut exchange = Exchange::begin(incoming, forward, sides, &mut upstream, job.progress).await?;
+    let head = exchange.final_head().await?;
+    let outcome = exchange.finish(head).await?;
     if outcome.upstream_lives {
         worker.pool().put(address, proven, timeouts.application_idle, upstream);
     }

@@ -7,7 +7,9 @@
 //! The two paths, `inbound.rs` and `outbound.rs`, read from top to bottom as the stages of the design. All decisions are
 //! `weft-decide`'s; here is what they are carried out with.
 mod alarm;
+mod attempts;
 mod bell;
+mod carry;
 mod edge;
 mod event;
 mod expose;

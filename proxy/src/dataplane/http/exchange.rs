@@ -182,9 +182,8 @@ impl<'a> Exchange<'a> {
         })
     }
 
-    /// Passes answers on until the final one is whole.
-    pub(crate) async fn finish(mut self) -> Result<Outcome, ExchangeError> {
-        let head = self.final_head().await?;
+    /// Passes the final answer on until it is whole.
+    pub(crate) async fn finish(mut self, head: ResponseHead) -> Result<Outcome, ExchangeError> {
         let keeps_alive = head.keeps_alive;
         let (mut downlink, client_lives) = self.answer(head).await?;
         let done = poll_fn(|cx| self.poll_bodies(cx, &mut downlink)).await;
@@ -195,8 +194,9 @@ impl<'a> Exchange<'a> {
         Ok(Outcome { client_lives: client_lives && whole, upstream_lives })
     }
 
-    /// The final answer's head, after the interim ones were passed on.
-    async fn final_head(&mut self) -> Result<ResponseHead, ExchangeError> {
+    /// The final answer's head, after the interim ones were passed on. The client is sent nothing of it before
+    /// [`finish`](Self::finish).
+    pub(crate) async fn final_head(&mut self) -> Result<ResponseHead, ExchangeError> {
         loop {
             let length = poll_fn(|cx| self.poll_head(cx)).await?;
             let bytes = self.upstream.input().get(..length).unwrap_or_default();

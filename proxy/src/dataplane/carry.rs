@@ -1,0 +1,105 @@
+//! How an attempt is carried: as one HTTP/1.1 exchange, and as a TCP connection.
+use weft_decide::Picked;
+use weft_ir::EndpointAddress;
+use weft_model::Protocol;
+
+use super::{
+    attempts::{Answer, Attempt, AttemptFailed, Carrier, Verdict},
+    histogram::add,
+    http::{Conn, Exchange, ExchangeError, Flow, Forward, Incoming, Outcome, Progress},
+    pool::Proven,
+    respond::Failure,
+    tls::Io,
+    upstream,
+};
+
+/// An HTTP/1.1 request of a client that is carried by HTTP/1.1.
+pub(super) struct Http1<'a> {
+    /// The request as far as it was read.
+    pub(super) incoming: &'a Incoming,
+    /// What is forwarded of it.
+    pub(super) forward: Forward<'a>,
+    /// Who asked.
+    pub(super) client: &'a mut Conn,
+    /// The rest of its body.
+    pub(super) body: &'a mut Flow,
+    /// What was done so far.
+    pub(super) progress: &'a mut Progress,
+    /// Whether part of the body went to an upstream and is not there any more.
+    pub(super) spent: bool,
+}
+
+impl Carrier for Http1<'_> {
+    type Done = Outcome;
+
+    fn can_repeat(&self) -> bool {
+        !self.spent
+    }
+
+    async fn try_once(&mut self, attempt: &mut Attempt<'_, '_>) -> Result<Outcome, AttemptFailed> {
+        let mut upstream = connect(attempt).await.map_err(AttemptFailed::before)?;
+        attempt.connected();
+        self.spent = !self.body.is_read();
+        let sides = (&mut *self.client, &mut *self.body);
+        let mut exchange = Exchange::begin(self.incoming, &self.forward, sides, &mut upstream, self.progress).await?;
+        let head = exchange.final_head().await?;
+        if attempt.judge(Answer { status: head.status }) == Verdict::HoldBack {
+            return Err(AttemptFailed::HeldBack);
+        }
+        let outcome = exchange.finish(head).await?;
+        if outcome.upstream_lives {
+            let EndpointAddress::Socket(address) = attempt.picked().address();
+            let worker = attempt.worker();
+            worker.pool().put(address, proven(attempt.picked()), worker.timeouts().pool_idle, upstream);
+        }
+        Ok(outcome)
+    }
+}
+
+async fn connect(attempt: &Attempt<'_, '_>) -> Result<Conn, Failure> {
+    let (worker, picked) = (attempt.worker(), attempt.picked());
+    let EndpointAddress::Socket(address) = picked.address();
+    if attempt.may_reuse()
+        && let Some(conn) = worker.pool().take(address, proven(picked))
+    {
+        add(&worker.totals().upstream_reused, 1);
+        return Ok(conn);
+    }
+    upstream::secure(worker, picked, Protocol::Http).await.map(Conn::new)
+}
+
+fn proven<'a>(picked: &Picked<'a>) -> Proven<'a> {
+    Proven { peer: Some((picked.identity(), picked.sni())) }
+}
+
+impl From<ExchangeError> for AttemptFailed {
+    fn from(error: ExchangeError) -> Self {
+        match error {
+            ExchangeError::NothingWritten(_) => Self::NothingWritten(error.into()),
+            ExchangeError::NotProcessed => Self::NotProcessed(error.into()),
+            ExchangeError::ClientGone
+            | ExchangeError::ClientMalformed(_)
+            | ExchangeError::UpstreamGone(_)
+            | ExchangeError::UpstreamMalformed(_)
+            | ExchangeError::Idle(_) => Self::Unknown(error.into()),
+        }
+    }
+}
+
+/// A TCP connection: the attempt ends when the upstream is secured, its bytes are the relay's.
+pub(super) struct Tcp;
+
+impl Carrier for Tcp {
+    type Done = Io;
+
+    fn can_repeat(&self) -> bool {
+        true
+    }
+
+    async fn try_once(&mut self, attempt: &mut Attempt<'_, '_>) -> Result<Io, AttemptFailed> {
+        let io = upstream::secure(attempt.worker(), attempt.picked(), Protocol::Tcp).await;
+        let io = io.map_err(AttemptFailed::before)?;
+        attempt.connected();
+        Ok(io)
+    }
+}
