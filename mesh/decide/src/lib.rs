@@ -27,11 +27,21 @@
 //! }
 //! ```
 //!
+//! Beside the path stand the machines that keep a failing part from taking the rest with it. Their numbers hold for the
+//! whole proxy: [`Shares`] (how many at once), [`Budget`] (how many repetitions) and [`Circuit`] (when nothing) are
+//! shared by workers without a lock or a message; [`Ejector`] (which endpoints not) decides on the control thread from
+//! what [`Streak`]s report.
+//!
 //! Everything borrows from the snapshot: a decision touches no reference count, so workers share no cache line for it.
 mod backoff;
+mod breaker;
+mod budget;
 mod detect;
+mod ejection;
 mod evaluate;
+mod lease;
 mod normalize;
+mod outcome;
 mod permit;
 mod pick;
 mod refusal;
@@ -40,11 +50,16 @@ mod route;
 mod snapshot;
 
 pub use backoff::Backoff;
+pub use breaker::{Admission, Circuit, CircuitState, Probe, Tripped};
+pub use budget::{Budget, Purse};
 pub use detect::{Detection, Hello, MAX_PREFIX, detect};
+pub use ejection::{Ejected, Ejector, Report, Streak};
 pub use evaluate::{
     Accepted, Decision, Draws, Forwarded, InboundDecision, evaluate_inbound, evaluate_outbound, evaluate_tcp,
 };
+pub use lease::{Held, Lease, Shares};
 pub use normalize::{Authority, BadRequest, MAX_TARGET, Normal, RequestHead, Target, normalize};
+pub use outcome::{Outcome, Proof, Verdict};
 pub use permit::{Admitted, Denied, Permit, Permitted, permit, permit_outbound, repermit};
 pub use pick::{Picked, pick};
 pub use refusal::{Destination, Refusal};
