@@ -161,10 +161,11 @@ impl Authority {
         Ok(())
     }
 
-    /// When to renew the intermediate: after half of its life, so that no SVID is ever cut short by it.
-    pub fn renew_intermediate_after(&self) -> SystemTime {
+    /// From when until when the intermediate is valid. It is renewed before half of that is over, so that no SVID is
+    /// ever cut short by it.
+    pub fn intermediate_validity(&self) -> (SystemTime, SystemTime) {
         let Validity { not_before, not_after } = self.intermediate.validity;
-        text::time(not_before.midpoint(not_after))
+        (text::time(not_before), text::time(not_after))
     }
 
     /// Whose authority it is.

@@ -19,6 +19,7 @@ mod text;
 
 pub mod files;
 pub mod join;
+pub mod kept;
 pub mod sealing;
 pub mod tls;
 pub mod verify;

@@ -83,11 +83,6 @@ impl Svid {
         text::time(self.not_after)
     }
 
-    /// When to ask for the next one: after half of its life, as SPIRE does, so that many attempts fit before it ends.
-    pub fn renew_after(&self) -> SystemTime {
-        text::time(self.not_before.midpoint(self.not_after))
-    }
-
     /// Whether it is valid at that time.
     pub fn is_valid_at(&self, now: SystemTime) -> bool {
         (self.not_before..=self.not_after).contains(&text::seconds(now))

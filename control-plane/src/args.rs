@@ -3,7 +3,7 @@ use std::{fs::DirBuilder, io, net::SocketAddr, os::unix::fs::DirBuilderExt, path
 
 use weft_certs::MAX_LIFETIME;
 use weft_ir::MeshNames;
-use weft_model::{ClusterName, Host, TrustDomain};
+use weft_model::{ClusterName, Host, TrustDomain, duration};
 
 use crate::{Config, SealingKeySource};
 
@@ -39,9 +39,10 @@ pub struct Args {
     /// of another mesh is left alone. (WEFT_CONTEXT names the file that `weft` reads: nothing is written there.)
     #[arg(long, env = "WEFT_CONTEXT_FILE", value_name = "FILE")]
     pub context_file: Option<PathBuf>,
-    /// How long a workload's certificate is valid, in seconds: a minute to a day.
-    #[arg(long, value_name = "SECONDS", default_value_t = MAX_LIFETIME.as_secs(), value_parser = clap::value_parser!(u64).range(60..=MAX_LIFETIME.as_secs()))]
-    pub leaf_lifetime: u64,
+    /// How long a certificate is valid, as in 20s, 15m or 24h: five seconds to a day. It is renewed before half of that
+    /// is over.
+    #[arg(long, env = "WEFT_LEAF_TTL", value_name = "DURATION", default_value = "24h", value_parser = leaf_ttl)]
+    pub leaf_ttl: Duration,
 }
 
 impl Args {
@@ -69,10 +70,18 @@ impl Args {
             names: MeshNames { trust_domain: self.trust_domain, mesh_domain: self.mesh_domain, cluster: self.cluster },
             grpc: self.grpc,
             api: self.api,
-            leaf_lifetime: Duration::from_secs(self.leaf_lifetime),
+            leaf_lifetime: self.leaf_ttl,
             lease: Config::DEFAULT_LEASE,
         })
     }
+}
+
+/// The shortest life of a certificate: whole seconds, back-dating and a renewal that is tried again must fit in.
+const SHORTEST_LEAF: Duration = Duration::from_secs(5);
+
+fn leaf_ttl(text: &str) -> Result<Duration, String> {
+    let ttl = duration::parse(text).ok_or("it is not a duration such as 20s, 15m or 24h")?;
+    if (SHORTEST_LEAF..=MAX_LIFETIME).contains(&ttl) { Ok(ttl) } else { Err("it is not from 5s to 24h".to_owned()) }
 }
 
 /// The user's folder for weft: `$XDG_CONFIG_HOME/weft`, else `$HOME/.config/weft`.
@@ -112,15 +121,18 @@ mod tests {
 
     #[test]
     fn a_lifetime_that_no_certificate_gets_is_not_taken() {
-        let lifetime = |seconds: u64| {
+        let lifetime = |ttl: &str| {
             let command = Args::augment_args(Command::new("test"));
-            let arguments = ["test", "--dir", "store", "--leaf-lifetime", &seconds.to_string()];
+            let arguments = ["test", "--dir", "store", "--leaf-ttl", ttl];
             let matches = command.try_get_matches_from(arguments).map_err(|error| error.to_string())?;
-            Ok::<_, String>(Args::from_arg_matches(&matches).map_err(|error| error.to_string())?.leaf_lifetime)
+            Ok::<_, String>(Args::from_arg_matches(&matches).map_err(|error| error.to_string())?.leaf_ttl)
         };
-        let longest = MAX_LIFETIME.as_secs();
-        assert_eq!((lifetime(60), lifetime(longest)), (Ok(60), Ok(longest)));
-        assert!(lifetime(longest + 1).is_err() && lifetime(59).is_err());
+        assert_eq!(lifetime("5s"), Ok(SHORTEST_LEAF));
+        assert_eq!(lifetime("24h"), Ok(MAX_LIFETIME));
+        for (ttl, reason) in [("4s", "from 5s to 24h"), ("24h1s", "from 5s to 24h"), ("3600", "not a duration")] {
+            let error = lifetime(ttl).unwrap_err();
+            assert!(error.contains(reason), "{error}");
+        }
         assert!(Config::DEFAULT_LEAF_LIFETIME <= MAX_LIFETIME);
     }
 

@@ -3,7 +3,7 @@ use std::{
     io,
     path::PathBuf,
     sync::{Arc, PoisonError, RwLock},
-    time::{Duration, SystemTime},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use rustls::ServerConfig;
@@ -15,6 +15,7 @@ use weft_certs::{
     sealing::{SealError, SealingKey, SealingKeyError},
     tls::{ClientAuth, TlsError, server_config},
 };
+use weft_decide::Renewal;
 use weft_model::{SpiffeId, TrustDomain};
 use weft_store::{ExpectedValue, State, StateChange, StoreError, Table, WriteError};
 
@@ -23,8 +24,8 @@ use crate::{Config, SealingKeySource};
 const KEY: &str = "sealed";
 const H2: &[u8] = b"h2";
 const HTTP1: &[u8] = b"http/1.1";
-/// How long to wait before a failed renewal is tried again.
-const RETRY: Duration = Duration::from_secs(60);
+/// Sleeping is cut into parts of at most this, so that a clock that was set, or a machine that slept, is noticed.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
 /// Why there is no certificate authority to work with.
 #[derive(Debug, thiserror::Error)]
@@ -137,7 +138,7 @@ impl Certifier {
     }
 
     /// New TLS configurations with a new certificate of the control plane, and when to make the next.
-    pub(crate) fn server_configs(&self, now: SystemTime) -> Result<(ServerConfigs, SystemTime), OpenAuthorityError> {
+    pub(crate) fn server_configs(&self, now: SystemTime) -> Result<(ServerConfigs, Renewal), OpenAuthorityError> {
         let (svid, root) = self.read(|authority| {
             let id = SpiffeId::of_control_plane(authority.trust_domain());
             authority.issue(&id, self.leaf_lifetime, now).map(|svid| (svid, authority.root().clone()))
@@ -146,50 +147,48 @@ impl Certifier {
         let shown = svid.sending_root(&root);
         let grpc = server_config(&shown, &bundles, ClientAuth::Optional, &[H2])?;
         let api = server_config(&shown, &TrustBundles::none(), ClientAuth::Optional, &[HTTP1])?;
-        Ok((ServerConfigs { grpc, api }, svid.renew_after()))
+        let renewal = Renewal::new(since_epoch(now), since_epoch(svid.not_after()), rand::random());
+        Ok((ServerConfigs { grpc, api }, renewal))
     }
 
-    /// Renews the control plane's certificate and the intermediate when half of their life is over. Never ends.
+    /// Renews the control plane's certificate and the intermediate before half of their life is over. Never ends.
     pub(crate) async fn keep_fresh(
         self: Arc<Self>,
         state: Arc<dyn State>,
         configs: watch::Sender<ServerConfigs>,
-        renew_after: SystemTime,
+        mut leaf: Renewal,
     ) {
-        let mut renew_after = renew_after;
+        let mut intermediate = self.intermediate_renewal();
         loop {
-            let next = renew_after.min(self.read(Authority::renew_intermediate_after));
-            let wait = next.duration_since(SystemTime::now()).unwrap_or(Duration::ZERO);
-            // Looked at again at least hourly: the clock may have been set meanwhile.
-            tokio::time::sleep(wait.min(Duration::from_secs(3600))).await;
+            let now = since_epoch(SystemTime::now());
+            tokio::time::sleep(leaf.wait(now).min(intermediate.wait(now)).min(LONGEST_SLEEP)).await;
             let now = SystemTime::now();
-            if now < next {
-                continue;
-            }
-            let intermediate = self.renew_intermediate(&*state, now).await;
-            // Whether or not there is a new intermediate: the former one signs on.
-            let leaf = self.server_configs(now);
-            let failed = intermediate.err().into_iter().chain(match leaf {
-                Ok((renewed, after)) => {
-                    configs.send_replace(renewed);
-                    renew_after = after;
-                    None
+            if intermediate.wait(since_epoch(now)).is_zero() {
+                match self.renew_intermediate(&*state, now).await {
+                    Ok(()) => intermediate = self.intermediate_renewal(),
+                    // The former one signs on.
+                    Err(error) => failed(&mut intermediate, "intermediate", &error),
                 }
-                Err(error) => Some(error),
-            });
-            for error in failed {
-                warn!(%error, "the control plane's certificates are not all renewed yet");
-                tokio::time::sleep(RETRY).await;
+            }
+            if leaf.wait(since_epoch(now)).is_zero() {
+                match self.server_configs(now) {
+                    Ok((renewed, next)) => {
+                        configs.send_replace(renewed);
+                        leaf = next;
+                    }
+                    Err(error) => failed(&mut leaf, "control plane's own", &error),
+                }
             }
         }
     }
 
-    /// Renews the intermediate when it is time. The new one is in force once it is durable, so that one that is not is
-    /// made again.
+    fn intermediate_renewal(&self) -> Renewal {
+        let (from, until) = self.read(Authority::intermediate_validity);
+        Renewal::new(since_epoch(from), since_epoch(until), rand::random())
+    }
+
+    /// Renews the intermediate. The new one is in force once it is durable, so that one that is not is made again.
     async fn renew_intermediate(&self, state: &dyn State, now: SystemTime) -> Result<(), OpenAuthorityError> {
-        if self.read(Authority::renew_intermediate_after) > now {
-            return Ok(());
-        }
         let mut renewed = self.read(Authority::clone);
         renewed.renew_intermediate(now)?;
         save(state, renewed.seal(&self.sealing_key)?, ExpectedValue::Any).await?;
@@ -201,6 +200,16 @@ impl Certifier {
     fn read<T>(&self, read: impl FnOnce(&Authority) -> T) -> T {
         read(&self.authority.read().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+fn failed(renewal: &mut Renewal, which: &str, error: &OpenAuthorityError) {
+    let now = since_epoch(SystemTime::now());
+    warn!(%error, expired = renewal.is_expired(now), "the {which} certificate could not be renewed");
+    renewal.failed(now, rand::random());
+}
+
+fn since_epoch(time: SystemTime) -> Duration {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 /// The sealing key. A new one is made for a store that has no authority yet; in place of one that is gone it would open
@@ -264,10 +273,8 @@ mod tests {
         let certifier = Certifier::open(&config, &store).await.unwrap();
         let intermediate = || certifier.read(|authority| authority.intermediate().to_vec());
         let first = intermediate();
-        let now = certifier.read(Authority::renew_intermediate_after);
+        let now = SystemTime::now();
 
-        certifier.renew_intermediate(&store, now - Duration::from_secs(1)).await.unwrap();
-        assert_eq!(intermediate(), first, "it is not time yet");
         store.1.store(true, Ordering::Relaxed);
         let failed = certifier.renew_intermediate(&store, now).await.unwrap_err();
         assert!(failed.to_string().contains("the disk is full"), "{failed}");

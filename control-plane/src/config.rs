@@ -20,7 +20,7 @@ pub struct Config {
     pub grpc: SocketAddr,
     /// Where the admin API is served. Port 0 is the system's choice.
     pub api: SocketAddr,
-    /// How long a workload's certificate is valid: [`MAX_LIFETIME`] if it is longer.
+    /// How long a certificate is valid, a workload's and the control plane's own: [`MAX_LIFETIME`] if it is longer.
     pub leaf_lifetime: Duration,
     /// How long a registration stands after the last message of its stream.
     pub lease: Duration,

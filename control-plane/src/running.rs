@@ -164,7 +164,7 @@ async fn start(config: &Config, store: &Arc<Redb>) -> Result<Running, StartError
     let secrets: Arc<dyn State> = store.clone();
     audit::trim(&*secrets, audit::Bounds::default()).await.map_err(|error| store_use(config, error))?;
     let certifier = Arc::new(Certifier::open(config, &*secrets).await?);
-    let (configs, renew_after) = certifier.server_configs(SystemTime::now())?;
+    let (configs, leaf) = certifier.server_configs(SystemTime::now())?;
     let (configs_sender, configs) = watch::channel(configs);
     let listing = objects.list().await.map_err(|error: StoreError| store_use(config, error))?;
     let stored = listing.objects.iter().map(|(object, stored)| (object.clone(), Some(Arc::new(stored.clone()))));
@@ -185,7 +185,7 @@ async fn start(config: &Config, store: &Arc<Redb>) -> Result<Running, StartError
     follower.spawn(follow(objects.clone(), state.clone(), listing.revision));
     tasks.spawn(until_stopped(stopped.clone(), registry.clone().expire()));
     tasks.spawn(until_stopped(stopped.clone(), audit::keep_trimmed(secrets.clone(), audit::Bounds::default())));
-    let renewal = certifier.clone().keep_fresh(secrets.clone(), configs_sender, renew_after);
+    let renewal = certifier.clone().keep_fresh(secrets.clone(), configs_sender, leaf);
     tasks.spawn(until_stopped(stopped.clone(), renewal));
 
     let core = Core {

@@ -1,6 +1,7 @@
 //! The crate from outside: what it issues, what it refuses, what it writes.
 mod authority;
 mod join;
+mod kept;
 mod malformed;
 mod mtls;
 mod robust;

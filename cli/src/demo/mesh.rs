@@ -144,7 +144,7 @@ impl Mesh {
             ["--context-file", &path("context.json")],
             ["--grpc", &grpc],
             ["--api", "127.0.0.1:0"],
-            ["--leaf-lifetime", "3600"],
+            ["--leaf-ttl", "1h"],
         ];
         let arguments = ["control-plane", "run"].into_iter().chain(arguments.into_iter().flatten());
         let arguments: Vec<_> = arguments.map(str::to_owned).collect();

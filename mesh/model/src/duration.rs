@@ -5,7 +5,7 @@ use std::time::Duration;
 const LONGEST: Duration = Duration::from_millis(99_999 * 3_600_000 + 59 * 60_000 + 59_999);
 
 /// Reads `([0-9]{1,5}(h|m|s|ms)){1,4}`; `None` for any other text and for what is over 99999h59m59s999ms.
-pub(crate) fn parse(text: &str) -> Option<Duration> {
+pub fn parse(text: &str) -> Option<Duration> {
     let mut rest = text;
     let mut total = Duration::ZERO;
     for _ in 0..4 {
@@ -30,7 +30,7 @@ pub(crate) fn parse(text: &str) -> Option<Duration> {
 }
 
 /// Writes a duration, cut to milliseconds, the way GEP-2257 demands: largest unit first, no zero parts, zero as `0s`.
-pub(crate) fn format(duration: Duration) -> String {
+pub fn format(duration: Duration) -> String {
     let milliseconds = duration.min(LONGEST).as_millis();
     let parts = [
         (milliseconds / 3_600_000, "h"),

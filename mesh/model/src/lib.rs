@@ -5,7 +5,7 @@
 //! `weft-verify`'s. [`decode()`] reads objects from YAML or JSON and tells every error at once, each with file, line and
 //! field.
 mod diagnostic;
-mod duration;
+pub mod duration;
 mod name;
 mod object;
 mod policy;

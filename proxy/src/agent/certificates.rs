@@ -25,14 +25,16 @@ use super::{
     state_dir::StateDir,
 };
 
-/// The first wait after a failed join is at most this long, and the last.
-const JOIN_BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
-/// The longest wait after a join that the control plane has refused: it takes a person to change that.
-const REFUSED_BACKOFF: Duration = Duration::from_secs(30);
-/// How long the certificate service may take.
+/// The first wait after a failed join is at most this long, and the last: a workload that waits for its control plane is in
+/// within a second of its return.
+const JOIN_BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(500));
+/// The first wait after a join that the control plane has refused is at most this long, and the last: it takes a person to
+/// change that.
+const REFUSED_BACKOFF: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(30));
+/// How long the certificate service may take where nothing ends before that.
 const SIGN_TIMEOUT: Duration = Duration::from_secs(10);
 /// Sleeping is cut into parts of at most this, so that a clock that was set, or a machine that slept, is noticed.
-const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+const LONGEST_SLEEP: Duration = Duration::from_secs(2);
 /// The shortest time between two renewals that worked, so that a control plane that gives out certificates of no life to
 /// speak of is not flooded.
 const RENEWAL_INTERVAL: Duration = Duration::from_secs(1);
@@ -44,8 +46,8 @@ const MAX_BUNDLES: usize = 1024;
 enum SignError {
     #[error("{}", status_text(.0))]
     Status(Box<Status>),
-    #[error("it did not answer within {} s", SIGN_TIMEOUT.as_secs())]
-    Timeout,
+    #[error("it did not answer within {} ms", .0.as_millis())]
+    Timeout(Duration),
     #[error("the address cannot be used: {0}")]
     Address(#[from] tonic::transport::Error),
     #[error(transparent)]
@@ -84,15 +86,18 @@ pub(super) async fn run(
 ) {
     let pin = shared.bootstrap.ca_sha256;
     let kept = usable(&shared, &state).inspect_err(|error| tracing::warn!(%error, "the certificate kept is not used"));
-    let identity = match kept {
+    let (identity, from) = match kept {
         // A kept identity of a mesh that was made anew under the same name proves nothing to it, where a token would.
         Ok(Some(identity)) if token.is_none() || identity.is_under(pin) => {
             token.iter().for_each(forget_token);
-            identity
+            // When it was obtained is not kept: its NotBefore is close, and not later.
+            let from = identity.svid.not_before().duration_since(UNIX_EPOCH).unwrap_or_default();
+            (identity, from)
         }
-        Ok(_) => join(&shared, &state, token, "the state directory holds none").await,
+        Ok(_) => (join(&shared, &state, token, "the state directory holds none").await, since_epoch()),
         Err(error) => {
-            join(&shared, &state, token, &format!("the one in the state directory is not used: {error}")).await
+            let why = format!("the one in the state directory is not used: {error}");
+            (join(&shared, &state, token, &why).await, since_epoch())
         }
     };
     let current = match Current::new(&shared, identity) {
@@ -104,7 +109,8 @@ pub(super) async fn run(
         }
     };
     ready.send_replace(Some(Arc::clone(&current.config)));
-    renew(&shared, &state, current, &ready).await;
+    let renewal = current.renewal(from);
+    renew(&shared, &state, current, renewal, &ready).await;
 }
 
 /// The identity in the state directory; an error if it is not this workload's or not valid now.
@@ -133,7 +139,7 @@ async fn join(shared: &Shared, state: &StateDir, token: Option<JoinToken>, why: 
     };
     let mut key = None;
     let mut backoff = Backoff::new(JOIN_BACKOFF.0, JOIN_BACKOFF.1);
-    let mut refused = Backoff::new(JOIN_BACKOFF.1, REFUSED_BACKOFF);
+    let mut refused = Backoff::new(REFUSED_BACKOFF.0, REFUSED_BACKOFF.1);
     let mut logged = String::new();
     loop {
         let error = match ask_by_token(shared, secret.reveal(), &mut key).await {
@@ -170,14 +176,20 @@ async fn ask_by_token(shared: &Shared, token: &str, kept: &mut Option<KeyPair>) 
         Some(key) => key.clone(),
         None => kept.insert(KeyPair::generate()?).clone(),
     };
-    ask(shared, channel, token, key).await
+    ask(shared, channel, token, key, SIGN_TIMEOUT).await
 }
 
 /// One request for a key, which never leaves this process but for the state directory.
-async fn ask(shared: &Shared, channel: Channel, token: &str, key: KeyPair) -> Result<Identity, SignError> {
+async fn ask(
+    shared: &Shared,
+    channel: Channel,
+    token: &str,
+    key: KeyPair,
+    within: Duration,
+) -> Result<Identity, SignError> {
     let request = SignRequest { csr: certificate_request(&key)?, token: token.to_owned() };
     let mut client = CertificateServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
-    let answer = time::timeout(SIGN_TIMEOUT, client.sign(request)).await.map_err(|_| SignError::Timeout)?;
+    let answer = time::timeout(within, client.sign(request)).await.map_err(|_| SignError::Timeout(within))?;
     let answer = answer.map_err(|status| SignError::Status(Box::new(status)))?.into_inner();
     let identity = read(answer, key).map_err(SignError::Answer)?;
     identity.check(&shared.bootstrap.identity(), SystemTime::now())?;
@@ -205,9 +217,9 @@ async fn renew(
     shared: &Shared,
     state: &StateDir,
     mut current: Current,
+    mut renewal: Renewal,
     renewed: &watch::Sender<Option<CurrentConfig>>,
 ) {
-    let mut renewal = current.renewal();
     loop {
         time::sleep(RENEWAL_INTERVAL).await;
         loop {
@@ -217,7 +229,7 @@ async fn renew(
             }
             time::sleep(wait.min(LONGEST_SLEEP)).await;
         }
-        match ask_by_certificate(shared, &current).await {
+        match ask_by_certificate(shared, &current, renewal.patience(since_epoch())).await {
             Ok(identity) => match current.replace(shared, identity) {
                 Ok(()) => {
                     // The streams to the control plane are opened anew by it.
@@ -225,7 +237,7 @@ async fn renew(
                     if let Err(error) = current.identity.store(state) {
                         tracing::error!(%error, "the renewed certificate could not be kept");
                     }
-                    renewal = current.renewal();
+                    renewal = current.renewal(since_epoch());
                     tracing::info!(until = ?current.identity.svid.not_after(), "the certificate was renewed");
                 }
                 Err(error) => failed(&mut renewal, &error),
@@ -243,9 +255,9 @@ fn failed(renewal: &mut Renewal, error: &SignError) {
 }
 
 /// Renews: a new connection, so that the certificate in force is the one that is shown.
-async fn ask_by_certificate(shared: &Shared, current: &Current) -> Result<Identity, SignError> {
+async fn ask_by_certificate(shared: &Shared, current: &Current, within: Duration) -> Result<Identity, SignError> {
     let channel = channel::channel(&shared.bootstrap.control_plane, Arc::clone(&current.config))?;
-    ask(shared, channel, "", KeyPair::generate()?).await
+    ask(shared, channel, "", KeyPair::generate()?, within).await
 }
 
 impl Current {
@@ -272,10 +284,10 @@ impl Current {
         Ok(())
     }
 
-    fn renewal(&self) -> Renewal {
-        let at = |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let svid = &self.identity.svid;
-        Renewal::new(at(svid.not_before()), at(svid.not_after()), rand::random())
+    /// The renewal of the certificate, whose use began at `from`.
+    fn renewal(&self, from: Duration) -> Renewal {
+        let until = self.identity.svid.not_after().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Renewal::new(from, until, rand::random())
     }
 }
 
