@@ -94,10 +94,7 @@ fn what_is_of_another_kind_owner_version_or_key_is_refused_with_the_reason() {
 
     assert_eq!(refused(LABEL, &plain, key_of.as_ref()), KeptError::NotSealed);
     assert_eq!(refused(LABEL, &sealed, None), KeptError::NoKey);
-    assert!(matches!(
-        refused(LABEL, &sealed, Some(&key("a2"))),
-        KeptError::Seal(SealError::OtherKey { .. })
-    ));
+    assert!(matches!(refused(LABEL, &sealed, Some(&key("a2"))), KeptError::Seal(SealError::OtherKey { .. })));
     assert_eq!(refused(LABEL, b"-----BEGIN PRIVATE KEY-----", None), KeptError::Magic);
     let long = "x".repeat(70_000);
     let label = Label { kind: &long, ..LABEL };
