@@ -28,7 +28,8 @@ pub(super) async fn http(worker: &Worker, tcp: TcpStream, peer: PeerAddr) {
 /// Serves a connection of the application to the listener of a TCP service port.
 pub(super) async fn tcp(worker: &Worker, tcp: TcpStream, peer: PeerAddr, service: &ServicePort) {
     let mut record = Record::begin(worker.ledger(), Direction::Outbound, true, peer);
-    match tcp_upstream(worker, service, &mut record).await {
+    // Boxed: what finds an upstream is gone when bytes flow.
+    match Box::pin(tcp_upstream(worker, service, &mut record)).await {
         // Nothing narrows what goes out: there is nothing to look at again.
         Ok(upstream) => relay(&mut record, None, Io::Plain(tcp), upstream).await,
         Err(Failure { ending, detail }) => {
