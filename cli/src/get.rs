@@ -124,11 +124,6 @@ fn workloads(
 }
 
 fn workload_row(item: &WorkloadItem) -> [String; 8] {
-    let state = match item.state {
-        WorkloadState::Registered => "registered",
-        WorkloadState::Draining => "draining",
-        WorkloadState::Expired => "expired",
-    };
     let in_sync = match (item.connected, item.in_sync) {
         (false, _) => "disconnected",
         (true, true) => "yes",
@@ -138,13 +133,24 @@ fn workload_row(item: &WorkloadItem) -> [String; 8] {
     [
         shown(&item.namespace),
         shown(&item.name),
-        state.to_owned(),
+        state(item),
         in_sync.to_owned(),
         shown(&item.identity),
         shown(&item.address),
         shown(&item.revision),
         shown(&item.version),
     ]
+}
+
+/// Where a registration stands, with the reason where that is not of its own doing.
+fn state(item: &WorkloadItem) -> String {
+    match (item.state, &item.unhealthy) {
+        (WorkloadState::Registered, _) => "registered".to_owned(),
+        (WorkloadState::Draining, _) => "draining".to_owned(),
+        (WorkloadState::Expired, _) => "expired".to_owned(),
+        (WorkloadState::Unhealthy, Some(reason)) => format!("unhealthy: {reason}"),
+        (WorkloadState::Unhealthy, None) => "unhealthy".to_owned(),
+    }
 }
 
 /// A value as a cell of a table.

@@ -179,6 +179,9 @@ pub struct WorkloadItem {
     pub address: String,
     /// Whether it is up.
     pub state: WorkloadState,
+    /// Why its application takes no connections, in its proxy's words; absent where it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unhealthy: Option<String>,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
     /// Its proxy's version.
@@ -208,6 +211,8 @@ pub enum WorkloadState {
     Registered,
     /// It finishes what it has.
     Draining,
+    /// Its application takes no connections: peers do not choose it until it does.
+    Unhealthy,
     /// Its lease has run out.
     Expired,
 }

@@ -155,9 +155,9 @@ impl Registry {
             return false;
         }
         proxy.expires = Instant::now() + self.lease;
-        let serving = proxy.takes_work();
+        let condition = proxy.condition();
         match message.message {
-            Some(Message::Health(report)) => proxy.healthy = report.healthy,
+            Some(Message::Health(report)) => proxy.unhealthy = validate::unhealthy(report),
             Some(Message::Draining(_)) => proxy.draining = true,
             Some(Message::Receipts(receipts)) => proxy.receipts(receipts),
             Some(Message::Edges(summaries)) => proxy.edges.take(summaries, Instant::now()),
@@ -166,7 +166,7 @@ impl Registry {
             // A registration is the stream's business; an unknown message of a later version renews the lease alone.
             Some(Message::Heartbeat(_) | Message::Registration(_)) | None => {}
         }
-        if proxy.takes_work() != serving {
+        if proxy.condition() != condition {
             self.publish(&object_ref(&attachment.workload), proxy.stored());
         }
         true

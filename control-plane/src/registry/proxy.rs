@@ -29,7 +29,8 @@ pub(super) struct Proxy {
     pub(super) expires: Instant,
     /// Since when the lease has run out.
     pub(super) expired: Option<Instant>,
-    pub(super) healthy: bool,
+    /// Why its application takes no connections; `None` where it does.
+    pub(super) unhealthy: Option<String>,
     pub(super) draining: bool,
     pub(super) edges: Edges,
     pub(super) queries: BTreeMap<u64, oneshot::Sender<AdminAnswer>>,
@@ -47,12 +48,12 @@ impl Proxy {
         expires: Instant,
     ) -> Self {
         Self {
+            unhealthy: registered.unhealthy.clone(),
             registered,
             stream,
             sender: Some(sender),
             expires,
             expired: None,
-            healthy: true,
             draining: false,
             edges: Edges::default(),
             queries: BTreeMap::new(),
@@ -70,7 +71,8 @@ impl Proxy {
         sender: mpsc::Sender<ControlMessage>,
         expires: Instant,
     ) -> Self {
-        Self { registered, stream, sender: Some(sender), expires, expired: None, ..self }
+        let unhealthy = registered.unhealthy.clone();
+        Self { registered, unhealthy, stream, sender: Some(sender), expires, expired: None, ..self }
     }
 
     /// Whether another registration may take this one's place.
@@ -97,14 +99,16 @@ impl Proxy {
         self.registered.start == other.start
     }
 
-    pub(super) fn takes_work(&self) -> bool {
-        self.healthy && !self.draining
+    /// What peers are told of it: whether it is healthy, and whether it is draining.
+    pub(super) fn condition(&self) -> (bool, bool) {
+        (self.unhealthy.is_none(), self.draining)
     }
 
     /// The Workload object that this registration makes; none for a workload that only calls.
     pub(super) fn stored(&self) -> Option<Stored> {
         let workload = self.registered.workload.as_ref()?;
-        let workload = Workload { draining: !self.takes_work(), ..workload.clone() };
+        let (healthy, draining) = self.condition();
+        let workload = Workload { draining, unhealthy: !healthy, ..workload.clone() };
         Some(stored(Object::Workload(workload.into())))
     }
 
@@ -143,10 +147,11 @@ impl Proxy {
 
     pub(super) fn item(&self, reference: &WorkloadRef, names: &MeshNames) -> WorkloadItem {
         let Registered { account, labels, version, .. } = &self.registered;
-        let state = match (self.expired, self.takes_work()) {
+        let state = match (self.expired, self.condition()) {
             (Some(_), _) => WorkloadState::Expired,
-            (None, false) => WorkloadState::Draining,
-            (None, true) => WorkloadState::Registered,
+            (None, (_, true)) => WorkloadState::Draining,
+            (None, (false, false)) => WorkloadState::Unhealthy,
+            (None, (true, false)) => WorkloadState::Registered,
         };
         let rejected = self.receipts.iter().filter(|(_, reason)| !reason.is_empty());
         WorkloadItem {
@@ -156,6 +161,7 @@ impl Proxy {
             identity: SpiffeId::of_account(&names.trust_domain, &reference.namespace, account).to_string(),
             address: self.registered.address(),
             state,
+            unhealthy: self.unhealthy.clone(),
             labels: labels.clone(),
             version: version.clone(),
             connected: self.sender.is_some(),

@@ -10,7 +10,7 @@ use weft_model::{
     AccountName, ClusterName, Labels, Locality, LocalityName, Meta, Name, NetworkName, Port, PortName, Workload,
     WorkloadRef,
 };
-use weft_proto::weft::{self, Registration};
+use weft_proto::weft::{self, HealthReport, Registration};
 
 use super::{Account, proxy::shorten};
 use crate::labels::{self, Granted};
@@ -28,6 +28,8 @@ pub(crate) struct Registered {
     pub(crate) version: String,
     /// Five characters that tell process starts apart.
     pub(crate) start: String,
+    /// Why its application takes no connections; `None` where it does, or its proxy says nothing of it.
+    pub(crate) unhealthy: Option<String>,
     /// What peers reach; none for a workload that only calls.
     pub(crate) workload: Option<Workload>,
 }
@@ -43,8 +45,19 @@ impl Registered {
     /// # Errors
     /// Everything that is wrong with it, field by field.
     pub(crate) fn check(message: Registration, account: &Account, granted: &Granted) -> Result<Self, String> {
-        let Registration { workload, address, ports, labels, locality, network, cluster, version, weight, start } =
-            message;
+        let Registration {
+            workload,
+            address,
+            ports,
+            labels,
+            locality,
+            network,
+            cluster,
+            version,
+            weight,
+            start,
+            health,
+        } = message;
         let mut wrong = Wrong(Vec::new());
         let name: Option<Name> = wrong.parse("workload", &workload);
         let address = if address.is_empty() { None } else { wrong.address(&address) };
@@ -73,9 +86,16 @@ impl Registered {
             trust_domain: None,
             weight: weight.max(1),
             draining: false,
+            unhealthy: false,
         });
-        Ok(Self { reference, account, labels, version: shorten(version), start, workload })
+        let unhealthy = health.and_then(unhealthy);
+        Ok(Self { reference, account, labels, version: shorten(version), start, unhealthy, workload })
     }
+}
+
+/// Why an application takes no connections; `None` where it does. The text is a peer's own.
+pub(super) fn unhealthy(HealthReport { healthy, reason }: HealthReport) -> Option<String> {
+    (!healthy).then(|| shorten(reason.chars().filter(|character| !character.is_control()).collect()))
 }
 
 /// What is wrong, `field: reason` each.

@@ -4,8 +4,8 @@ use std::time::Duration;
 use hyper::{Method, StatusCode};
 use weft_control_plane::wire::{WorkloadItem, WorkloadState};
 use weft_proto::weft::{
-    AdminAnswer, BoundListener, BoundListeners, Draining, EdgeSummaries, EdgeSummary, Heartbeat, Receipt, Receipts,
-    Registration, agent_message::Message, control_message,
+    AdminAnswer, BoundListener, BoundListeners, Draining, EdgeSummaries, EdgeSummary, HealthReport, Heartbeat, Receipt,
+    Receipts, Registration, agent_message::Message, control_message,
 };
 
 use crate::support::{ENDPOINTS, Plane, SHOP, eventually, registration, within};
@@ -49,6 +49,56 @@ async fn a_registration_becomes_an_endpoint_and_draining_is_pushed() {
     assert_eq!(workload(&plane, "web-1").await.unwrap().state, WorkloadState::Draining);
     let listed = plane.client().objects(Some("workload"), None, None).await.unwrap();
     assert_eq!(listed.items[0].owner, "agent");
+}
+
+#[tokio::test]
+async fn an_unhealthy_application_is_pushed_and_told_with_its_reason_and_so_is_its_return() {
+    let plane = Plane::start().await;
+    plane.apply(SHOP).await.unwrap();
+    let member = plane.join("web").await;
+    let mut agent = plane.agent(&member, registration("web-1", "web", "127.0.0.1:7001")).await;
+    agent.next().await;
+    let mut ads = plane.ads(&member, "client").await;
+    ads.subscribe(ENDPOINTS, &[WEB]).await;
+    ads.next_of(ENDPOINTS).await;
+    let serving = ads.held.clone();
+    let condition = async || {
+        let item = workload(&plane, "web-1").await.unwrap();
+        (item.state, item.unhealthy)
+    };
+    assert_eq!(condition().await, (WorkloadState::Registered, None));
+
+    let refused = "port http: \u{1b}[31mrefused".to_owned();
+    agent.say(Message::Health(HealthReport { healthy: false, reason: refused })).await;
+    ads.next_of(ENDPOINTS).await;
+    let unhealthy = ads.held.clone();
+    assert_ne!(unhealthy, serving);
+    let told = "port http: [31mrefused".to_owned();
+    assert_eq!(condition().await, (WorkloadState::Unhealthy, Some(told)), "a terminal is not to be misled");
+
+    agent.say(Message::Draining(Draining {})).await;
+    ads.next_of(ENDPOINTS).await;
+    assert!(ads.held != unhealthy && ads.held != serving);
+    assert_eq!(condition().await.0, WorkloadState::Draining);
+
+    // A new start of the same workload says how it is with its registration.
+    drop(agent);
+    eventually("the stream's end to be noticed", async || {
+        workload(&plane, "web-1").await.filter(|item| !item.connected)
+    })
+    .await;
+    let again = Registration { start: "fghij".to_owned(), ..registration("web-1", "web", "127.0.0.1:7001") };
+    let health = Some(HealthReport { healthy: false, reason: "it was not checked yet".to_owned() });
+    let mut agent = plane.agent(&member, Registration { health, ..again }).await;
+    agent.next().await;
+    assert_eq!(condition().await, (WorkloadState::Unhealthy, Some("it was not checked yet".to_owned())));
+    agent.say(Message::Health(HealthReport { healthy: true, reason: String::new() })).await;
+    eventually("the return", async || (condition().await == (WorkloadState::Registered, None)).then_some(())).await;
+    eventually("the first version", async || {
+        ads.next_of(ENDPOINTS).await;
+        (ads.held == serving).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -43,6 +43,15 @@ fn endpoint(names: &MeshNames, workload: &Workload) -> Option<Endpoint> {
         network: workload.network.clone(),
         cluster: workload.cluster.clone(),
         weight: workload.weight,
-        health: if workload.draining { Health::Draining } else { Health::Healthy },
+        health: health(workload),
     })
+}
+
+/// One that leaves is draining whatever its application does: it does not come back.
+fn health(workload: &Workload) -> Health {
+    match (workload.draining, workload.unhealthy) {
+        (true, _) => Health::Draining,
+        (false, true) => Health::Unhealthy,
+        (false, false) => Health::Healthy,
+    }
 }

@@ -39,6 +39,7 @@ mod budget;
 mod detect;
 mod ejection;
 mod evaluate;
+mod health;
 mod lease;
 mod normalize;
 mod outcome;
@@ -57,6 +58,7 @@ pub use ejection::{Ejected, Ejector, Report, Streak};
 pub use evaluate::{
     Accepted, Decision, Draws, Forwarded, InboundDecision, evaluate_inbound, evaluate_outbound, evaluate_tcp,
 };
+pub use health::{Health, HealthCheck};
 pub use lease::{Held, Lease, Shares};
 pub use normalize::{Authority, BadRequest, MAX_TARGET, Normal, RequestHead, Target, normalize};
 pub use outcome::{Outcome, Proof, Verdict};

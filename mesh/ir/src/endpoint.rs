@@ -92,4 +92,6 @@ pub enum Health {
     Healthy,
     /// Not chosen; its connections go on.
     Draining,
+    /// Not chosen: its application takes no connections.
+    Unhealthy,
 }

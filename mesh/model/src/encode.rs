@@ -89,6 +89,7 @@ fn workload(workload: &Workload) -> Value {
         trust_domain,
         weight,
         draining,
+        unhealthy,
     } = workload;
     let mut spec = fields([("serviceAccount", text(account)), ("address", text(address))]);
     let ports: Map<_, _> = ports.iter().map(|(name, port)| (name.to_string(), json!(port))).collect();
@@ -103,6 +104,7 @@ fn workload(workload: &Workload) -> Value {
     put(&mut spec, "trustDomain", trust_domain.as_ref().map(text));
     put(&mut spec, "weight", Some(json!(weight)));
     put(&mut spec, "draining", draining.then_some(Value::Bool(true)));
+    put(&mut spec, "unhealthy", unhealthy.then_some(Value::Bool(true)));
     Value::Object(spec)
 }
 

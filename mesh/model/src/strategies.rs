@@ -49,20 +49,23 @@ pub fn workload() -> impl Strategy<Value = Workload> {
             Locality { region: parse(region), zone: parse(zone), sub_zone: parse(sub_zone) }
         });
     let place_in_mesh = (locality, place(), label_text("[a-z][a-z0-9-]{0,6}[a-z0-9]"), option::of("[a-z0-9._-]{1,12}"));
-    let state = (1_u32..=1_000_000, any::<bool>());
+    let state = (1_u32..=1_000_000, any::<bool>(), any::<bool>());
     let ports = collection::btree_map(port_name(), port_number(), 0..4);
     (meta(subdomain()), subdomain(), address, ports, place_in_mesh, state).prop_map(
-        |(meta, account, address, ports, (locality, network, cluster, trust_domain), (weight, draining))| Workload {
-            meta,
-            account: valid(&account),
-            address,
-            ports,
-            locality,
-            network: valid(&network),
-            cluster: valid(&cluster),
-            trust_domain: trust_domain.map(|domain| valid(&domain)),
-            weight,
-            draining,
+        |(meta, account, address, ports, (locality, network, cluster, trust_domain), (weight, draining, unhealthy))| {
+            Workload {
+                meta,
+                account: valid(&account),
+                address,
+                ports,
+                locality,
+                network: valid(&network),
+                cluster: valid(&cluster),
+                trust_domain: trust_domain.map(|domain| valid(&domain)),
+                weight,
+                draining,
+                unhealthy,
+            }
         },
     )
 }

@@ -28,6 +28,8 @@ pub struct Workload {
     pub weight: u32,
     /// Whether it takes new work: a draining one keeps its connections and gets no new ones.
     pub draining: bool,
+    /// Whether its application takes no connections, as its sidecar has found.
+    pub unhealthy: bool,
 }
 
 impl Workload {

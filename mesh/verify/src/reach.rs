@@ -74,8 +74,8 @@ fn obstacle(compiler: &Compiler, service: &ServicePort) -> Reach {
     }
     let mut healthy = endpoints.endpoints.iter().filter(|endpoint| endpoint.health == Health::Healthy).peekable();
     if healthy.peek().is_none() {
-        let text = format!("every workload behind port {port} of {namespace}/{name} is draining");
-        return blocked(text, "start another");
+        let text = format!("every workload behind port {port} of {namespace}/{name} is draining or unhealthy");
+        return blocked(text, "start another, or see why their applications take no connections: `weft get workloads`");
     }
     let mut policies = None;
     for endpoint in healthy {

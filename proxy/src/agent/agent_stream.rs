@@ -1,4 +1,4 @@
-//! The Agent stream: registration as a lease, draining, receipts, edge summaries, answers to relayed admin queries.
+//! The Agent stream: registration as a lease, the application's health, draining, receipts, edge summaries, answers to relayed admin queries.
 use std::{
     convert::Infallible,
     sync::{Arc, atomic::Ordering},
@@ -22,6 +22,7 @@ use weft_proto::weft::{
 use super::{
     admin::Admin,
     channel::{self, CurrentConfig, MAX_MESSAGE_BYTES, status_text},
+    health,
     http::{Answer, Handler},
     lifecycle::{Stop, asked_to_stop},
     receipts, registration,
@@ -158,6 +159,7 @@ async fn register(shared: &Arc<Shared>, config: &CurrentConfig) -> Result<(Sessi
 /// Opens the stream with the registration; returns once the lease is granted.
 async fn attach(shared: &Arc<Shared>, channel: Channel) -> Result<(Session, Duration), Ended> {
     let (messages, outgoing) = mpsc::channel(MESSAGES);
+    let health = shared.application.changes();
     let registration = registration::registration(shared).await;
     // The channel is empty and its reader is held here: there is room.
     let _ = messages.try_send(AgentMessage { message: Some(Message::Registration(registration)) });
@@ -167,7 +169,10 @@ async fn attach(shared: &Arc<Shared>, channel: Channel) -> Result<(Session, Dura
         match incoming.message().await?.ok_or(Ended::Closed)?.message {
             Some(Control::Registered(Registered { lease_ms })) => {
                 let lease = Duration::from_millis(lease_ms).clamp(LEASES.0, LEASES.1);
-                return Ok((Session { shared: Arc::clone(shared), messages, incoming, _channel: channel }, lease));
+                return Ok((
+                    Session { shared: Arc::clone(shared), messages, incoming, health, _channel: channel },
+                    lease,
+                ));
             }
             Some(Control::Refused(refused)) => return Err(Ended::Refused(refused.reason)),
             // A query before the registration, or a message of a later version: not answered.
@@ -181,6 +186,8 @@ struct Session {
     shared: Arc<Shared>,
     messages: mpsc::Sender<AgentMessage>,
     incoming: Streaming<ControlMessage>,
+    /// The application's health since it was told with the registration.
+    health: watch::Receiver<Option<String>>,
     /// The connection lives as long as the stream.
     _channel: Channel,
 }
@@ -218,6 +225,10 @@ impl Session {
                     time::sleep(GATHER).await;
                     let waiting = shared.receipts.take();
                     self.tell(waiting).await?;
+                }
+                () = changed(&mut self.health) => {
+                    let unhealthy = self.health.borrow_and_update().clone();
+                    self.send(Message::Health(health::report(unhealthy))).await?;
                 }
                 () = asked_to_stop(&mut stop, Stop::Draining), if !said_draining => {
                     said_draining = true;
@@ -264,6 +275,14 @@ impl Session {
             Ok(Err(_)) => Err(Ended::Closed),
             Err(_) => Err(Ended::Stuck),
         }
+    }
+}
+
+/// Waits for another verdict on the application.
+async fn changed(health: &mut watch::Receiver<Option<String>>) {
+    if health.changed().await.is_err() {
+        // Its sender outlives every session.
+        std::future::pending().await
     }
 }
 

@@ -19,7 +19,7 @@ use super::{
     admin::Admin,
     ads, agent_stream, certificates,
     channel::CurrentConfig,
-    http,
+    health, http,
     join::JoinToken,
     last_good,
     lifecycle::{Stop, asked_to_stop},
@@ -101,6 +101,7 @@ async fn serve(tasks: Tasks, recorder: &PrometheusRecorder) {
     tokio::spawn(last_good::keep(Arc::clone(&shared), Arc::clone(&state)));
     tokio::spawn(http::serve_tcp(status, Arc::new(Status(Arc::clone(&shared)))));
     tokio::spawn(http::serve_unix(admin, Arc::new(Admin(Arc::clone(&shared)))));
+    tokio::spawn(health::run(Arc::clone(&shared)));
     tokio::spawn(certificates::run(Arc::clone(&shared), state, token, ready));
     tokio::spawn(ads::run(Arc::clone(&shared), last_good, events, current.clone()));
     tokio::spawn(attach(Arc::clone(&shared), current));

@@ -11,6 +11,7 @@ use std::{
 };
 
 use weft_certs::{files, files::FileError, join::JoinFile};
+use weft_decide::HealthCheck;
 use weft_ir::{MeshNames, ServicePort};
 use weft_model::{Labels, Locality, Name, Namespace, NetworkName, Port, PortName};
 
@@ -32,6 +33,8 @@ pub struct LocalChoices {
     pub locality: Locality,
     /// The application's ports by name, and where each is reached.
     pub applications: BTreeMap<PortName, SocketAddr>,
+    /// How the application's ports are checked.
+    pub health: HealthCheck,
     /// Where peers connect to.
     pub inbound: Option<SocketAddr>,
     /// Where the application sends HTTP.
@@ -129,6 +132,7 @@ pub fn prepare(join_file: &Path, choices: LocalChoices) -> Result<Joined, JoinEr
         labels,
         locality,
         applications,
+        health,
         inbound,
         outbound,
         tcp,
@@ -155,6 +159,7 @@ pub fn prepare(join_file: &Path, choices: LocalChoices) -> Result<Joined, JoinEr
         locality,
         network: NetworkName::default_network(),
         applications,
+        health,
         inbound,
         outbound,
         tcp: tcp.into_iter().map(|choice| choice.of(&mesh)).collect(),

@@ -11,6 +11,7 @@ mod certificates;
 mod channel;
 mod config;
 mod control;
+mod health;
 mod http;
 mod identity;
 mod last_good;

@@ -5,7 +5,7 @@ use tokio::net::UdpSocket;
 use weft_model::LocalityName;
 use weft_proto::weft::{Locality as WireLocality, Registration};
 
-use super::{bootstrap::ControlPlaneAddress, shared::Shared};
+use super::{bootstrap::ControlPlaneAddress, health, shared::Shared};
 
 /// The registration, made once everything is bound.
 pub(super) async fn registration(shared: &Shared) -> Registration {
@@ -31,6 +31,7 @@ pub(super) async fn registration(shared: &Shared) -> Registration {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         weight: 1,
         start: shared.start.clone(),
+        health: Some(health::report(shared.application.unhealthy())),
     }
 }
 

@@ -13,6 +13,7 @@ use std::{
 use rustix::process::{Resource, Rlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
+use weft_decide::HealthCheck;
 use weft_model::{Locality, Name, PortName};
 
 use super::{
@@ -250,6 +251,7 @@ impl Args {
             labels: self.labels.into_iter().map(|KeyValue { key, value }| (key, value)).collect(),
             locality: Locality::default(),
             applications: self.applications.into_iter().map(|Application { port, address }| (port, address)).collect(),
+            health: HealthCheck::default(),
             inbound: inbound.address(),
             outbound: self.outbound.address(),
             tcp: self.tcp,

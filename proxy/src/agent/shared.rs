@@ -13,6 +13,7 @@ use super::{
     Bound,
     bootstrap::Bootstrap,
     config::Config,
+    health::Application,
     lifecycle::{Lifecycle, Readiness},
     receipts::Receipts,
 };
@@ -26,6 +27,7 @@ pub(super) struct Shared {
     pub(super) start: String,
     pub(super) bound: Bound,
     pub(super) lifecycle: Lifecycle,
+    pub(super) application: Application,
     /// Taken when the proxy ends.
     dataplane: Mutex<Option<Dataplane>>,
     pub(super) receipts: Receipts,
@@ -68,6 +70,7 @@ impl Shared {
         let identity = format!("a certificate for {} from {}", bootstrap.identity(), bootstrap.control_plane);
         let configuration = format!("the first configuration from {}", bootstrap.ads);
         Self {
+            application: Application::new(&bootstrap.applications),
             bootstrap,
             start,
             bound,
@@ -160,6 +163,7 @@ impl Shared {
             "start": self.start,
             "state": state,
             "awaiting": awaiting,
+            "unhealthy": self.application.unhealthy(),
             "revision": self.config().revision(),
             "controlPlane": self.bootstrap.ads.to_string(),
             "listeners": self.bound.to_json(),

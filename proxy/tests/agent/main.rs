@@ -16,6 +16,7 @@ use std::{
 
 use serde_json::Value;
 use tempfile::TempDir;
+use weft_decide::HealthCheck;
 use weft_ir::{Inbound, Listener, ListenerBody, Resource, RouteConfiguration};
 use weft_model::Locality;
 use weft_proto::weft::{Receipts, agent_message::Message};
@@ -56,6 +57,7 @@ impl Machine {
             labels: [("app".to_owned(), "web".to_owned())].into(),
             locality: Locality::default(),
             applications: [("http".parse().unwrap(), "127.0.0.1:8080".parse().unwrap())].into(),
+            health: HealthCheck::default(),
             inbound: Some(LOCALHOST),
             outbound: Some(LOCALHOST),
             tcp: Vec::new(),

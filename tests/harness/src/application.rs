@@ -34,7 +34,15 @@ impl Application {
     /// # Panics
     /// Where no port can be bound.
     pub async fn http(name: &'static str) -> Self {
-        Self::serve(move |stream, seen| async move {
+        Self::http_at("127.0.0.1:0".parse().expect("an address"), name).await
+    }
+
+    /// The same at an address that is known: where one listened that has ended.
+    ///
+    /// # Panics
+    /// Where the address cannot be bound.
+    pub async fn http_at(address: SocketAddr, name: &'static str) -> Self {
+        Self::serve(address, move |stream, seen| async move {
             // A client that goes away in the middle is not the application's concern.
             let _gone = answer(stream, name, &seen).await;
         })
@@ -46,7 +54,7 @@ impl Application {
     /// # Panics
     /// Where no port can be bound.
     pub async fn echo(greeting: &'static str) -> Self {
-        Self::serve(move |mut stream: TcpStream, _| async move {
+        Self::serve("127.0.0.1:0".parse().expect("an address"), move |mut stream: TcpStream, _| async move {
             let echo = async {
                 stream.write_all(greeting.as_bytes()).await?;
                 let (mut reader, mut writer) = stream.split();
@@ -63,11 +71,14 @@ impl Application {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    async fn serve<F>(connection: impl Fn(TcpStream, Arc<Mutex<Vec<Seen>>>) -> F + Send + 'static) -> Self
+    async fn serve<F>(
+        address: SocketAddr,
+        connection: impl Fn(TcpStream, Arc<Mutex<Vec<Seen>>>) -> F + Send + 'static,
+    ) -> Self
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port on loopback");
+        let listener = TcpListener::bind(address).await.expect("a port on loopback");
         let address = listener.local_addr().expect("a bound address");
         let seen = Arc::default();
         let remembered = Arc::clone(&seen);

@@ -5,9 +5,11 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     num::NonZeroUsize,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::Result;
+use weft_decide::HealthCheck;
 use weft_model::{Labels, Locality};
 use weft_proxy::agent::{
     AccessLog, Bound, Options, Proxy,
@@ -29,6 +31,8 @@ pub struct Plan {
     pub labels: Vec<(String, String)>,
     /// The application's ports by name.
     pub applications: Vec<(String, SocketAddr)>,
+    /// How the application's ports are checked.
+    pub health: HealthCheck,
     /// TCP services that it calls, as `namespace/service:port`.
     pub tcp: Vec<String>,
     /// Worker threads.
@@ -44,6 +48,7 @@ impl Plan {
             account: account.to_owned(),
             labels: vec![("app".to_owned(), account.to_owned())],
             applications: Vec::new(),
+            health: HealthCheck::default(),
             tcp: Vec::new(),
             workers: 1,
         }
@@ -60,6 +65,14 @@ impl Plan {
     #[must_use]
     pub fn application(mut self, port: &str, address: SocketAddr) -> Self {
         self.applications.push((port.to_owned(), address));
+        self
+    }
+
+    /// With its application checked that often, whether it is healthy or not.
+    #[must_use]
+    pub const fn checked_every(mut self, interval: Duration) -> Self {
+        self.health.interval = interval;
+        self.health.unhealthy_interval = interval;
         self
     }
 
@@ -167,6 +180,7 @@ fn choices(state: &Path, plan: &Plan) -> Result<LocalChoices> {
         workload: Some(plan.workload.parse()?),
         labels: plan.labels.iter().cloned().collect::<Labels>(),
         locality: Locality::default(),
+        health: plan.health,
         inbound: (!applications.is_empty()).then_some(any),
         applications,
         outbound: Some(any),

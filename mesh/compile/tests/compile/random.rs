@@ -63,20 +63,23 @@ fn service() -> impl Strategy<Value = Object> {
 
 fn workload() -> impl Strategy<Value = Object> {
     let ports = proptest::collection::btree_map(text(&["http", "other"]), port(), 0..3);
-    (meta(), ports, any::<bool>(), 0u32..3, 1u16..4).prop_map(|(meta, ports, draining, weight, address)| {
-        Object::Workload(Arc::new(Workload {
-            meta,
-            account: "account".parse().unwrap(),
-            address: ([10, 0, 0, 1], address).into(),
-            ports,
-            locality: Locality::default(),
-            network: NetworkName::default_network(),
-            cluster: ClusterName::local(),
-            trust_domain: None,
-            weight,
-            draining,
-        }))
-    })
+    (meta(), ports, any::<[bool; 2]>(), 0u32..3, 1u16..4).prop_map(
+        |(meta, ports, [draining, unhealthy], weight, address)| {
+            Object::Workload(Arc::new(Workload {
+                meta,
+                account: "account".parse().unwrap(),
+                address: ([10, 0, 0, 1], address).into(),
+                ports,
+                locality: Locality::default(),
+                network: NetworkName::default_network(),
+                cluster: ClusterName::local(),
+                trust_domain: None,
+                weight,
+                draining,
+                unhealthy,
+            }))
+        },
+    )
 }
 
 fn http_route() -> impl Strategy<Value = Object> {

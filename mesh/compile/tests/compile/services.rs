@@ -121,9 +121,15 @@ spec: {serviceAccount: web, address: '10.0.0.4:15006', ports: {http: 8080}}
 }
 
 #[test]
-fn a_draining_workload_stays_an_endpoint_that_is_not_chosen() {
-    let mesh = Mesh::of(&(service("web") + &workload("web", 1).replace("ports:", "draining: true, ports:")));
-    assert_eq!(mesh.endpoints("local/shop/web:80").unwrap().endpoints[0].health, Health::Draining);
+fn a_draining_or_unhealthy_workload_stays_an_endpoint_that_is_not_chosen() {
+    for (flags, health) in [
+        ("draining: true", Health::Draining),
+        ("unhealthy: true", Health::Unhealthy),
+        ("draining: true, unhealthy: true", Health::Draining),
+    ] {
+        let mesh = Mesh::of(&(service("web") + &workload("web", 1).replace("ports:", &format!("{flags}, ports:"))));
+        assert_eq!(mesh.endpoints("local/shop/web:80").unwrap().endpoints[0].health, health, "{flags}");
+    }
 }
 
 #[test]

@@ -1,5 +1,5 @@
 use proptest::prelude::*;
-use weft_ir::Health::{self, Draining, Healthy};
+use weft_ir::Health::{self, Draining, Healthy, Unhealthy};
 
 use super::*;
 use crate::{
@@ -23,7 +23,7 @@ fn permitted(snapshot: &Snapshot) -> Permitted<'_> {
 
 #[test]
 fn equal_endpoints_take_turns() {
-    let snapshot = snapshot(&[(5, Healthy), (5, Healthy), (5, Draining), (5, Healthy)]);
+    let snapshot = snapshot(&[(5, Healthy), (5, Healthy), (5, Draining), (5, Healthy), (5, Unhealthy)]);
     for start in [0, 1, 1000] {
         let mut picks: Vec<_> = (start..start + 3).map(|at| pick(permitted(&snapshot), at).unwrap().index()).collect();
         picks.sort_unstable();

@@ -26,10 +26,8 @@ pub(super) fn decode(cx: &mut Context, meta: Option<Meta>, spec: &Field<'_>) -> 
         Some(weight) => weight.integer(cx, 1..=1_000_000),
         None => Some(1),
     };
-    let draining = match fields.take("draining") {
-        Some(draining) => draining.boolean(cx),
-        None => Some(false),
-    };
+    let draining = flag(cx, &mut fields, "draining");
+    let unhealthy = flag(cx, &mut fields, "unhealthy");
     fields.finish(cx);
     Some(Workload {
         meta: meta?,
@@ -42,7 +40,16 @@ pub(super) fn decode(cx: &mut Context, meta: Option<Meta>, spec: &Field<'_>) -> 
         trust_domain,
         weight: weight?,
         draining: draining?,
+        unhealthy: unhealthy?,
     })
+}
+
+/// A flag that is off where it is not written.
+fn flag(cx: &mut Context, fields: &mut Fields<'_>, name: &'static str) -> Option<bool> {
+    match fields.take(name) {
+        Some(flag) => flag.boolean(cx),
+        None => Some(false),
+    }
 }
 
 fn address(cx: &mut Context, field: &Field<'_>) -> Option<SocketAddr> {

@@ -53,10 +53,12 @@ fn a_route_that_one_caller_may_use_is_not_told() {
 fn a_backend_without_policy_workload_or_healthy_workload_is_told_with_the_cause() {
     let open = access("v2", "v2", "{action: Allow, from: [{anyone: true}]}");
     let draining = workload("v2").replace("ports:", "draining: true, ports:");
+    let unhealthy = workload("v2").replace("ports:", "unhealthy: true, ports:");
     for (held, cause) in [
         (service("v2") + &workload("v2"), "no AccessPolicy selects shop/v2, so nobody may call it"),
         (service("v2") + &open, "no workload stands behind port 80 of shop/v2"),
-        (service("v2") + &draining + &open, "every workload behind port 80 of shop/v2 is draining"),
+        (service("v2") + &unhealthy + &open, "every workload behind port 80 of shop/v2 is draining or unhealthy"),
+        (service("v2") + &draining + &open, "every workload behind port 80 of shop/v2 is draining or unhealthy"),
     ] {
         let current = holding(&(reachable("web") + &held));
         let told = only(&current, &puts(&route("canary", TO_V2)));

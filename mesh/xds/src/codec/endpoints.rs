@@ -93,6 +93,7 @@ fn encode_endpoint(endpoint: &Endpoint) -> LbEndpoint {
     let health = match health {
         Health::Healthy => HealthStatus::Healthy,
         Health::Draining => HealthStatus::Draining,
+        Health::Unhealthy => HealthStatus::Unhealthy,
     };
     let address = address::Address::SocketAddress(SocketAddress {
         address: socket.ip().to_string(),
@@ -131,7 +132,8 @@ fn decode_endpoint(endpoint: LbEndpoint, locality: &Locality) -> Result<Endpoint
     let health = match HealthStatus::try_from(health_status) {
         Ok(HealthStatus::Healthy) => Health::Healthy,
         Ok(HealthStatus::Draining) => Health::Draining,
-        Ok(_) | Err(_) => return Err(fault("health_status", "only HEALTHY and DRAINING are read")),
+        Ok(HealthStatus::Unhealthy) => Health::Unhealthy,
+        Ok(_) | Err(_) => return Err(fault("health_status", "only HEALTHY, DRAINING and UNHEALTHY are read")),
     };
     Ok(Endpoint {
         workload,

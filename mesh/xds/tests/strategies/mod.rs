@@ -49,7 +49,7 @@ pub(crate) fn endpoints() -> impl Strategy<Value = Endpoints> {
 fn endpoint() -> impl Strategy<Value = Endpoint> {
     let address = (any::<std::net::IpAddr>(), 1..=u16::MAX).prop_map(|(ip, port)| SocketAddr::new(ip, port));
     let place = ("[a-z0-9._-]{1,9}", "[a-z]{1,5}").prop_map(|(network, cluster)| (network, cluster));
-    let health = prop_oneof![Just(Health::Healthy), Just(Health::Draining)];
+    let health = prop_oneof![Just(Health::Healthy), Just(Health::Draining), Just(Health::Unhealthy)];
     (workload(), address, spiffe_id(), locality(), place, 1..=u32::MAX, health).prop_map(
         |(workload, address, identity, locality, (network, cluster), weight, health)| Endpoint {
             workload,

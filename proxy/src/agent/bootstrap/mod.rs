@@ -3,6 +3,7 @@
 //! Read from YAML or JSON ([`Bootstrap::parse`]), which tells every error at once, each with line and field; written
 //! as YAML ([`Bootstrap::to_yaml`]) by `--join`, and shown as the effective configuration on start. Field names are
 //! taken in both of protobuf JSON's spellings (`ads_config`, `adsConfig`).
+mod health;
 mod read;
 mod tree;
 mod write;
@@ -12,6 +13,7 @@ use std::{
 };
 
 use weft_certs::CaPin;
+use weft_decide::HealthCheck;
 use weft_ir::{MeshNames, ServicePort};
 use weft_model::{AccountName, Labels, Locality, Name, Namespace, NetworkName, PortName, SpiffeId, WorkloadRef};
 
@@ -40,6 +42,8 @@ pub struct Bootstrap {
     pub network: NetworkName,
     /// The application's ports by name, and where each is reached from the proxy.
     pub applications: BTreeMap<PortName, SocketAddr>,
+    /// How the application's ports are checked.
+    pub health: HealthCheck,
     /// Where peers connect to; `None` for a workload that only calls.
     pub inbound: Option<SocketAddr>,
     /// Where the application sends HTTP for every service; `None` for a workload that calls nobody over HTTP.

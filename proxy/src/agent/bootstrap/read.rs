@@ -3,11 +3,12 @@ use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroUsize, path::PathB
 
 use serde_saphyr::{DuplicateKeyPolicy, MergeKeyPolicy, Spanned};
 use weft_certs::CaPin;
+use weft_decide::HealthCheck;
 use weft_ir::{MeshNames, ServicePort};
 use weft_model::{ClusterName, Host, Labels, Locality, NetworkName, PortName, TrustDomain};
 
 use super::{
-    Bootstrap, ControlPlaneAddress, DEFAULT_ON_DEMAND_TIMEOUT, FieldError, InvalidBootstrap, TcpListener,
+    Bootstrap, ControlPlaneAddress, DEFAULT_ON_DEMAND_TIMEOUT, FieldError, InvalidBootstrap, TcpListener, health,
     tree::{Errors, Fields, Node, Value},
 };
 
@@ -106,6 +107,7 @@ impl Parts {
             locality,
             network: rest.network,
             applications: rest.applications,
+            health: rest.health,
             inbound: rest.inbound,
             outbound: rest.outbound,
             tcp,
@@ -275,6 +277,7 @@ struct Local {
     labels: Labels,
     network: NetworkName,
     applications: BTreeMap<PortName, SocketAddr>,
+    health: HealthCheck,
     inbound: Option<SocketAddr>,
     outbound: Option<SocketAddr>,
     tcp: Vec<LocalTcp>,
@@ -326,12 +329,14 @@ impl Local {
     fn read(fields: &mut Fields, errors: &mut Errors) -> Self {
         let network = fields.take("network", errors).and_then(|node| node.parse(errors));
         let tcp = fields.take("tcp", errors).map(|node| node.list(errors)).unwrap_or_default();
-        let timeout = fields.take("on_demand_timeout", errors).and_then(|node| on_demand_timeout(node, errors));
+        let timeout =
+            fields.take("on_demand_timeout", errors).and_then(|node| duration(node, MAX_ON_DEMAND_TIMEOUT, errors));
         let directory = fields.require("state_directory", errors).and_then(|node| node.text(errors));
         Self {
             labels: labels(fields, errors),
             network: network.unwrap_or_else(NetworkName::default_network),
             applications: applications(fields, errors),
+            health: health::read(fields, errors),
             inbound: fields.take("inbound", errors).and_then(|node| node.parse(errors)),
             outbound: fields.take("outbound", errors).and_then(|node| node.parse(errors)),
             tcp: tcp.into_iter().filter_map(|node| tcp_listener(node, errors)).collect(),
@@ -382,15 +387,16 @@ fn service_port(text: &str) -> Option<ServicePort> {
     format!("{}/{text}", ClusterName::local()).parse().ok()
 }
 
-/// protobuf's JSON form of a duration: decimal seconds and `s`.
-fn on_demand_timeout(node: Node, errors: &mut Errors) -> Option<Duration> {
+/// protobuf's JSON form of a duration, decimal seconds and `s`: from a millisecond to `longest`.
+pub(super) fn duration(node: Node, longest: Duration, errors: &mut Errors) -> Option<Duration> {
     let place = node.place.clone();
     let text = node.text(errors)?;
     let seconds = text.strip_suffix('s').and_then(|seconds| seconds.parse::<f64>().ok());
     let duration = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    let fits = duration.filter(|duration| (Duration::from_millis(1)..=MAX_ON_DEMAND_TIMEOUT).contains(duration));
+    let fits = duration.filter(|duration| (Duration::from_millis(1)..=longest).contains(duration));
     if fits.is_none() {
-        errors.add(&place, "it must be a duration from 0.001s to 60s, as in 1s or 0.5s");
+        let longest = longest.as_secs();
+        errors.add(&place, format!("it must be a duration from 0.001s to {longest}s, as in 1s or 0.5s"));
     }
     fits
 }

@@ -33,6 +33,7 @@ bootstrap_extensions:
       workload: web-1
       labels: {app: web, version: "1.10"}
       applications: {http: "127.0.0.1:8080"}
+      health: {interval: 10s, unhealthy_interval: 0.2s, timeout: 0.5s, healthy_threshold: 1, unhealthy_threshold: 3}
       inbound: 127.0.0.1:0
       outbound: "[::1]:0"
       tcp:
@@ -63,6 +64,9 @@ fn a_bootstrap_is_read_whole() {
     assert_eq!(it.control_plane.to_string(), "cp.example:15012");
     assert_eq!(it.on_demand_timeout, Duration::from_millis(250));
     assert_eq!(it.workers.get(), 2);
+    let HealthCheck { interval, unhealthy_interval, timeout, healthy_threshold, unhealthy_threshold } = it.health;
+    let milliseconds = [interval, unhealthy_interval, timeout].map(|time| time.as_millis());
+    assert_eq!((milliseconds, healthy_threshold.get(), unhealthy_threshold.get()), ([10_000, 200, 500], 1, 3));
     assert_eq!(it.admin, PathBuf::from("/run/weft/admin.sock"));
 }
 
@@ -75,6 +79,9 @@ fn what_is_written_is_read_back() {
         it.labels.insert("tricky".to_owned(), value.to_owned());
         assert_eq!(Bootstrap::parse(&it.to_yaml()).unwrap(), it, "{value:?}");
     }
+    it.health = HealthCheck { interval: Duration::from_secs(3), ..HealthCheck::default() };
+    assert_eq!(Bootstrap::parse(&it.to_yaml()).unwrap(), it);
+    it.health = HealthCheck::default();
     it.inbound = None;
     it.tcp.clear();
     it.labels.clear();
@@ -102,6 +109,8 @@ fn every_error_is_told_at_once_with_line_and_field() {
         .replace("shop/stock:9000", "stock")
         .replace("version: \"1.10\"", "version: 1.10")
         .replace("0.25s", "2m")
+        .replace("interval: 10s", "interval: 301s")
+        .replace("unhealthy_threshold: 3", "unhealthy_threshold: 101")
         .replace("workers: 2", "workers: 20000");
     let errors = errors(&text);
     let expected = [
@@ -114,10 +123,12 @@ fn every_error_is_told_at_once_with_line_and_field() {
         (27, "bootstrap_extensions[0].typed_config", "the field account is missing"),
         (30, "bootstrap_extensions[0].typed_config.acount", "does not read this field"),
         (32, "bootstrap_extensions[0].typed_config.labels.version", "quote it"),
-        (34, "bootstrap_extensions[0].typed_config.inbound", "invalid socket address"),
-        (37, "bootstrap_extensions[0].typed_config.tcp[0].service", "<namespace>/<service>:<port>"),
-        (42, "bootstrap_extensions[0].typed_config.on_demand_timeout", "0.001s to 60s"),
-        (43, "bootstrap_extensions[0].typed_config.workers", "at most 1024"),
+        (34, "bootstrap_extensions[0].typed_config.health.interval", "0.001s to 300s"),
+        (34, "bootstrap_extensions[0].typed_config.health.unhealthy_threshold", "at most 100"),
+        (35, "bootstrap_extensions[0].typed_config.inbound", "invalid socket address"),
+        (38, "bootstrap_extensions[0].typed_config.tcp[0].service", "<namespace>/<service>:<port>"),
+        (43, "bootstrap_extensions[0].typed_config.on_demand_timeout", "0.001s to 60s"),
+        (44, "bootstrap_extensions[0].typed_config.workers", "at most 1024"),
     ];
     for (line, field, part) in expected {
         let start = format!("line {line}: {field}: ");
@@ -130,7 +141,7 @@ fn what_envoy_knows_and_weft_does_not_is_refused_not_ignored() {
     let text = format!("{WHOLE}layered_runtime: {{}}\n");
     let errors = errors(&text);
     assert_eq!(errors.len(), 1, "{errors:#?}");
-    assert!(errors[0].starts_with("line 44: layered_runtime: weft does not read this field (it reads: admin, "));
+    assert!(errors[0].starts_with("line 45: layered_runtime: weft does not read this field (it reads: admin, "));
     let tcp_admin = WHOLE.replace(
         "pipe: {path: /run/weft/admin.sock, mode: 384}",
         "socket_address: {address: 127.0.0.1, port_value: 9901}",

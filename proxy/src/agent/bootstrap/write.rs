@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use weft_model::Locality;
 
 use super::{
-    Bootstrap, ControlPlaneAddress, TcpListener,
+    Bootstrap, ControlPlaneAddress, TcpListener, health,
     read::{EXTENSION, EXTENSION_TYPE},
 };
 
@@ -44,6 +44,8 @@ struct Agent<'a> {
     labels: &'a BTreeMap<String, String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     applications: BTreeMap<&'a str, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    health: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     inbound: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -113,6 +115,7 @@ fn agent(bootstrap: &Bootstrap) -> Agent<'_> {
         network: bootstrap.network.as_str(),
         labels: &bootstrap.labels,
         applications: bootstrap.applications.iter().map(|(name, at)| (name.as_str(), at.to_string())).collect(),
+        health: health::to_json(&bootstrap.health),
         inbound: bootstrap.inbound.map(|address| address.to_string()),
         outbound: bootstrap.outbound.map(|address| address.to_string()),
         tcp: bootstrap.tcp.iter().map(tcp_listener).collect(),

@@ -3,6 +3,7 @@ mod access;
 mod change;
 mod endpoints;
 mod explain;
+mod health;
 mod join;
 mod on_demand;
 mod outage;

@@ -84,6 +84,7 @@ fn workloads(dice: &mut Dice, places: &[Place]) -> Vec<Object> {
             trust_domain: None,
             weight: *dice.pick(&[1, 1, 2, 7]),
             draining: dice.percent(10),
+            unhealthy: dice.percent(10),
         })));
     }
     workloads
