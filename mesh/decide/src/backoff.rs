@@ -16,6 +16,12 @@ impl Backoff {
         Self { base, cap, failures: 0 }
     }
 
+    /// The same after so many failures.
+    #[must_use]
+    pub const fn after(self, failures: u32) -> Self {
+        Self { failures, ..self }
+    }
+
     /// How long to wait after one more failure; `draw` is uniform.
     pub fn failed(&mut self, draw: u64) -> Duration {
         let ceiling = self.ceiling();

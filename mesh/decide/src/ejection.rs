@@ -4,6 +4,7 @@
 //! thread decides for all of them and publishes [`Ejected`].
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use serde::Serialize;
 use weft_ir::{Ejection, Endpoint, EndpointAddress, Endpoints, Health};
 use weft_model::WorkloadRef;
 
@@ -52,7 +53,7 @@ impl Streak {
 
 /// The endpoints of a cluster that are left out, as workers get them. They are named by address, because a worker's
 /// snapshot may be a little older or younger than the control thread's.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 pub struct Ejected(Vec<EndpointAddress>);
 
 impl Ejected {

@@ -8,15 +8,16 @@ use weft_ir::{EndpointAddress, RouteOrigin, RuleName, ServicePort};
 use weft_model::{Port, SpiffeId, WorkloadRef};
 
 use crate::{
-    Destination, Refusal, RequestHead, Routing, Snapshot, normalize, permit, permit_outbound, pick, route, route_tcp,
+    Circumstances, Destination, Refusal, RequestHead, Routing, Snapshot, Turn, normalize, permit, permit_outbound,
+    pick_with, route, route_tcp,
 };
 
 /// The random draws of a decision, kept in its record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 pub struct Draws {
-    /// For the weighted split: uniform.
+    /// For the weighted split, and the value of an affinity cookie that is made up: uniform.
     pub split: u64,
-    /// The round-robin cursor.
+    /// For the pick: the round-robin cursor, or uniform where endpoints are drawn.
     pub pick: u64,
 }
 
@@ -51,6 +52,8 @@ pub struct Forwarded {
     pub target: Option<String>,
     /// How long it may take in all.
     pub timeout: Option<Duration>,
+    /// The `set-cookie` field that its answer gets, for affinity.
+    pub set_cookie: Option<String>,
 }
 
 /// What becomes of an inbound connection or request.
@@ -75,20 +78,40 @@ pub struct Accepted {
     pub target: Option<String>,
 }
 
-/// Decides an outbound HTTP request.
+/// Decides an outbound HTTP request, in its first try while nothing is ejected.
 pub fn evaluate_outbound(snapshot: &Snapshot, head: &RequestHead<'_>, draws: Draws) -> Decision {
+    evaluate_outbound_in(snapshot, head, draws, &Circumstances::default())
+}
+
+/// Decides an outbound HTTP request under given circumstances.
+pub fn evaluate_outbound_in(
+    snapshot: &Snapshot,
+    head: &RequestHead<'_>,
+    draws: Draws,
+    circumstances: &Circumstances,
+) -> Decision {
     match normalize(snapshot.scope(), head) {
         Ok(request) => {
             let target = request.target.to_string();
-            finish(route(snapshot, &request, draws.split), Some(target), draws.pick)
+            finish(route(snapshot, &request, draws.split), Some(target), &circumstances.turn(draws.pick))
         }
         Err(cause) => Decision::Refused(cause.into()),
     }
 }
 
-/// Decides an outbound TCP connection to a service port's listener.
+/// Decides an outbound TCP connection to a service port's listener, in its first try while nothing is ejected.
 pub fn evaluate_tcp(snapshot: &Snapshot, service: &ServicePort, draws: Draws) -> Decision {
-    finish(route_tcp(snapshot, service), None, draws.pick)
+    evaluate_tcp_in(snapshot, service, draws, &Circumstances::default())
+}
+
+/// Decides an outbound TCP connection under given circumstances.
+pub fn evaluate_tcp_in(
+    snapshot: &Snapshot,
+    service: &ServicePort,
+    draws: Draws,
+    circumstances: &Circumstances,
+) -> Decision {
+    finish(route_tcp(snapshot, service), None, &circumstances.turn(draws.pick))
 }
 
 /// Decides an inbound connection of `caller` whose hello names `server_name`; with `head`, a request on it.
@@ -117,13 +140,13 @@ pub fn evaluate_inbound(
     }
 }
 
-fn finish(routing: Routing<'_>, target: Option<String>, cursor: u64) -> Decision {
+fn finish(routing: Routing<'_>, target: Option<String>, turn: &Turn<'_>) -> Decision {
     let routed = match routing {
         Routing::Routed(routed) => routed,
         Routing::Needs(destination) => return Decision::Needs(destination),
         Routing::Refused(refusal) => return Decision::Refused(refusal),
     };
-    match pick(permit_outbound(routed), cursor) {
+    match pick_with(permit_outbound(routed), turn) {
         Ok(picked) => Decision::Forwarded(Box::new(Forwarded {
             service: routed.service().clone(),
             route: routed.origin().cloned(),
@@ -133,6 +156,7 @@ fn finish(routing: Routing<'_>, target: Option<String>, cursor: u64) -> Decision
             identity: picked.identity().clone(),
             target,
             timeout: routed.timeout(),
+            set_cookie: routed.set_cookie().map(|cookie| cookie.to_string()),
         })),
         Err(refusal) => Decision::Refused(refusal),
     }

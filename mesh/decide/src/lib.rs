@@ -33,6 +33,7 @@
 //! what [`Streak`]s report.
 //!
 //! Everything borrows from the snapshot: a decision touches no reference count, so workers share no cache line for it.
+mod affinity;
 mod backoff;
 mod breaker;
 mod budget;
@@ -46,26 +47,31 @@ mod outcome;
 mod permit;
 mod pick;
 mod refusal;
+mod rendezvous;
 mod renewal;
+mod retry;
 mod route;
 mod snapshot;
 
+pub use affinity::{SetCookie, cookie};
 pub use backoff::Backoff;
 pub use breaker::{Admission, Circuit, CircuitState, Probe, Tripped};
 pub use budget::{Budget, Purse};
 pub use detect::{Detection, Hello, MAX_PREFIX, detect};
 pub use ejection::{Ejected, Ejector, Report, Streak};
 pub use evaluate::{
-    Accepted, Decision, Draws, Forwarded, InboundDecision, evaluate_inbound, evaluate_outbound, evaluate_tcp,
+    Accepted, Decision, Draws, Forwarded, InboundDecision, evaluate_inbound, evaluate_outbound, evaluate_outbound_in,
+    evaluate_tcp, evaluate_tcp_in,
 };
 pub use health::{Health, HealthCheck};
 pub use lease::{Held, Lease, Shares};
 pub use normalize::{Authority, BadRequest, MAX_TARGET, Normal, RequestHead, Target, normalize};
 pub use outcome::{Outcome, Proof, Verdict};
 pub use permit::{Admitted, Denied, Permit, Permitted, permit, permit_outbound, repermit};
-pub use pick::{Picked, pick};
-pub use refusal::{Destination, Refusal};
+pub use pick::{Circumstances, Loads, Picked, Turn, pick, pick_with};
+pub use refusal::{Destination, LimitKind, Refusal};
 pub use renewal::Renewal;
+pub use retry::{Attempted, NoRepeat, PROVEN_REPEATS, Repeats};
 pub use route::{Routed, Routing, route, route_tcp};
 pub use snapshot::{
     Applied, Assembler, ClusterEntry, HostEntry, Lookup, Output, Rejected, Scope, Snapshot, TcpEntry, Unusable, Update,

@@ -1,5 +1,5 @@
 //! Why a request or connection is refused, and what the client is told: one table.
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use serde::{Serialize, Serializer};
 use weft_ir::{HostPort, RouteOrigin, ServicePort};
@@ -27,6 +27,39 @@ impl fmt::Display for Destination {
 impl Serialize for Destination {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+/// What a cluster's policy limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LimitKind {
+    /// Upstream connections.
+    Connections,
+    /// Requests that wait for a connection.
+    Pending,
+    /// Requests that are being served.
+    Requests,
+}
+
+impl LimitKind {
+    /// The field of a TrafficPolicy that sets it.
+    pub const fn field(self) -> &'static str {
+        match self {
+            Self::Connections => "limits.maxConnections",
+            Self::Pending => "limits.maxPending",
+            Self::Requests => "limits.maxRequests",
+        }
+    }
+}
+
+impl fmt::Display for LimitKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Connections => "connections",
+            Self::Pending => "waiting requests",
+            Self::Requests => "requests",
+        })
     }
 }
 
@@ -79,6 +112,29 @@ pub enum Refusal {
         /// How many endpoints it has that take no new work.
         endpoints: usize,
     },
+    /// As much of the cluster is in use by this proxy as its policy allows.
+    #[error("limit of {most} {limit} to {cluster} reached (TrafficPolicy {})", limit.field())]
+    LimitReached {
+        /// The cluster.
+        cluster: ServicePort,
+        /// What is limited.
+        limit: LimitKind,
+        /// To how many.
+        most: u32,
+    },
+    /// The cluster failed so often that nothing is sent to it for a while.
+    #[error(
+        "circuit breaker of {cluster} open for {}, {} (TrafficPolicy circuitBreaker)",
+        seconds(*open_for), next_probe(*probes_in)
+    )]
+    BreakerOpen {
+        /// The cluster.
+        cluster: ServicePort,
+        /// How long ago it opened.
+        open_for: Duration,
+        /// When it lets a probe through; zero where all probes that may be are under way.
+        probes_in: Duration,
+    },
     /// The control plane did not say in time where this destination is.
     #[error("control plane unreachable: nothing is known of {destination} yet")]
     ControlPlaneUnreachable {
@@ -118,8 +174,28 @@ impl Refusal {
             Self::NotInMesh { .. } | Self::NoRoute { .. } => 404,
             Self::BackendMissing { .. } | Self::ClusterMissing { .. } => 500,
             Self::Denied(_) => 403,
-            Self::NoHealthyEndpoint { .. } | Self::ControlPlaneUnreachable { .. } => 503,
+            Self::NoHealthyEndpoint { .. }
+            | Self::LimitReached { .. }
+            | Self::BreakerOpen { .. }
+            | Self::ControlPlaneUnreachable { .. } => 503,
             Self::Misdirected { .. } => 421,
+        }
+    }
+
+    /// The field of the cluster's TrafficPolicy that is the cause, where one is.
+    pub const fn policy_field(&self) -> Option<&'static str> {
+        match self {
+            Self::LimitReached { limit, .. } => Some(limit.field()),
+            Self::BreakerOpen { .. } => Some("circuitBreaker"),
+            Self::BadRequest(_)
+            | Self::NotInMesh { .. }
+            | Self::NoRoute { .. }
+            | Self::BackendMissing { .. }
+            | Self::ClusterMissing { .. }
+            | Self::Denied(_)
+            | Self::NoHealthyEndpoint { .. }
+            | Self::ControlPlaneUnreachable { .. }
+            | Self::Misdirected { .. } => None,
         }
     }
 
@@ -133,9 +209,23 @@ impl Refusal {
             Self::ClusterMissing { .. } => "cluster-missing",
             Self::Denied(_) => "denied",
             Self::NoHealthyEndpoint { .. } => "no-healthy-endpoint",
+            Self::LimitReached { .. } => "limit-reached",
+            Self::BreakerOpen { .. } => "breaker-open",
             Self::ControlPlaneUnreachable { .. } => "control-plane-unreachable",
             Self::Misdirected { .. } => "misdirected",
         }
+    }
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:.1} s", time.as_secs_f64())
+}
+
+fn next_probe(probes_in: Duration) -> String {
+    if probes_in.is_zero() {
+        "probes are under way".to_owned()
+    } else {
+        format!("next probe in {}", seconds(probes_in))
     }
 }
 
@@ -148,5 +238,54 @@ impl From<BadRequest> for Refusal {
 impl From<Denied> for Refusal {
     fn from(denied: Denied) -> Self {
         Self::Denied(denied)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_and_an_open_breaker_name_what_is_full_and_the_field_that_says_so() {
+        let cluster = || "local/shop/reviews:9080".parse().unwrap();
+        let limit = |limit| Refusal::LimitReached { cluster: cluster(), limit, most: 100 };
+        let open = |probes_in| Refusal::BreakerOpen {
+            cluster: cluster(),
+            open_for: Duration::from_millis(1250),
+            probes_in: Duration::from_millis(probes_in),
+        };
+        for (refusal, text, code) in [
+            (
+                limit(LimitKind::Requests),
+                "limit of 100 requests to local/shop/reviews:9080 reached (TrafficPolicy limits.maxRequests)",
+                "limit-reached",
+            ),
+            (
+                limit(LimitKind::Pending),
+                "limit of 100 waiting requests to local/shop/reviews:9080 reached (TrafficPolicy limits.maxPending)",
+                "limit-reached",
+            ),
+            (
+                limit(LimitKind::Connections),
+                "limit of 100 connections to local/shop/reviews:9080 reached (TrafficPolicy limits.maxConnections)",
+                "limit-reached",
+            ),
+            (
+                open(750),
+                "circuit breaker of local/shop/reviews:9080 open for 1.2 s, next probe in 0.8 s (TrafficPolicy \
+                 circuitBreaker)",
+                "breaker-open",
+            ),
+            (
+                open(0),
+                "circuit breaker of local/shop/reviews:9080 open for 1.2 s, probes are under way (TrafficPolicy \
+                 circuitBreaker)",
+                "breaker-open",
+            ),
+        ] {
+            assert_eq!((refusal.to_string().as_str(), refusal.status(), refusal.code()), (text, 503, code));
+            let field = refusal.policy_field().unwrap();
+            assert!(text.ends_with(&format!("(TrafficPolicy {field})")));
+        }
     }
 }

@@ -2,11 +2,13 @@
 use std::time::Duration;
 
 use smallvec::SmallVec;
-use weft_ir::{HostPort, Route, RouteAction, RouteOrigin, ServicePort, WeightedCluster};
+use weft_ir::{HostPort, Retry, Route, RouteAction, RouteOrigin, ServicePort, WeightedCluster};
 use weft_model::{PathMatch, TextMatch};
 
 use crate::{
-    ClusterEntry, Destination, HostEntry, Lookup, Normal, Refusal, Snapshot,
+    ClusterEntry, Destination, HostEntry, Lookup, Normal, Refusal, SetCookie, Snapshot,
+    affinity::{Sticky, sticky},
+    rendezvous::{Seed, choose},
     snapshot::{HeaderPattern, Patterns},
 };
 
@@ -28,6 +30,7 @@ pub struct Routed<'s> {
     host: Option<&'s HostPort>,
     route: Option<&'s Route>,
     cluster: &'s ClusterEntry,
+    sticky: Option<Sticky<'s>>,
 }
 
 impl<'s> Routed<'s> {
@@ -55,10 +58,26 @@ impl<'s> Routed<'s> {
     pub fn timeout(&self) -> Option<Duration> {
         self.route.and_then(|route| route.timeout)
     }
+
+    /// How the request is repeated; `None` for TCP and for routes without retries.
+    pub fn retry(&self) -> Option<&'s Retry> {
+        self.route.and_then(|route| route.retry.as_ref())
+    }
+
+    /// The hash of the request's affinity key; `None` if its route has no affinity or the request no key.
+    pub fn key(&self) -> Option<u64> {
+        self.sticky.map(|sticky| sticky.key)
+    }
+
+    /// The cookie that the answer sets, because the route has affinity by cookie and the request had none.
+    pub fn set_cookie(&self) -> Option<SetCookie<'s>> {
+        self.sticky.and_then(|sticky| sticky.cookie)
+    }
 }
 
 /// Routes a request by its host's routes: the first that matches wins, which is the most specific one (see
-/// [`weft_ir::RouteMatch::precedence`]). `split` is a uniform draw that chooses among the route's weighted clusters.
+/// [`weft_ir::RouteMatch::precedence`]). `split` is a uniform draw that chooses among the route's weighted clusters, where
+/// no affinity does.
 pub fn route<'s>(snapshot: &'s Snapshot, request: &Normal<'_>, split: u64) -> Routing<'s> {
     let host = match snapshot.host(request.authority.host(), request.authority.port()) {
         Lookup::Present(host) => host,
@@ -82,7 +101,7 @@ pub fn route<'s>(snapshot: &'s Snapshot, request: &Normal<'_>, split: u64) -> Ro
             path: request.target.path.clone().into_owned(),
         });
     };
-    forward(snapshot, host, route, split)
+    forward(snapshot, (host, route), request, split)
 }
 
 /// Routes a connection to a TCP service port.
@@ -95,7 +114,9 @@ pub fn route_tcp<'s>(snapshot: &'s Snapshot, service: &ServicePort) -> Routing<'
         Lookup::Unknown => return Routing::Needs(Destination::Service(service.clone())),
     };
     match snapshot.cluster(&entry.body().cluster) {
-        Some(cluster) => Routing::Routed(Routed { service: entry.service(), host: None, route: None, cluster }),
+        Some(cluster) => {
+            Routing::Routed(Routed { service: entry.service(), host: None, route: None, cluster, sticky: None })
+        }
         None => Routing::Refused(Refusal::ClusterMissing {
             destination: Destination::Service(service.clone()),
             cluster: entry.body().cluster.clone(),
@@ -108,7 +129,12 @@ fn first_match<'s>(host: &'s HostEntry, request: &Normal<'_>, lane: usize) -> Op
     Some(route)
 }
 
-fn forward<'s>(snapshot: &'s Snapshot, host: &'s HostEntry, route: &'s Route, split: u64) -> Routing<'s> {
+fn forward<'s>(
+    snapshot: &'s Snapshot,
+    (host, route): (&'s HostEntry, &'s Route),
+    request: &Normal<'_>,
+    split: u64,
+) -> Routing<'s> {
     let virtual_host = host.virtual_host();
     let clusters = match &route.action {
         RouteAction::Forward(clusters) => clusters,
@@ -117,7 +143,12 @@ fn forward<'s>(snapshot: &'s Snapshot, host: &'s HostEntry, route: &'s Route, sp
             return Routing::Refused(Refusal::BackendMissing { origin, cause });
         }
     };
-    let Some(chosen) = share(clusters, split) else {
+    let sticky = route.affinity.as_ref().and_then(|affinity| sticky(affinity, request.headers, split));
+    let chosen = match sticky {
+        Some(sticky) => share_by_key(clusters, sticky.key),
+        None => share(clusters, split),
+    };
+    let Some(chosen) = chosen else {
         let (origin, cause) = (route.origin.clone(), "no backend has a weight above zero".to_owned());
         return Routing::Refused(Refusal::BackendMissing { origin, cause });
     };
@@ -131,6 +162,7 @@ fn forward<'s>(snapshot: &'s Snapshot, host: &'s HostEntry, route: &'s Route, sp
             host: Some(&virtual_host.authority),
             route: Some(route),
             cluster,
+            sticky,
         }),
         None => Routing::Refused(Refusal::ClusterMissing {
             destination: Destination::Host(virtual_host.authority.clone()),
@@ -151,6 +183,20 @@ fn share(clusters: &[WeightedCluster], split: u64) -> Option<&WeightedCluster> {
         point = point.saturating_sub(weight);
         here
     })
+}
+
+/// The cluster that a key chooses: the same while weights stand, and where they change, as few keys move as must.
+fn share_by_key(clusters: &[WeightedCluster], key: u64) -> Option<&WeightedCluster> {
+    let candidates = clusters.iter().enumerate().filter(|(_, it)| it.weight > 0).map(|(place, it)| {
+        // A cluster that is written twice has two shares.
+        let earlier = clusters.iter().take(place).filter(|other| other.cluster == it.cluster).count() as u64;
+        let ServicePort { cluster, namespace, service, port } = &it.cluster;
+        let name = [cluster.as_str(), namespace.as_str(), service.as_str()].map(str::as_bytes);
+        let [cluster, namespace, service] = name;
+        let parts = [cluster, namespace, service, &port.get().to_be_bytes(), &earlier.to_be_bytes()];
+        (it, Seed::new(b'c', &parts), it.weight)
+    });
+    choose(key, candidates)
 }
 
 fn matches(route: &Route, patterns: &Patterns, request: &Normal<'_>, lane: usize) -> bool {

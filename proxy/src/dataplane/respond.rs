@@ -80,7 +80,8 @@ impl Ending {
             Refusal::NoRoute { .. } | Refusal::BackendMissing { .. } | Refusal::ClusterMissing { .. } => {
                 Blame::Configuration
             }
-            Refusal::NoHealthyEndpoint { .. } => Blame::Upstream,
+            Refusal::NoHealthyEndpoint { .. } | Refusal::BreakerOpen { .. } => Blame::Upstream,
+            Refusal::LimitReached { .. } => Blame::Configuration,
             Refusal::ControlPlaneUnreachable { .. } => Blame::ControlPlane,
         };
         Self::Refused(refusal.code(), refusal.status(), blame)

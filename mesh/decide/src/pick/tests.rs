@@ -1,9 +1,13 @@
 use proptest::prelude::*;
-use weft_ir::Health::{self, Draining, Healthy, Unhealthy};
+use weft_ir::{
+    Affinity,
+    Health::{self, Draining, Healthy, Unhealthy},
+};
+use weft_model::AffinityKey;
 
 use super::*;
 use crate::{
-    Routing, Snapshot, normalize, permit_outbound, route,
+    RequestHead, Routing, Snapshot, normalize, permit_outbound, route,
     testing::{cluster, endpoints, everything, get, host, resource, route_to, scope},
 };
 
@@ -85,5 +89,147 @@ proptest! {
             pick(permitted(&snapshot), cursor).unwrap().index(),
             pick(permitted(&snapshot), cursor).unwrap().index()
         );
+    }
+}
+
+/// A cluster of that balance, whose route has affinity by header or none.
+fn balanced(balance: Balance, weights: &[(u32, Health)], by_header: bool) -> Snapshot {
+    let mut route = route_to(0, everything(), &[("web", 1)]);
+    route.affinity = by_header.then(|| Affinity { key: AffinityKey::Header { name: "x-user".to_owned() } });
+    let cluster = Cluster { balance, ..cluster("web") };
+    let resources = [resource(host("web", vec![route])), resource(cluster), resource(endpoints("web", weights))];
+    Snapshot::complete(scope(), "", resources).unwrap()
+}
+
+fn picks(snapshot: &Snapshot, user: u64, turn: &Turn<'_>) -> (usize, bool) {
+    let user = user.to_string();
+    let headers: &[(&[u8], &[u8])] = &[(b"x-user", user.as_bytes())];
+    let request = normalize(snapshot.scope(), &RequestHead { headers, ..get("web", "/") }).unwrap();
+    match route(snapshot, &request, 0) {
+        Routing::Routed(routed) => {
+            let picked = pick_with(permit_outbound(routed), turn).unwrap();
+            // What the record keeps is enough to pick again.
+            let again = picked.circumstances(turn);
+            assert_eq!(pick_with(permit_outbound(routed), &again.turn(turn.draw)).unwrap().index(), picked.index());
+            (picked.index(), picked.second)
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn ejected(snapshot: &Snapshot, places: impl IntoIterator<Item = usize>) -> Ejected {
+    let all = snapshot.cluster(&crate::testing::service("web")).unwrap().endpoints();
+    places.into_iter().map(|place| all.endpoints[place].address).collect()
+}
+
+const ALL: [Balance; 3] = [Balance::RoundRobin, Balance::LeastRequest, Balance::RingHash];
+
+#[test]
+fn shares_follow_weights_whatever_the_balance_and_whoever_is_out() {
+    const TURNS: usize = 20_000;
+    let weights = [(3, Healthy), (1, Healthy), (4, Healthy), (2, Healthy), (5, Draining)];
+    for (balance, by_header) in ALL.into_iter().flat_map(|it| [(it, false), (it, true)]) {
+        let snapshot = balanced(balance, &weights, by_header);
+        for out in [vec![], vec![0], vec![0, 2], vec![0, 1, 2]] {
+            let ejected = ejected(&snapshot, out.clone());
+            let mut shares = [0u32; 5];
+            for draw in 0..TURNS as u64 {
+                shares[picks(&snapshot, draw, &Turn { ejected: &ejected, ..Turn::new(draw) }).0] += 1;
+            }
+            let stays = |place: &usize| *place < 4 && !out.contains(place);
+            let sum: u32 = (0..4).filter(stays).map(|place| weights[place].0).sum();
+            for place in 0..5 {
+                let share = if stays(&place) { f64::from(weights[place].0) / f64::from(sum) } else { 0.0 };
+                // 4.9 standard deviations of a binomial distribution: a probability of 10⁻⁶.
+                let margin = 4.9 * (TURNS as f64 * share * (1.0 - share)).sqrt();
+                let off = (f64::from(shares[place]) - TURNS as f64 * share).abs();
+                assert!(off <= margin, "{balance:?} {by_header} without {out:?}: {shares:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_less_busy_of_two_is_picked_for_its_weight() {
+    let snapshot = balanced(Balance::LeastRequest, &[(1, Healthy), (2, Healthy)], false);
+    for (loads, winner) in [([0, 0], 1), ([0, 1], 0), ([1, 1], 1), ([1, 4], 0), ([5, 9], 1), ([100, 0], 1)] {
+        for draw in 0..50 {
+            let load = |place: usize| loads[place];
+            let turn = Turn { loads: Loads::By(&load), ..Turn::new(draw) };
+            if (loads[0] + 1) * 2 != loads[1] + 1 {
+                assert_eq!(picks(&snapshot, 0, &turn).0, winner, "{loads:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn least_request_keeps_the_longest_queue_short() {
+    // Requests that never end: of n put into n queues at random the longest is about ln n / ln ln n, of two choices about
+    // ln ln n (Azar et al. 1994).
+    let snapshot = balanced(Balance::LeastRequest, &[(1, Healthy); 100], false);
+    let mut queues = [0u32; 100];
+    for draw in 0..1000 {
+        let load = |place: usize| queues[place];
+        let (place, _) = picks(&snapshot, 0, &Turn { loads: Loads::By(&load), ..Turn::new(draw) });
+        queues[place] += 1;
+    }
+    assert!(queues.iter().all(|queue| (7..=13).contains(queue)), "{queues:?}");
+}
+
+#[test]
+fn where_all_are_ejected_it_is_as_if_none_were() {
+    for balance in ALL {
+        let snapshot = balanced(balance, &[(1, Healthy), (1, Healthy)], false);
+        let ejected = ejected(&snapshot, 0..2);
+        let turn = Turn { ejected: &ejected, ..Turn::new(9) };
+        assert_eq!(picks(&snapshot, 0, &turn).0, picks(&snapshot, 0, &Turn::new(9)).0);
+        assert_eq!(picks(&snapshot, 0, &Turn { avoid: Some(1), ..turn }).0, 0);
+    }
+}
+
+proptest! {
+    #[test]
+    fn nothing_ejected_or_avoided_is_picked_while_there_is_another(
+        balance in prop::sample::select(ALL.to_vec()),
+        by_header: bool,
+        count in 1usize..12,
+        out in prop::collection::btree_set(0usize..12, 0..12),
+        avoid in prop::option::of(0usize..12),
+        draw: u64,
+    ) {
+        let snapshot = balanced(balance, &vec![(1, Healthy); count], by_header);
+        let out: Vec<_> = out.into_iter().filter(|place| *place < count).collect();
+        let ejected = ejected(&snapshot, out.clone());
+        let (place, _) = picks(&snapshot, draw, &Turn { ejected: &ejected, avoid, ..Turn::new(draw) });
+        let others = |place: &usize| !out.contains(place) && Some(*place) != avoid;
+        if (0..count).any(|place| others(&place)) {
+            prop_assert!(others(&place));
+        } else if out.len() < count {
+            prop_assert!(!out.contains(&place));
+        }
+    }
+
+    #[test]
+    fn only_the_keys_of_what_is_lost_or_ejected_move(
+        balance in prop::sample::select(ALL.to_vec()),
+        weights in prop::collection::vec(1u32..5, 2..10),
+        lost in any::<prop::sample::Index>(),
+        users: [u64; 16],
+    ) {
+        let lost = lost.index(weights.len());
+        let healthy = |without: bool| -> Vec<_> {
+            let health = |place| if without && place == lost { Draining } else { Healthy };
+            weights.iter().enumerate().map(|(place, weight)| (*weight, health(place))).collect()
+        };
+        let snapshot = balanced(balance, &healthy(false), true);
+        let without = balanced(balance, &healthy(true), true);
+        let ejected = ejected(&snapshot, [lost]);
+        for user in users {
+            let before = picks(&snapshot, user, &Turn::new(user)).0;
+            let (after, now) = (picks(&without, user, &Turn::new(!user)).0, Turn { ejected: &ejected, ..Turn::new(3) });
+            prop_assert_eq!(after, picks(&snapshot, user, &now).0, "ejected or gone is the same");
+            prop_assert!(before == after || before == lost);
+        }
     }
 }

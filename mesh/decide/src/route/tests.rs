@@ -1,5 +1,6 @@
 use proptest::prelude::*;
-use weft_ir::{HeaderMatch, RouteMatch, VirtualHost};
+use weft_ir::{Affinity, HeaderMatch, RouteMatch, VirtualHost};
+use weft_model::AffinityKey;
 
 use super::*;
 use crate::{
@@ -273,4 +274,68 @@ proptest! {
             prop_assert!(*weight > 0 || *count == 0);
         }
     }
+}
+
+/// The cluster that a user is sent to where versions have those weights.
+fn version(weights: &[(&str, u32)], user: u32) -> String {
+    let mut route = route_to(0, everything(), weights);
+    route.affinity = Some(Affinity { key: AffinityKey::Header { name: "x-user".to_owned() } });
+    let snapshot = snapshot(host("web", vec![route]));
+    let user = user.to_string();
+    let headers: &[(&[u8], &[u8])] = &[(b"x-user", user.as_bytes())];
+    let head = RequestHead { headers, ..get("web", "/") };
+    match super::route(&snapshot, &normalize(&scope(), &head).unwrap(), user.len() as u64) {
+        Routing::Routed(routed) => routed.cluster().cluster().name.service.to_string(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_growing_version_takes_users_from_the_other_only() {
+    let mut v2_before = 0;
+    for user in 0..2000 {
+        let versions = [90, 80, 50, 10].map(|v1| version(&[("v1", v1), ("v2", 100 - v1)], user));
+        assert!(versions.is_sorted(), "user {user}: {versions:?}");
+        v2_before += u32::from(versions[0] == "v2");
+    }
+    // 200, and 4.9 standard deviations: a probability of 10⁻⁶.
+    assert!((200 - 66..=200 + 66).contains(&v2_before), "{v2_before}");
+}
+
+#[test]
+fn among_three_versions_a_user_moves_to_the_growing_one_or_not_at_all() {
+    for user in 0..1000 {
+        let before = version(&[("v1", 45), ("v2", 45), ("v3", 10)], user);
+        let after = version(&[("v1", 25), ("v2", 25), ("v3", 50)], user);
+        assert!(before == after || after == "v3", "user {user}: {before} to {after}");
+        assert_eq!(before, version(&[("v3", 10), ("v2", 45), ("v1", 45)], user), "whatever the order");
+    }
+}
+
+#[test]
+fn a_cookie_that_is_made_up_leads_to_the_same_version_from_then_on() {
+    let mut route = route_to(0, everything(), &[("v1", 50), ("v2", 50)]);
+    let path = "/".to_owned();
+    route.affinity = Some(Affinity { key: AffinityKey::Cookie { name: "weft-affinity".to_owned(), path, ttl: None } });
+    let snapshot = snapshot(host("web", vec![route]));
+    let ask = |cookie: &str, split| {
+        let headers: &[(&[u8], &[u8])] = &[(b"cookie", cookie.as_bytes())];
+        let head = RequestHead { headers, ..get("web", "/") };
+        match super::route(&snapshot, &normalize(&scope(), &head).unwrap(), split) {
+            Routing::Routed(routed) => (
+                routed.cluster().cluster().name.clone(),
+                routed.key().unwrap(),
+                routed.set_cookie().map(|it| it.to_string()),
+            ),
+            other => panic!("{other:?}"),
+        }
+    };
+    let mut seen = std::collections::BTreeSet::new();
+    for split in 0..64 {
+        let (cluster, key, set) = ask("", split);
+        let set = set.unwrap();
+        assert_eq!(ask(set.split(';').next().unwrap(), !split), (cluster.clone(), key, None));
+        seen.insert(cluster);
+    }
+    assert_eq!(seen.len(), 2);
 }

@@ -2,10 +2,7 @@
 use std::sync::Arc;
 
 use regex::{Regex, bytes};
-use weft_ir::{
-    Balance, Cluster, Endpoints, Health, Listener, ListenerBody, OutboundTcp, Resource, Route, RouteAction,
-    ServicePort, VirtualHost,
-};
+use weft_ir::{Listener, ListenerBody, OutboundTcp, Resource, Route, RouteAction, ServicePort, VirtualHost};
 use weft_model::{PathMatch, TextMatch};
 
 use super::lanes::Lanes;
@@ -152,76 +149,4 @@ impl TcpEntry {
     pub fn body(&self) -> &OutboundTcp {
         &self.body
     }
-}
-
-/// A cluster with its endpoints, ready to pick from.
-#[derive(Clone, Debug)]
-pub struct ClusterEntry {
-    cluster: Arc<Cluster>,
-    endpoints: Arc<Endpoints>,
-    /// For each healthy endpoint: its place, and the sum of the weights up to and with it.
-    turns: Vec<(u64, u32)>,
-    /// By how much a step of the cursor moves over the sum of weights; coprime to it.
-    stride: u64,
-}
-
-impl ClusterEntry {
-    pub(super) fn new(cluster: Arc<Cluster>, endpoints: Arc<Endpoints>) -> Self {
-        let healthy = || {
-            let numbered = (0u32..).zip(&endpoints.endpoints);
-            numbered.filter(|(_, endpoint)| endpoint.health == Health::Healthy && endpoint.weight > 0)
-        };
-        let common = healthy().fold(0, |common, (_, endpoint)| gcd(common, u64::from(endpoint.weight))).max(1);
-        let mut sum = 0;
-        let turns: Vec<_> = healthy()
-            .map(|(index, endpoint)| {
-                sum += u64::from(endpoint.weight) / common;
-                (sum, index)
-            })
-            .collect();
-        Self { cluster, endpoints, turns, stride: stride(sum) }
-    }
-
-    /// The cluster.
-    pub fn cluster(&self) -> &Arc<Cluster> {
-        &self.cluster
-    }
-
-    /// Its endpoints, those included that take no new work.
-    pub fn endpoints(&self) -> &Arc<Endpoints> {
-        &self.endpoints
-    }
-
-    /// How many endpoints take new work.
-    pub fn healthy(&self) -> usize {
-        self.turns.len()
-    }
-
-    /// The place of the endpoint whose turn `cursor` is; `None` if none takes new work.
-    pub(crate) fn turn(&self, cursor: u64) -> Option<usize> {
-        match self.cluster.balance {
-            Balance::RoundRobin | Balance::LeastRequest | Balance::RingHash => {
-                let &(sum, _) = self.turns.last()?;
-                let step = u128::from(cursor % sum) * u128::from(self.stride);
-                // Below `sum`: nothing is cut off.
-                let point = (step % u128::from(sum)) as u64;
-                let turn = self.turns.partition_point(|&(upto, _)| upto <= point);
-                self.turns.get(turn).and_then(|&(_, index)| usize::try_from(index).ok())
-            }
-        }
-    }
-}
-
-/// A step near the golden section of `sum` that is coprime to it: each point is visited once a round, and the visits of
-/// a heavy endpoint are spread instead of following each other.
-fn stride(sum: u64) -> u64 {
-    let golden = ((u128::from(sum) * 0x9E37_79B9_7F4A_7C15) >> 64) as u64;
-    (golden.max(1)..).find(|&step| gcd(step, sum.max(1)) == 1).unwrap_or(1)
-}
-
-const fn gcd(mut a: u64, mut b: u64) -> u64 {
-    while b != 0 {
-        (a, b) = (b, a % b);
-    }
-    a
 }

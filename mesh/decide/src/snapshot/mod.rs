@@ -1,5 +1,6 @@
 //! The immutable, indexed view of its resources that a proxy decides from.
 mod assembler;
+mod cluster;
 mod index;
 mod lanes;
 
@@ -13,10 +14,14 @@ use smallvec::SmallVec;
 use weft_ir::{InboundChain, Listener, ListenerBody, MeshNames, Resource, ServicePort};
 use weft_model::{Host, Namespace, Port};
 
-pub(crate) use self::index::{HeaderPattern, Patterns};
 pub use self::{
     assembler::{Applied, Assembler, Output, Rejected, Update},
-    index::{ClusterEntry, HostEntry, TcpEntry, Unusable, check},
+    cluster::ClusterEntry,
+    index::{HostEntry, TcpEntry, Unusable, check},
+};
+pub(crate) use self::{
+    cluster::Candidate,
+    index::{HeaderPattern, Patterns},
 };
 
 /// Where a proxy stands: what short host names mean there.
