@@ -11,12 +11,13 @@ use crate::{
 
 /// A client of the control plane that the arguments name.
 pub(crate) fn client(context: &ContextArguments) -> Result<Client, Failure> {
-    Client::new(context.load()?).while_("prepare TLS")
+    let client = Client::new(context.load()?).while_("prepare TLS");
+    client.map_err(|failure| failure.hint("the context file's caSha256 must be the one that its control plane wrote"))
 }
 
 /// Runs a command's asynchronous part on this thread.
 pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().while_("start the runtime")?.block_on(work)
+    crate::runtime(tokio::runtime::Builder::new_current_thread())?.block_on(work)
 }
 
 /// Makes one call.
@@ -29,11 +30,18 @@ impl From<CallError> for Failure {
         let text = error.to_string();
         match error {
             CallError::Unreachable { .. } => Self::new(text).hint("is it running, and is this the right context?"),
-            CallError::Refused(ApiError { hint, .. }) if hint.is_empty() => Self::new(text),
+            CallError::Unproven { .. } => Self::new(text).hint(
+                "another mesh's control plane listens there now, or somebody in between: take the context file that \
+                 yours wrote when it started last",
+            ),
+            CallError::Refused(ApiError { hint, .. }) if hint.is_empty() => {
+                Self::new(text).hint("see the control plane's log of this time")
+            }
             CallError::Refused(ApiError { hint, .. }) => Self::new(text).hint(hint),
             CallError::Objects(diagnostics) => {
                 let lines: Vec<_> = diagnostics.iter().map(|diagnostic| format!("\n  {diagnostic}")).collect();
-                Self::new(format!("{text}:{}", lines.concat()))
+                let hint = "correct what is named above and apply it again; --dry-run only checks";
+                Self::new(format!("{text}:{}", lines.concat())).hint(hint)
             }
             CallError::Form { .. } => Self::new(text).hint("are `weft` and the control plane of the same version?"),
         }

@@ -68,7 +68,8 @@ fn documents(paths: &[PathBuf]) -> Result<Vec<Document>, Failure> {
     for path in paths {
         if path == Path::new("-") {
             let mut text = String::new();
-            io::stdin().read_to_string(&mut text).while_("read standard input")?;
+            let read = io::stdin().read_to_string(&mut text).while_("read standard input");
+            read.map_err(|failure| failure.hint("-f - takes YAML or JSON as UTF-8 text"))?;
             documents.push(Document { file: "-".to_owned(), text });
         } else if path.is_dir() {
             for file in folder(path)? {
@@ -91,8 +92,9 @@ fn document(file: &Path) -> Result<Document, Failure> {
 fn folder(path: &Path) -> Result<Vec<PathBuf>, Failure> {
     let reading = format!("read the folder {}", path.display());
     let mut files = Vec::new();
-    for entry in fs::read_dir(path).while_(&reading)? {
-        let file = entry.while_(&reading)?.path();
+    let unreadable = |failure: Failure| failure.hint("the user who runs `weft` must be able to read it");
+    for entry in fs::read_dir(path).while_(&reading).map_err(unreadable)? {
+        let file = entry.while_(&reading).map_err(unreadable)?.path();
         let extension = file.extension().and_then(|it| it.to_str());
         if file.is_file() && matches!(extension, Some("yaml" | "yml" | "json")) {
             files.push(file);

@@ -19,6 +19,11 @@ impl Failure {
         self.hint = Some(hint.into());
         self
     }
+
+    /// This failure with what to do about it, where nothing more fitting is said.
+    pub(crate) fn or_hint(self, hint: impl Into<String>) -> Self {
+        if self.hint.is_some() { self } else { self.hint(hint) }
+    }
 }
 
 impl fmt::Display for Failure {

@@ -81,7 +81,8 @@ fn show(format: Format, items: &[ObjectItem], single: bool) -> Result<(), Failur
         (Format::Json, _) => output::value(format, &json!({ "apiVersion": "v1", "kind": "List", "items": objects })),
         (Format::Yaml, _) => {
             let texts: Result<Vec<_>, _> = objects.iter().map(serde_saphyr::to_string).collect();
-            output::line(texts.while_("write YAML")?.join("---\n").trim_end())
+            let texts = texts.while_("write YAML").map_err(|failure| failure.hint("try another form with -o"));
+            output::line(texts?.join("---\n").trim_end())
         }
         (Format::Table, []) => output::line("no objects"),
         (Format::Table, _) => {

@@ -1,7 +1,7 @@
 //! `weft`: one binary for people and for machines: the command line, the control plane, the proxy, and the demo.
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, error::ErrorKind};
 
 mod advice;
 mod api;
@@ -105,7 +105,11 @@ enum ControlPlaneCommand {
 
 fn main() -> ExitCode {
     demo::die_with_parent();
-    match dispatch(Arguments::parse().command) {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return usage(&error),
+    };
+    match dispatch(arguments.command) {
         Ok(code) => code,
         Err(failure) => {
             eprintln!("{failure}");
@@ -114,9 +118,24 @@ fn main() -> ExitCode {
     }
 }
 
+/// Help and version go to standard output, wrong usage to standard error.
+fn usage(error: &clap::Error) -> ExitCode {
+    // Where nobody reads any more, nobody can be told.
+    let _gone = error.print();
+    if !error.use_stderr() {
+        return ExitCode::SUCCESS;
+    }
+    if error.kind() != ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        eprintln!("  hint: --help after the command shows its options, with examples that can be typed");
+    }
+    ExitCode::from(2)
+}
+
 fn dispatch(command: Command) -> Result<ExitCode, Failure> {
     match command {
-        Command::Demo(arguments) => demo::run(arguments),
+        Command::Demo(arguments) => demo::run(arguments).map_err(|failure| {
+            failure.or_hint("`weft demo --dir DIR` keeps the log of each process in DIR; a new DIR starts afresh")
+        }),
         Command::Apply(arguments) => done(apply::run(&arguments)),
         Command::Get(arguments) => done(get::run(&arguments)),
         Command::Delete(arguments) => done(delete::run(&arguments)),
@@ -126,7 +145,8 @@ fn dispatch(command: Command) -> Result<ExitCode, Failure> {
         Command::Status(arguments) => done(status::run(&arguments)),
         Command::Proxy(ProxyCommand::Run(arguments)) => Ok(weft_proxy::agent::run(*arguments)),
         Command::ControlPlane(ControlPlaneCommand::Run(arguments)) => done(control_plane(*arguments)),
-        Command::DemoService(arguments) => done(demo::service::run(arguments)),
+        Command::DemoService(arguments) => done(demo::service::run(arguments))
+            .map_err(|failure| failure.or_hint("the demo starts this by itself: see `weft demo --help`")),
     }
 }
 
@@ -134,8 +154,17 @@ fn control_plane(arguments: weft_control_plane::Args) -> Result<(), Failure> {
     use tracing_subscriber::{EnvFilter, fmt, prelude::*};
     let filter = EnvFilter::try_from_env("WEFT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::registry().with(fmt::layer().json().with_writer(std::io::stderr)).with(filter).init();
-    let running = async { weft_control_plane::run(arguments).await.while_("run the control plane") };
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().while_("start the runtime")?.block_on(running)
+    let failed = |error: weft_control_plane::RunError| {
+        Failure::new(format!("cannot run the control plane: {error}")).hint(error.hint())
+    };
+    let running = async { weft_control_plane::run(arguments).await.map_err(failed) };
+    runtime(tokio::runtime::Builder::new_multi_thread())?.block_on(running)
+}
+
+/// A runtime for the rest of the process's life.
+fn runtime(mut builder: tokio::runtime::Builder) -> Result<tokio::runtime::Runtime, Failure> {
+    let built = builder.enable_all().build().while_("start the runtime");
+    built.map_err(|failure| failure.hint("the system gives no more threads or descriptors: see `ulimit -a`"))
 }
 
 fn done(outcome: Result<(), Failure>) -> Result<ExitCode, Failure> {

@@ -24,18 +24,18 @@ pub(crate) fn line(text: impl AsRef<str>) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_ref().as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
-        outcome => outcome.while_("write to standard output"),
+        outcome => outcome.while_("write to standard output").map_err(|failure| failure.hint("is the disk full?")),
     }
 }
 
 /// Writes a value as YAML, or as JSON: indented for a terminal, one line for a program.
 pub(crate) fn value(format: Format, value: &impl Serialize) -> Result<(), Failure> {
     let text = match format {
-        Format::Yaml => serde_saphyr::to_string(value).while_("write YAML")?,
-        _ if io::stdout().is_terminal() => serde_json::to_string_pretty(value).while_("write JSON")?,
-        _ => serde_json::to_string(value).while_("write JSON")?,
+        Format::Yaml => serde_saphyr::to_string(value).while_("write YAML"),
+        _ if io::stdout().is_terminal() => serde_json::to_string_pretty(value).while_("write JSON"),
+        _ => serde_json::to_string(value).while_("write JSON"),
     };
-    line(text.trim_end())
+    line(text.map_err(|failure| failure.hint("try another form with -o"))?.trim_end())
 }
 
 /// A table with a header and no lines.

@@ -31,6 +31,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     if arguments.output != Format::Table {
         return output::value(arguments.output, &status);
     }
+    for warning in &status.warnings {
+        eprintln!("{warning}");
+    }
     output::line(format!(
         "revision       {}\ntrust domain   {}\nmesh domain    {}\ncluster        {}\nproxies        {} connected, {} in sync\n\
          started        {}\nversion        {}",

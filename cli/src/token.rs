@@ -74,8 +74,11 @@ pub(crate) fn create(arguments: &CreateArguments) -> Result<(), Failure> {
         return if *output == Format::Table { output::line(join) } else { output::value(*output, &made.join_file) };
     };
     let writing = format!("write {}", path.display());
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).while_(&writing)?;
-    writeln!(file, "{join}").while_(&writing)?;
+    let written = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let written = written.and_then(|mut file| writeln!(file, "{join}"));
+    written.while_(&writing).map_err(|failure| {
+        failure.hint("--out takes a new file in a directory that this user may write: a join file is never overwritten")
+    })?;
     if *output != Format::Table {
         let TokenRequest { namespace, account, ttl_seconds, labels } = request;
         let file = path.display().to_string();

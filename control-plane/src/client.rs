@@ -7,6 +7,7 @@ use hyper::{
     body::Bytes,
     client::conn::http1,
     header::{AUTHORIZATION, CONTENT_TYPE, HOST},
+    http,
 };
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
@@ -31,6 +32,9 @@ const MAX_ANSWER: usize = 256 << 20;
 /// How long one call may take.
 const CALL: Duration = Duration::from_secs(30);
 
+/// Why a connection ended under a call.
+type Broken = Box<dyn std::error::Error + Send + Sync>;
+
 /// Why a call did not give what it was made for.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
@@ -40,6 +44,14 @@ pub enum CallError {
         /// Where it was looked for.
         address: String,
         /// What went wrong.
+        reason: String,
+    },
+    /// Who answered did not prove to be the control plane that the context names.
+    #[error("who answers at {address} is not the control plane of this context: {reason}")]
+    Unproven {
+        /// Where it was looked for.
+        address: String,
+        /// What was not as it must be.
         reason: String,
     },
     /// It says what is wrong, and what to do.
@@ -181,46 +193,56 @@ impl Client {
         path: &str,
         body: Option<Vec<u8>>,
     ) -> Result<(StatusCode, Bytes), CallError> {
-        match timeout(CALL, self.attempt(method, path, body)).await {
-            Ok(answer) => answer.map_err(|error| self.unreachable(error)),
-            Err(_) => Err(self.unreachable("it did not answer within 30 s")),
-        }
+        let call = async {
+            let (mut sender, driven) = self.open().await?;
+            let call = async {
+                let answer = sender.send_request(self.request(method, path, body)?).await?;
+                let status = answer.status();
+                let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await?;
+                Ok((status, body.to_bytes()))
+            };
+            // The connection lives as long as the call: whichever ends first ends both.
+            let answer: Result<_, Broken> = tokio::select! {
+                biased;
+                answer = call => answer,
+                broken = driven => Err(broken),
+            };
+            answer.map_err(|error| self.unreachable(error))
+        };
+        timeout(CALL, call).await.unwrap_or_else(|_| Err(self.unreachable("it did not answer within 30 s")))
     }
 
-    async fn attempt(
-        &self,
-        method: Method,
-        path: &str,
-        body: Option<Vec<u8>>,
-    ) -> Result<(StatusCode, Bytes), Box<dyn std::error::Error + Send + Sync>> {
+    /// A new connection to who proves to be the control plane; the second part drives it.
+    async fn open(&self) -> Result<(http1::SendRequest<Full<Bytes>>, impl Future<Output = Broken>), CallError> {
+        let Context { address, .. } = &self.context;
+        let tcp = TcpStream::connect(address).await.map_err(|error| self.unreachable(error))?;
+        tcp.set_nodelay(true).map_err(|error| self.unreachable(error))?;
+        let secured = TlsConnector::from(Arc::clone(&self.tls)).connect(control_plane_name(), tcp).await;
+        let stream =
+            secured.map_err(|error| match error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) {
+                true => CallError::Unproven { address: address.clone(), reason: error.to_string() },
+                false => self.unreachable(error),
+            })?;
+        let opened = http1::handshake(TokioIo::new(stream)).await;
+        let (sender, connection) = opened.map_err(|error| self.unreachable(error))?;
+        let driven = async {
+            match connection.await {
+                Ok(()) => std::future::pending().await,
+                Err(error) => error.into(),
+            }
+        };
+        Ok((sender, driven))
+    }
+
+    fn request(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<Request<Full<Bytes>>, http::Error> {
         let Context { address, token, .. } = &self.context;
-        let tcp = TcpStream::connect(address).await?;
-        tcp.set_nodelay(true)?;
-        let stream = TlsConnector::from(Arc::clone(&self.tls)).connect(control_plane_name(), tcp).await?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        let request = Request::builder()
+        Request::builder()
             .method(method)
             .uri(path)
             .header(HOST, address)
             .header(AUTHORIZATION, format!("Bearer {}", token.reveal()))
             .header(CONTENT_TYPE, "application/json")
-            .body(Full::new(Bytes::from(body.unwrap_or_default())))?;
-        let call = async {
-            let answer = sender.send_request(request).await?;
-            let status = answer.status();
-            let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await?;
-            Ok((status, body.to_bytes()))
-        };
-        // The connection lives as long as the call: whichever ends first ends both.
-        let driven = async {
-            connection.await?;
-            std::future::pending().await
-        };
-        tokio::select! {
-            biased;
-            answer = call => answer,
-            broken = driven => broken,
-        }
+            .body(Full::new(Bytes::from(body.unwrap_or_default())))
     }
 
     fn typed<T: DeserializeOwned>((status, body): (StatusCode, Bytes)) -> Result<T, CallError> {

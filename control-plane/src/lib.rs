@@ -3,10 +3,12 @@
 //! [`ControlPlane::start`] runs one inside the calling process (several may run side by side: nothing is global);
 //! [`run()`] is what the binaries call. Proxies are served on one TLS port (delta ADS, `weft.v1.AgentService`,
 //! `weft.v1.CertificateService`), people and programs on an HTTPS port with JSON bodies ([`wire`]).
+mod advice;
 mod args;
 mod audit;
 mod authority;
 mod config;
+mod faults;
 mod follow;
 mod labels;
 mod metrics;

@@ -22,15 +22,15 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr).init();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return fail(&error),
+        Err(error) => return fail(&error, "see this user's limits (ulimit -a)"),
     };
     match runtime.block_on(weft_control_plane::run(program.args)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&error),
+        Err(error) => fail(&error, error.hint()),
     }
 }
 
-fn fail(error: &dyn std::error::Error) -> ExitCode {
-    tracing::error!("{error}");
+fn fail(error: &dyn std::error::Error, hint: &str) -> ExitCode {
+    tracing::error!(hint, "{error}");
     ExitCode::FAILURE
 }

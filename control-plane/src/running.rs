@@ -25,6 +25,7 @@ use weft_store::{Objects, OpenError, Redb, State, StoreError};
 use crate::{
     Config, OpenAuthorityError, audit,
     authority::{Certifier, ServerConfigs},
+    faults::Faults,
     follow::follow,
     metrics::Metrics,
     registry::Registry,
@@ -169,7 +170,8 @@ async fn start(config: &Config, store: &Arc<Redb>) -> Result<Running, StartError
     let listing = objects.list().await.map_err(|error: StoreError| store_use(config, error))?;
     let stored = listing.objects.iter().map(|(object, stored)| (object.clone(), Some(Arc::new(stored.clone()))));
     let state = Arc::new(MeshState::new(config.names.clone(), listing.revision.clone(), stored));
-    warn_of_faults(&state);
+    let faults = Arc::new(Faults::default());
+    faults.warn(&state);
 
     let (grpc_listener, grpc) = listen(config.grpc, "xDS").await?;
     let (api_listener, api) = listen(config.api, "the admin API").await?;
@@ -227,6 +229,7 @@ async fn start(config: &Config, store: &Arc<Redb>) -> Result<Running, StartError
         objects,
         secrets,
         state: state.clone(),
+        faults,
         registry,
         streams,
         metrics,
@@ -239,14 +242,6 @@ async fn start(config: &Config, store: &Arc<Redb>) -> Result<Running, StartError
     };
     tasks.spawn(serve_api(Arc::new(admin), accepted, stopped));
     Ok(Running { grpc, api, context, store: store.clone(), state, stop, tasks, follower })
-}
-
-/// What was accepted once stays in force as far as it goes; what is wrong with it is told.
-fn warn_of_faults(state: &MeshState) {
-    let current = state.look(weft_compile::Compiler::clone);
-    for diagnostic in weft_verify::verify_all(&current) {
-        warn!(%diagnostic, "in the store");
-    }
 }
 
 /// Writes the context file, with the admin token that it held before if that is still the store's.

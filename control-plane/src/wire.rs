@@ -295,6 +295,9 @@ pub struct Status {
     pub started: String,
     /// Its version.
     pub version: String,
+    /// What is wrong with the objects in force: they were accepted once, and stay in force as far as they go.
+    #[serde(default)]
+    pub warnings: Vec<Diagnostic>,
 }
 
 /// How many proxies are there, and how many have everything.

@@ -8,6 +8,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 use weft_certs::join::Context;
 use weft_control_plane::client::Client;
+use weft_model::{Code, Owner, decode::decode};
+use weft_store::{Change, Expected, Objects, Redb, Write};
 
 /// Kills the child that a failed test leaves behind.
 struct Killed(Child);
@@ -80,4 +82,47 @@ fn the_binary_says_why_it_does_not_start() {
     child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
     assert!(!child.wait().unwrap().success());
     assert!(text.contains("cannot be used"), "{text}");
+}
+
+const DANGLING: &str = "
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: lost, namespace: shop}
+spec:
+  parentRefs: [{group: \"\", kind: Service, name: nowhere}]
+  rules: [{backendRefs: [{name: nowhere, port: 80}]}]
+";
+
+/// As after a new version that finds more, or a copy put back in parts: the API would not have taken it so.
+#[tokio::test]
+async fn a_store_whose_objects_no_longer_verify_is_told_at_start_up_and_loses_nothing() {
+    let folder = TempDir::new().unwrap();
+    let store = Redb::open(&folder.path().join("store")).unwrap();
+    let (object, source) = decode("old.yaml", DANGLING).objects.remove(0);
+    let put = Change::Put { object, source: Some(source), expected: Expected::Absent };
+    store.write(Write { owner: Owner::api(), changes: vec![put], along: Vec::new() }).await.unwrap();
+    store.close().await;
+    drop(store);
+
+    let mut child = Killed(command(&folder).args(["--grpc", "127.0.0.1:0", "--api", "127.0.0.1:0"]).spawn().unwrap());
+    let lines = BufReader::new(child.0.stderr.take().unwrap()).lines();
+    let lines = lines.map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
+    let mut told = Vec::new();
+    for line in lines {
+        let message = line["fields"]["message"].as_str().unwrap().to_owned();
+        match message.as_str() {
+            "in the store" => told.push(line["fields"]["diagnostic"].as_str().unwrap().to_owned()),
+            "ready" => break,
+            _ => {}
+        }
+    }
+    assert!(told.iter().any(|it| it.contains("old.yaml:2") && it.contains("nowhere")), "{told:?}");
+
+    let client = Client::new(Context::load(&folder.path().join("context.json")).unwrap()).unwrap();
+    let status = client.status().await.unwrap();
+    assert_eq!(status.warnings.iter().map(ToString::to_string).collect::<Vec<_>>(), told);
+    assert!(status.warnings.iter().all(|it| it.code == Code::DanglingReference && !it.is_error()), "{told:?}");
+    assert_eq!(client.objects(None, None, None).await.unwrap().items.len(), 1);
+    client.delete("HTTPRoute", "shop", "lost").await.unwrap();
+    assert_eq!(client.status().await.unwrap().warnings, []);
 }

@@ -78,16 +78,35 @@ impl Proposed {
     }
 }
 
-/// Judges a change by `owner` against the objects that `current` holds. The change is made as a whole or not at all,
-/// and not at all if one diagnostic is an error.
+/// What [`verify`] judges.
+#[derive(Clone, Copy, Debug)]
+pub enum Subject<'a> {
+    /// A change that its owner proposes: the API, `apply --dry-run`.
+    Change(&'a Owner, &'a [Proposed]),
+    /// The objects in force as they stand: start-up, `weft status`.
+    InForce,
+}
+
+/// Judges against the objects that `current` holds: the one function for the API, `apply --dry-run`, start-up and
+/// `weft status`.
 ///
-/// Told is what concerns the proposed objects, and what the change does to others (always a warning, unless a
+/// A change is made as a whole or not at all, and not at all if one diagnostic is an error. Told of it is what concerns the proposed objects, and what the change does to others (always a warning, unless a
 /// documented size is passed). A proposed object's fault that it already had in force is a warning: applying the same
 /// twice never fails.
 ///
 /// What is wrong with the writes themselves comes first, then what they say, ordered by object. At most
 /// [`MAX_DIAGNOSTICS`], errors before warnings where some are left out.
-pub fn verify(current: &Compiler, owner: &Owner, change: &[Proposed]) -> Vec<Diagnostic> {
+///
+/// Of what is in force, what is over a documented size is an error; everything else is a warning, because what was
+/// accepted once stays in force as far as it goes. It is ordered by object.
+pub fn verify(current: &Compiler, subject: Subject<'_>) -> Vec<Diagnostic> {
+    bounded(match subject {
+        Subject::Change(owner, change) => of_change(current, owner, change),
+        Subject::InForce => current.objects().flat_map(|(object, _)| findings::of(current, object)).collect(),
+    })
+}
+
+fn of_change(current: &Compiler, owner: &Owner, change: &[Proposed]) -> Vec<Diagnostic> {
     let mut told = gate::gate(current, owner, change);
     let mut trial = current.clone();
     let changed = trial.apply(change.iter().map(|write| (write.reference(), stored(current, owner, write))));
@@ -110,14 +129,7 @@ pub fn verify(current: &Compiler, owner: &Owner, change: &[Proposed]) -> Vec<Dia
             told.push(Diagnostic { severity, ..finding });
         }
     }
-    bounded(told)
-}
-
-/// Judges a whole set as it stands, for start-up. What is over a documented size is an error; everything else is a
-/// warning, because what was accepted once stays in force as far as it goes. At most [`MAX_DIAGNOSTICS`], ordered by
-/// object.
-pub fn verify_all(current: &Compiler) -> Vec<Diagnostic> {
-    bounded(current.objects().flat_map(|(object, _)| findings::of(current, object)).collect())
+    told
 }
 
 /// The findings if they are not too many; else the most severe of them, and how many were left out.

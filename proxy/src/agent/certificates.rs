@@ -66,6 +66,24 @@ impl SignError {
         let refused = [Code::PermissionDenied, Code::Unauthenticated, Code::InvalidArgument];
         matches!(self, Self::Status(status) if refused.contains(&status.code()))
     }
+
+    /// What to do about a join that fails so, for people.
+    fn hint(&self) -> &'static str {
+        match self {
+            Self::Status(_) if self.is_refusal() => {
+                "make a new join file with `weft token create`, and start with that"
+            }
+            Self::Status(_) | Self::Timeout => {
+                "see whether the control plane runs at that address and is the one that made the join file; it is \
+                 tried again until then"
+            }
+            Self::Address(_) => "correct controlPlane in the join file",
+            Self::Key(_) | Self::Tls(_) => "the join file's caSha256 must be as `weft token create` wrote it",
+            Self::Answer(_) | Self::Identity(_) => {
+                "are proxy and control plane of the same version, and their clocks right?"
+            }
+        }
+    }
 }
 
 /// The identity in force and the channel configuration made of it.
@@ -156,7 +174,7 @@ async fn join(shared: &Shared, state: &StateDir, token: Option<JoinToken>, why: 
         let text = format!("{wanted}: {error}");
         // An outage is one line, not one for each attempt.
         if text != logged {
-            tracing::warn!("waiting for {text}");
+            tracing::warn!(hint = error.hint(), "waiting for {text}");
             logged.clone_from(&text);
         }
         shared.lifecycle.await_identity(Some(text));

@@ -5,6 +5,7 @@ pub mod join;
 
 mod admin;
 mod ads;
+mod advice;
 mod agent_stream;
 mod bound;
 mod certificates;

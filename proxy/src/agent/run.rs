@@ -187,7 +187,7 @@ pub fn run(args: Args) -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             // There is nowhere else to tell that standard error is gone.
-            let _ = writeln!(io::stderr(), "error: {error}");
+            let _ = writeln!(io::stderr(), "error: {error}\n  hint: {}", error.hint());
             ExitCode::FAILURE
         }
     }
@@ -195,7 +195,7 @@ pub fn run(args: Args) -> ExitCode {
 
 /// Why a proxy does not run.
 #[derive(Debug, thiserror::Error)]
-enum RunError {
+pub(super) enum RunError {
     #[error("{}: {error}", .path.display())]
     Read { path: PathBuf, error: io::Error },
     #[error("{}:\n{invalid}", .path.display())]

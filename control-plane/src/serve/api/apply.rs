@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use weft_compile::Compiler;
 use weft_model::{Code, Diagnostic, Object, ObjectRef, Owner, Revision, Source, decode::decode};
 use weft_store::{Change, Committed, Expected, Outcome, Write, WriteError};
-use weft_verify::{Proposed, verify};
+use weft_verify::{Proposed, Subject, verify};
 
 use super::{
     Api,
@@ -111,7 +111,7 @@ async fn delete_in_turn(api: Arc<Api>, object: ObjectRef, dry_run: bool) -> Resu
         return Err(Failure::not_found(format!("there is no {object}"), "list what there is with `weft get`"));
     };
     let proposed = [Proposed::delete(object.clone())];
-    let judged = tokio::task::spawn_blocking(move || verify(&current, &Owner::api(), &proposed)).await;
+    let judged = tokio::task::spawn_blocking(move || verify(&current, Subject::Change(&Owner::api(), &proposed))).await;
     let warnings = judged.map_err(Failure::unavailable)?;
     if warnings.iter().any(Diagnostic::is_error) {
         return Err(Failure::Refused(warnings));
@@ -157,7 +157,7 @@ fn judge(current: &Compiler, documents: Vec<Document>) -> Result<Judged, Failure
         .iter()
         .map(|(object, source)| Proposed::Put { object: object.clone(), source: Some(source.clone()), expected: None })
         .collect();
-    diagnostics.extend(verify(current, &Owner::api(), &proposed));
+    diagnostics.extend(verify(current, Subject::Change(&Owner::api(), &proposed)));
     if diagnostics.iter().any(Diagnostic::is_error) {
         return Err(Failure::Refused(diagnostics));
     }

@@ -86,11 +86,16 @@ pub(super) async fn edges(Shared(api): Shared<Arc<Api>>) -> Json<EdgeList> {
 }
 
 /// `GET /v1/status`.
-pub(super) async fn status(Shared(api): Shared<Arc<Api>>) -> Json<Status> {
+///
+/// # Errors
+/// Where the objects in force cannot be judged.
+pub(super) async fn status(Shared(api): Shared<Arc<Api>>) -> Result<Json<Status>, Failure> {
+    let (faults, state) = (api.faults.clone(), api.state.clone());
+    let judged = tokio::task::spawn_blocking(move || faults.now(&state)).await.map_err(Failure::unavailable)?;
     let names = api.state.look(|compiler| compiler.names().clone());
     // The revision before the sequence: what is in sync with the later is in sync with the former.
     let revision = api.state.revision().to_string();
-    Json(Status {
+    Ok(Json(Status {
         revision,
         trust_domain: names.trust_domain.to_string(),
         mesh_domain: names.mesh_domain.to_string(),
@@ -100,7 +105,8 @@ pub(super) async fn status(Shared(api): Shared<Arc<Api>>) -> Json<Status> {
         resources_resent: api.metrics.resources_resent(),
         started: api.started.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-    })
+        warnings: judged.to_vec(),
+    }))
 }
 
 /// `GET /metrics`, in Prometheus' text format.

@@ -36,7 +36,7 @@ use super::{
     streams::AdsStreams,
     tls::TlsConnection,
 };
-use crate::{metrics::Metrics, registry::Registry, state::MeshState, tokens::Issuer};
+use crate::{faults::Faults, metrics::Metrics, registry::Registry, state::MeshState, tokens::Issuer};
 use error::Failure;
 
 /// The largest body of a request.
@@ -54,6 +54,7 @@ pub(crate) struct Api {
     pub(crate) objects: Arc<dyn Objects>,
     pub(crate) secrets: Arc<dyn State>,
     pub(crate) state: Arc<MeshState>,
+    pub(crate) faults: Arc<Faults>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) streams: Arc<AdsStreams>,
     pub(crate) metrics: Arc<Metrics>,

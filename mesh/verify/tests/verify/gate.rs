@@ -1,6 +1,6 @@
 //! Who may write, and over what.
 use weft_model::{Code, Kind, Owner, Severity};
-use weft_verify::{Proposed, verify};
+use weft_verify::{Proposed, Subject, verify};
 
 use crate::support::{compiler, holding, only, puts, reference, said, service};
 
@@ -9,7 +9,7 @@ fn another_sources_write_is_refused_with_the_owners_name() {
     let current = holding(&service("web"));
     let files = Owner("file:/etc/weft".into());
     for change in [puts(&service("web")), vec![Proposed::delete(reference(Kind::Service, "shop", "web"))]] {
-        let told = verify(&current, &files, &change);
+        let told = verify(&current, Subject::Change(&files, &change));
         assert_eq!((told.len(), told[0].code, told[0].severity), (1, Code::NotOwner, Severity::Error));
         assert_eq!(told[0].text, "it is owned by api, and this write comes from file:/etc/weft");
         assert_eq!(told[0].hint.as_deref(), Some("change it where it comes from, in held.yaml"));

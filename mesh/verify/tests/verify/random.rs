@@ -1,7 +1,7 @@
 //! Random changes to random objects.
 use proptest::{prelude::*, sample};
 use weft_model::{Owner, Severity};
-use weft_verify::{Proposed, verify, verify_all};
+use weft_verify::{Proposed, Subject, verify};
 
 use crate::support::{access, holding, puts, route, service, workload};
 
@@ -67,9 +67,9 @@ proptest! {
                 change.push(Proposed::delete(object.clone()));
             }
         }
-        let told = verify(&current, &Owner::api(), &change);
-        prop_assert_eq!(&told, &verify(&current, &Owner::api(), &change));
-        let before = verify_all(&current);
+        let told = verify(&current, Subject::Change(&Owner::api(), &change));
+        prop_assert_eq!(&told, &verify(&current, Subject::Change(&Owner::api(), &change)));
+        let before = verify(&current, Subject::InForce);
         prop_assert!(before.iter().all(|diagnostic| diagnostic.severity == Severity::Warning));
 
         // What a start-up says after the change is what one said before it, or what the change was told.
@@ -87,11 +87,11 @@ proptest! {
         let known = |it: &weft_model::Diagnostic, among: &[weft_model::Diagnostic]| {
             among.iter().any(|other| (&other.object, &other.field, other.code, &other.text) == (&it.object, &it.field, it.code, &it.text))
         };
-        for after in verify_all(&current) {
+        for after in verify(&current, Subject::InForce) {
             prop_assert!(known(&after, &before) || known(&after, &told), "{}", after);
         }
         // Applying the same again never fails.
-        let again = verify(&current, &Owner::api(), &puts);
+        let again = verify(&current, Subject::Change(&Owner::api(), &puts));
         prop_assert!(again.iter().all(|diagnostic| !diagnostic.is_error()), "{:?}", again);
     }
 }

@@ -2,7 +2,7 @@
 use std::sync::Arc;
 
 use weft_model::{Code, Kind, Object, Owner, Severity, Stored};
-use weft_verify::{MAX_DIAGNOSTICS, MAX_ENDPOINTS, Proposed, verify, verify_all};
+use weft_verify::{MAX_DIAGNOSTICS, MAX_ENDPOINTS, Proposed, Subject, verify};
 
 use crate::support::{access, holding, only, puts, reachable, reference, route, said, service, workload};
 
@@ -68,7 +68,7 @@ fn a_fault_that_is_in_force_already_does_not_refuse_the_same_object_again() {
     assert_eq!(said(&current, &puts(&route)), [known]);
     // Others' writes do not hear of it, and a start-up hears of everything as a warning.
     assert_eq!(said(&current, &puts(&reachable("cart"))), []);
-    let all = verify_all(&current);
+    let all = verify(&current, Subject::InForce);
     assert_eq!(all.len(), 2, "{all:?}");
     assert!(all.iter().all(|diagnostic| !diagnostic.is_error()));
 }
@@ -123,11 +123,11 @@ fn a_service_past_the_documented_size_is_an_error_of_the_write_that_passes_it() 
         let stored = Stored { object: numbered(at), owner: Owner::api(), created: 1, modified: 1, source: None };
         (stored.object.reference(), Some(Arc::new(stored)))
     }));
-    assert_eq!(verify_all(&current), []);
+    assert_eq!(verify(&current, Subject::InForce), []);
     let told = only(&current, &[Proposed::put(numbered(MAX_ENDPOINTS))]);
     assert_eq!((told.code, told.severity), (Code::OverBudget, Severity::Error));
     assert_eq!(told.object.as_deref(), Some("Service shop/web"));
-    assert!(verify(&current, &Owner::api(), &[Proposed::put(numbered(0))]).is_empty());
+    assert!(verify(&current, Subject::Change(&Owner::api(), &[Proposed::put(numbered(0))])).is_empty());
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn too_many_findings_are_cut_with_errors_first_and_the_rest_counted() {
     let current = holding(&(reachable("web") + &service("v2")));
     let lost: String = (0..600).map(|at| route(&format!("lost-{at}"), "{name: gone, port: 80}")).collect();
     let late: String = (0..600).map(|at| route(&format!("a-{at}"), "{name: v2, port: 80}")).collect();
-    let told = verify(&current, &Owner::api(), &puts(&(late + &lost)));
+    let told = verify(&current, Subject::Change(&Owner::api(), &puts(&(late + &lost))));
     assert_eq!(told.len(), MAX_DIAGNOSTICS);
     assert_eq!(told.iter().filter(|diagnostic| diagnostic.is_error()).count(), 600);
     assert!(told[..600].iter().all(weft_model::Diagnostic::is_error));

@@ -9,7 +9,7 @@ use weft_model::{
     BackendRef, Code, HeaderMatch, HttpMatch, HttpMethod, HttpRoute, HttpRule, Kind, Labels, Meta, Object, Owner,
     ParentRef, PathMatch, Port, Severity, Stored, TextMatch,
 };
-use weft_verify::verify_all;
+use weft_verify::{Subject, verify};
 
 use crate::support::{holding, only, puts, reachable, reference, said, service};
 
@@ -137,7 +137,7 @@ proptest! {
     #[test]
     fn what_is_said_to_be_shadowed_never_wins_and_what_is_not_can_win(routes in (http_route("one"), http_route("two"))) {
         let (compiler, snapshot) = with_routes([routes.0, routes.1]);
-        let shadowed: BTreeSet<_> = verify_all(&compiler)
+        let shadowed: BTreeSet<_> = verify(&compiler, Subject::InForce)
             .into_iter()
             .filter(|diagnostic| diagnostic.code == Code::ShadowedRule)
             .map(|diagnostic| {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use weft_compile::Compiler;
 use weft_ir::MeshNames;
 use weft_model::{ClusterName, Code, Diagnostic, Host, Kind, ObjectRef, Owner, Severity, Stored, TrustDomain, decode};
-use weft_verify::{Proposed, verify};
+use weft_verify::{Proposed, Subject, verify};
 
 pub(crate) fn compiler() -> Compiler {
     Compiler::new(MeshNames {
@@ -41,12 +41,12 @@ pub(crate) fn puts(yaml: &str) -> Vec<Proposed> {
 /// What is said of a change by the API: object, field, severity, code.
 pub(crate) fn said(current: &Compiler, change: &[Proposed]) -> Vec<(String, String, Severity, Code)> {
     let brief = |it: Diagnostic| (it.object.unwrap(), it.field.to_string(), it.severity, it.code);
-    verify(current, &Owner::api(), change).into_iter().map(brief).collect()
+    verify(current, Subject::Change(&Owner::api(), change)).into_iter().map(brief).collect()
 }
 
 /// The one diagnostic of a change by the API.
 pub(crate) fn only(current: &Compiler, change: &[Proposed]) -> Diagnostic {
-    let mut told = verify(current, &Owner::api(), change);
+    let mut told = verify(current, Subject::Change(&Owner::api(), change));
     assert_eq!(told.len(), 1, "{told:#?}");
     told.remove(0)
 }
