@@ -73,7 +73,7 @@ impl SignError {
             Self::Status(_) if self.is_refusal() => {
                 "make a new join file with `weft token create`, and start with that"
             }
-            Self::Status(_) | Self::Timeout => {
+            Self::Status(_) | Self::Timeout(_) => {
                 "see whether the control plane runs at that address and is the one that made the join file; it is \
                  tried again until then"
             }
