@@ -1,8 +1,10 @@
 //! `weft get`: objects, and the workloads of the mesh.
+use std::time::Duration;
+
 use clap::Args;
 use serde_json::{Value, json};
 use weft_control_plane::wire::{ObjectItem, WorkloadItem, WorkloadList, WorkloadState};
-use weft_model::Kind;
+use weft_model::{Kind, duration};
 
 use crate::{
     api::{call, client},
@@ -120,11 +122,11 @@ fn workloads(
     if list.items.is_empty() {
         return output::line("no workloads");
     }
-    let header = ["NAMESPACE", "NAME", "STATE", "IN SYNC", "IDENTITY", "ADDRESS", "REVISION", "VERSION"];
+    let header = ["NAMESPACE", "NAME", "STATE", "IN SYNC", "IDENTITY", "ADDRESS", "REVISION", "VERSION", "LAST GOOD"];
     output::line(output::table(header, list.items.iter().map(workload_row)))
 }
 
-fn workload_row(item: &WorkloadItem) -> [String; 8] {
+fn workload_row(item: &WorkloadItem) -> [String; 9] {
     let in_sync = match (item.connected, item.in_sync) {
         (false, _) => "disconnected",
         (true, true) => "yes",
@@ -140,6 +142,7 @@ fn workload_row(item: &WorkloadItem) -> [String; 8] {
         shown(&item.address),
         shown(&item.revision),
         shown(&item.version),
+        item.last_good_ms.map_or_else(|| "-".to_owned(), |ms| format!("{} at start", duration::format(Duration::from_millis(ms)))),
     ]
 }
 

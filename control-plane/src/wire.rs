@@ -201,6 +201,10 @@ pub struct WorkloadItem {
     pub rejected: Vec<RejectedResource>,
     /// The addresses that its listeners are bound to, by listener name.
     pub listeners: BTreeMap<String, String>,
+    /// How long its proxy served its last good configuration after its start, before it reached the control plane, in
+    /// milliseconds; `None` where it started without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_good_ms: Option<u64>,
 }
 
 /// Where a registration stands.

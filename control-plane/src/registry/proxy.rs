@@ -146,7 +146,7 @@ impl Proxy {
     }
 
     pub(super) fn item(&self, reference: &WorkloadRef, names: &MeshNames) -> WorkloadItem {
-        let Registered { account, labels, version, .. } = &self.registered;
+        let Registered { account, labels, version, last_good_ms, .. } = &self.registered;
         let state = match (self.expired, self.condition()) {
             (Some(_), _) => WorkloadState::Expired,
             (None, (_, true)) => WorkloadState::Draining,
@@ -177,6 +177,7 @@ impl Proxy {
                 })
                 .collect(),
             listeners: self.listeners.clone(),
+            last_good_ms: *last_good_ms,
         }
     }
 }

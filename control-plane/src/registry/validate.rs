@@ -30,6 +30,8 @@ pub(crate) struct Registered {
     pub(crate) start: String,
     /// Why its application takes no connections; `None` where it does, or its proxy says nothing of it.
     pub(crate) unhealthy: Option<String>,
+    /// How long the process served its last good configuration after its start; `None` where it started without one.
+    pub(crate) last_good_ms: Option<u64>,
     /// What peers reach; none for a workload that only calls.
     pub(crate) workload: Option<Workload>,
 }
@@ -57,6 +59,7 @@ impl Registered {
             weight,
             start,
             health,
+            last_good_ms,
         } = message;
         let mut wrong = Wrong(Vec::new());
         let name: Option<Name> = wrong.parse("workload", &workload);
@@ -89,7 +92,7 @@ impl Registered {
             unhealthy: false,
         });
         let unhealthy = health.and_then(unhealthy);
-        Ok(Self { reference, account, labels, version: shorten(version), start, unhealthy, workload })
+        Ok(Self { reference, account, labels, version: shorten(version), start, unhealthy, last_good_ms, workload })
     }
 }
 

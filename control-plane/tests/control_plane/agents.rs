@@ -261,7 +261,8 @@ spec: {serviceAccount: web, address: \"127.0.0.1:7009\"}
 async fn what_a_proxy_tells_of_itself_is_listed() {
     let plane = Plane::start().await;
     let member = plane.join("web").await;
-    let mut agent = plane.agent(&member, registration("web-1", "web", "")).await;
+    let registration = Registration { last_good_ms: Some(1_500), ..registration("web-1", "web", "") };
+    let mut agent = plane.agent(&member, registration).await;
     agent.next().await;
     let receipt = |name: &str, rejected: &str| Receipt {
         type_url: ENDPOINTS.to_owned(),
@@ -293,6 +294,7 @@ async fn what_a_proxy_tells_of_itself_is_listed() {
     assert_eq!(edge.status_classes_total, [0, 0, 8, 0, 0, 2]);
     let item = workload(&plane, "web-1").await.unwrap();
     assert_eq!((item.revision.as_str(), item.rejected.len()), ("e/all=3", 1));
+    assert_eq!(item.last_good_ms, Some(1_500));
     assert_eq!(item.rejected[0].reason, "too many");
     assert_eq!(item.listeners["outbound"], "127.0.0.1:15001");
 }

@@ -5,7 +5,7 @@ use std::{
     future::Future,
     pin::pin,
     sync::{Arc, atomic::Ordering},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use tokio::{
@@ -170,20 +170,21 @@ impl Driver {
             return;
         }
         let count = resources.len();
-        for (key, version, resource) in &resources {
-            self.received.insert(key.clone(), (version.clone(), resource.clone()));
+        for (version, resource) in &resources {
+            self.received.insert(resource.key(), (version.clone(), resource.clone()));
         }
-        let versions: Vec<_> = resources.iter().map(|(key, version, _)| (key.clone(), version.clone())).collect();
+        let versions: Vec<_> = resources.iter().map(|(version, resource)| (resource.key(), version.clone())).collect();
         if let Ok(revision) = revision.parse() {
             self.client.restore_revision(&revision);
         }
-        let output = self.assembler.restore(resources.into_iter().map(|(_, _, resource)| resource), &revision);
+        let output = self.assembler.restore(resources.into_iter().map(|(_, resource)| resource), &revision);
         self.shared.config().set_revision((!revision.is_empty()).then(|| revision.into()));
         self.step(output);
         for (key, version) in versions {
             self.client.restore(&key, version);
         }
-        tracing::info!(count, "the last good configuration is in effect");
+        let revision = self.shared.config().revision().cloned();
+        tracing::info!(count, ?revision, "the last good configuration is in effect");
         self.say_awaited();
     }
 
@@ -256,6 +257,7 @@ impl Driver {
 
     fn connected(&mut self) {
         self.client.connected();
+        self.shared.source.connected();
         self.shared.streams.ads.store(true, Ordering::Relaxed);
         self.shared.streams.ads_opened.fetch_add(1, Ordering::Relaxed);
         metrics::gauge!("weft_ads_connected").set(1);
@@ -267,6 +269,7 @@ impl Driver {
 
     fn lost(&mut self, why: &str) {
         self.client.disconnected();
+        self.shared.source.lost(SystemTime::now());
         self.shared.streams.ads.store(false, Ordering::Relaxed);
         metrics::gauge!("weft_ads_connected").set(0);
         if self.logged != why {
@@ -385,6 +388,10 @@ impl Driver {
         }
         if let Some(key) = config.awaited_routes() {
             return Some(format!("the {key}"));
+        }
+        // What was kept was in effect: that a name does not exist is not kept, and needs no second answer.
+        if self.shared.source.text().is_some() {
+            return None;
         }
         let mut tcp = bootstrap.tcp.iter().map(|local| listener(Listener::outbound_name(&local.service)));
         tcp.find(|key| !config.is_answered(key)).map(|key| format!("an answer for the {key}"))

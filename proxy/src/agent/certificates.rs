@@ -22,7 +22,7 @@ use super::{
     identity::{Identity, IdentityError},
     join::JoinToken,
     shared::Shared,
-    state_dir::StateDir,
+    state_dir::{BUNDLES, IDENTITY, StateDir},
 };
 
 /// The first wait after a failed join is at most this long, and the last: a workload that waits for its control plane is in
@@ -103,7 +103,7 @@ pub(super) async fn run(
     ready: watch::Sender<Option<CurrentConfig>>,
 ) {
     let pin = shared.bootstrap.ca_sha256;
-    let kept = usable(&shared, &state).inspect_err(|error| tracing::warn!(%error, "the certificate kept is not used"));
+    let kept = usable(&shared, &state);
     let (identity, from) = match kept {
         // A kept identity of a mesh that was made anew under the same name proves nothing to it, where a token would.
         Ok(Some(identity)) if token.is_none() || identity.is_under(pin) => {
@@ -133,7 +133,11 @@ pub(super) async fn run(
 
 /// The identity in the state directory; an error if it is not this workload's or not valid now.
 fn usable(shared: &Shared, state: &StateDir) -> Result<Option<Identity>, IdentityError> {
-    let Some(identity) = Identity::load(state)? else { return Ok(None) };
+    let loaded = Identity::load(state).inspect_err(|why| {
+        state.put_aside(IDENTITY, why);
+        state.put_aside(BUNDLES, why);
+    });
+    let Some(identity) = loaded? else { return Ok(None) };
     identity.check(&shared.bootstrap.identity(), SystemTime::now())?;
     Ok(Some(identity))
 }

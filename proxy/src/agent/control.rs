@@ -97,7 +97,7 @@ async fn serve(tasks: Tasks, recorder: &PrometheusRecorder) {
     let Tasks { shared, state, token, events, status, admin } = tasks;
     let (ready, current) = watch::channel(None);
     let state = Arc::new(state);
-    let last_good = last_good::load(&state);
+    let last_good = last_good::load(&shared, &state);
     tokio::spawn(last_good::keep(Arc::clone(&shared), Arc::clone(&state)));
     tokio::spawn(http::serve_tcp(status, Arc::new(Status(Arc::clone(&shared)))));
     tokio::spawn(http::serve_unix(admin, Arc::new(Admin(Arc::clone(&shared)))));

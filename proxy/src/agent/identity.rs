@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use weft_certs::{
     CaPin, Svid, TrustBundle, TrustBundles,
-    files::FileError,
     rfc3339_of,
     verify::{Role, VerifyError, verify_peer},
 };
@@ -14,7 +13,7 @@ use weft_model::SpiffeId;
 
 use super::{
     pem::{self, PemError},
-    state_dir::{BUNDLES, IDENTITY, StateDir},
+    state_dir::{BUNDLES, IDENTITY, StateDir, StateError},
 };
 
 /// An SVID and the bundles against which peers are checked. Cloning is cheap.
@@ -28,7 +27,7 @@ pub(super) struct Identity {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum IdentityError {
     #[error(transparent)]
-    File(#[from] FileError),
+    State(#[from] StateError),
     #[error("{IDENTITY}: {0}")]
     Pem(#[from] PemError),
     #[error("{BUNDLES}: {0}")]
@@ -72,11 +71,11 @@ impl Identity {
 
     /// What the state directory holds, unchecked; `None` if it holds none.
     pub(super) fn load(state: &StateDir) -> Result<Option<Self>, IdentityError> {
-        let Some(identity) = state.read(IDENTITY)? else { return Ok(None) };
-        let svid = pem::read_svid(&identity)?;
-        let kept = state.read(BUNDLES)?.ok_or(IdentityError::NoBundles)?;
+        let Some(identity) = state.load(IDENTITY)? else { return Ok(None) };
+        let svid = pem::read_svid(&identity.content)?;
+        let kept = state.load(BUNDLES)?.ok_or(IdentityError::NoBundles)?;
         let kept: Vec<KeptBundle> =
-            serde_json::from_slice(&kept).map_err(|error| IdentityError::Bundles(error.to_string()))?;
+            serde_json::from_slice(&kept.content).map_err(|error| IdentityError::Bundles(error.to_string()))?;
         let mut bundles = TrustBundles::none();
         for kept in kept {
             let bundle = kept.bundle().map_err(IdentityError::Bundles)?;
@@ -89,8 +88,8 @@ impl Identity {
     pub(super) fn store(&self, state: &StateDir) -> Result<(), IdentityError> {
         let kept: Vec<_> = self.bundles.iter().map(KeptBundle::of).collect();
         let kept = serde_json::to_vec_pretty(&kept).map_err(|error| IdentityError::Bundles(error.to_string()))?;
-        state.write(BUNDLES, &kept)?;
-        state.write(IDENTITY, &pem::write_svid(&self.svid)?)?;
+        state.keep(BUNDLES, &kept)?;
+        state.keep(IDENTITY, &pem::write_svid(&self.svid)?)?;
         Ok(())
     }
 
@@ -155,7 +154,7 @@ mod tests {
     #[test]
     fn an_identity_is_kept_over_a_restart() {
         let (base, now) = (tempfile::tempdir().unwrap(), SystemTime::now());
-        let state = StateDir::open(base.path()).unwrap();
+        let state = StateDir::open(base.path(), String::new(), None).unwrap();
         assert!(Identity::load(&state).unwrap().is_none());
         let identity = identity(now);
         identity.store(&state).unwrap();

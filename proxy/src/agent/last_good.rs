@@ -1,15 +1,10 @@
-//! The last good configuration on disk, so that it outlives the proxy's own restart (invariant 6): one file that holds
-//! the resources in effect as they stand on the wire. No secret is among them.
-use std::{
-    fs::File,
-    io::{self, Read},
-    sync::Arc,
-    time::Duration,
-};
+//! The last good configuration, so that it outlives the proxy's own restart (invariant 6): the resources in effect, as
+//! they stand on the wire. No secret is among them.
+use std::{sync::Arc, time::Duration};
 
 use prost::Message;
 use tokio::{task, time};
-use weft_ir::{Dialect, Resource, ResourceKey, View};
+use weft_ir::{Dialect, Resource, View};
 use weft_proto::{
     envoy::service::discovery::v3::{DeltaDiscoveryResponse, Resource as WireResource},
     google::protobuf::Any,
@@ -18,63 +13,99 @@ use weft_xds::{Version, decode, encode, type_url};
 
 use super::{
     shared::Shared,
-    state_dir::{LAST_GOOD, StateDir},
+    state_dir::{LAST_GOOD, StateDir, StateError},
 };
 
-/// The largest file that is read: far above what one workload uses.
-const MAX_BYTES: u64 = 64 << 20;
 /// How long changes are gathered before they are written.
 const GATHER: Duration = Duration::from_millis(500);
 const VIEW: View = View { dialect: Dialect::Weft };
 
 /// A configuration as it was in effect.
-#[derive(Debug, Default)]
-pub(super) struct LastGood {
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LastGood {
     /// The revision that it was of; empty for none.
-    pub(super) revision: String,
-    pub(super) resources: Vec<(ResourceKey, Version, Resource)>,
+    pub revision: String,
+    /// Each resource with its version.
+    pub resources: Vec<(Version, Resource)>,
 }
 
-/// Reads the file. What cannot be read any more, such as after a change of version, is left out and asked for again.
-pub(super) fn load(state: &StateDir) -> LastGood {
-    let response = match read(state) {
-        Ok(Some(response)) => response,
-        Ok(None) => return LastGood::default(),
-        Err(error) => {
-            tracing::warn!(%error, "the last good configuration is not used");
-            return LastGood::default();
-        }
-    };
-    let DeltaDiscoveryResponse { system_version_info: revision, resources, .. } = response;
-    let resources = resources.into_iter().filter_map(|wire| {
-        let name = wire.name.clone();
-        resource(wire)
-            .inspect_err(|reason| tracing::warn!(name, reason, "a resource of the last good configuration is not used"))
-            .ok()
-    });
-    LastGood { revision, resources: resources.collect() }
-}
+/// Bytes that are no configuration.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it holds no configuration: {0}")]
+pub struct InvalidLastGood(String);
 
-fn read(state: &StateDir) -> io::Result<Option<DeltaDiscoveryResponse>> {
-    let file = match File::open(state.file(LAST_GOOD)) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let mut bytes = Vec::new();
-    file.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err(io::ErrorKind::FileTooLarge.into());
+impl LastGood {
+    /// Reads what [`encode`](Self::encode) wrote. A resource that cannot be used any more, such as after a change of
+    /// weft's version, is left out with a warning: it is asked for again.
+    ///
+    /// # Errors
+    /// The bytes are no protobuf message of that kind.
+    pub fn decode(content: &[u8]) -> Result<Self, InvalidLastGood> {
+        let response = DeltaDiscoveryResponse::decode(content).map_err(|error| InvalidLastGood(error.to_string()))?;
+        let DeltaDiscoveryResponse { system_version_info: revision, resources, .. } = response;
+        let resources = resources.into_iter().filter_map(|wire| {
+            let name = wire.name.clone();
+            let warn = |reason: &String| tracing::warn!(name, reason, "a resource of the last good configuration is not used");
+            resource(wire).inspect_err(warn).ok()
+        });
+        Ok(Self { revision, resources: resources.collect() })
     }
-    DeltaDiscoveryResponse::decode(&*bytes).map(Some).map_err(io::Error::other)
+
+    /// The bytes that are kept.
+    pub fn encode(&self) -> Vec<u8> {
+        let resources = self.resources.iter().map(|(version, resource)| {
+            let encoded = encode(resource, &VIEW);
+            let type_url = type_url(encoded.key.resource_type).to_owned();
+            WireResource {
+                name: encoded.key.name.to_string(),
+                version: version.to_string(),
+                resource: Some(Any { type_url, value: encoded.bytes.to_vec() }),
+                ..WireResource::default()
+            }
+        });
+        let response = DeltaDiscoveryResponse {
+            system_version_info: self.revision.clone(),
+            resources: resources.collect(),
+            ..DeltaDiscoveryResponse::default()
+        };
+        response.encode_to_vec()
+    }
 }
 
-fn resource(wire: WireResource) -> Result<(ResourceKey, Version, Resource), String> {
+fn resource(wire: WireResource) -> Result<(Version, Resource), String> {
     let Any { type_url, value } = wire.resource.ok_or("it is empty")?;
     let version = Version::parse(&wire.version).map_err(|error| error.to_string())?;
     let resource = decode(&type_url, &wire.name, &value).map_err(|rejected| rejected.reason)?;
     weft_decide::check(&resource).map_err(|unusable| unusable.to_string())?;
-    Ok((resource.key(), version, resource))
+    Ok((version, resource))
+}
+
+/// Takes what the state directory holds. What is not to be used is put aside, and why is told where readiness is.
+pub(super) fn load(shared: &Shared, state: &StateDir) -> LastGood {
+    let refused = |why: &dyn std::fmt::Display| {
+        state.put_aside(LAST_GOOD, why);
+        shared.lifecycle.note_refused_state(format!("the last good configuration is not used: {why}"));
+    };
+    let kept = match state.load(LAST_GOOD) {
+        Ok(Some(kept)) => kept,
+        Ok(None) => return LastGood::default(),
+        Err(why) => {
+            refused(&why);
+            return LastGood::default();
+        }
+    };
+    match LastGood::decode(&kept.content) {
+        Ok(last_good) => {
+            if !last_good.resources.is_empty() {
+                shared.source.restored(kept.at);
+            }
+            last_good
+        }
+        Err(why) => {
+            refused(&why);
+            LastGood::default()
+        }
+    }
 }
 
 /// Writes the configuration in force after each change, for as long as the task lives.
@@ -93,27 +124,11 @@ pub(super) async fn keep(shared: Arc<Shared>, state: Arc<StateDir>) {
     }
 }
 
-fn write(shared: &Shared, state: &StateDir) -> Result<(), weft_certs::files::FileError> {
-    let (revision, resources) = {
+fn write(shared: &Shared, state: &StateDir) -> Result<(), StateError> {
+    let last_good = {
         let config = shared.config();
-        let resources: Vec<_> =
-            config.resources().map(|(version, resource)| (version.clone(), resource.clone())).collect();
-        (config.revision().map(ToString::to_string).unwrap_or_default(), resources)
+        let resources = config.resources().map(|(version, resource)| (version.clone(), resource.clone())).collect();
+        LastGood { revision: config.revision().map(ToString::to_string).unwrap_or_default(), resources }
     };
-    let resources = resources.iter().map(|(version, resource)| {
-        let encoded = encode(resource, &VIEW);
-        let type_url = type_url(encoded.key.resource_type).to_owned();
-        WireResource {
-            name: encoded.key.name.to_string(),
-            version: version.to_string(),
-            resource: Some(Any { type_url, value: encoded.bytes.to_vec() }),
-            ..WireResource::default()
-        }
-    });
-    let response = DeltaDiscoveryResponse {
-        system_version_info: revision,
-        resources: resources.collect(),
-        ..DeltaDiscoveryResponse::default()
-    };
-    state.write(LAST_GOOD, &response.encode_to_vec())
+    state.keep(LAST_GOOD, &last_good.encode())
 }

@@ -17,6 +17,8 @@ pub(super) struct Awaited {
     pub(super) configuration: Option<String>,
     /// Why the control plane does not take the registration, which may be why the configuration does not come.
     pub(super) unregistered: Option<String>,
+    /// Why what the state directory holds of the configuration is not used.
+    pub(super) refused_state: Option<String>,
 }
 
 impl Awaited {
@@ -26,10 +28,14 @@ impl Awaited {
             return Some(identity.clone());
         }
         let configuration = self.configuration.as_ref()?;
-        Some(match &self.unregistered {
-            Some(reason) => format!("{configuration} (the registration was refused: {reason})"),
-            None => configuration.clone(),
-        })
+        let mut text = configuration.clone();
+        if let Some(reason) = &self.refused_state {
+            text.push_str(&format!(" ({reason})"));
+        }
+        if let Some(reason) = &self.unregistered {
+            text.push_str(&format!(" (the registration was refused: {reason})"));
+        }
+        Some(text)
     }
 }
 
@@ -74,7 +80,7 @@ pub(super) enum Readiness {
 
 impl Lifecycle {
     pub(super) fn new(identity: String, configuration: String) -> Self {
-        let awaited = Awaited { identity: Some(identity), configuration: Some(configuration), unregistered: None };
+        let awaited = Awaited { identity: Some(identity), configuration: Some(configuration), unregistered: None, refused_state: None };
         Self {
             state: Mutex::new(State { awaited, ready: false }),
             changed: Condvar::new(),
@@ -97,6 +103,11 @@ impl Lifecycle {
     /// Says why the registration is refused; `None` once it is taken.
     pub(super) fn note_registration(&self, refused: Option<String>) {
         self.update(|state| state.awaited.unregistered = refused);
+    }
+
+    /// Says why what the state directory holds of the configuration is not used.
+    pub(super) fn note_refused_state(&self, text: String) {
+        self.update(|state| state.awaited.refused_state = Some(text));
     }
 
     pub(super) fn readiness(&self) -> Readiness {

@@ -24,10 +24,12 @@ mod receipts;
 mod registration;
 mod run;
 mod shared;
+mod source;
 mod state_dir;
 mod status;
 
 pub use bound::Bound;
+pub use last_good::{InvalidLastGood, LastGood};
 pub use options::{AccessLog, Options};
 pub use proxy::{NotReady, Proxy, StartError};
 pub use run::{Application, Args, InvalidArgument, KeyValue, Listen, run};

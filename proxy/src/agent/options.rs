@@ -1,6 +1,8 @@
 //! What the embedder of a proxy decides beyond its bootstrap.
 use std::path::PathBuf;
 
+use weft_certs::sealing::SealingKey;
+
 use super::join::JoinToken;
 
 /// What the embedder of a proxy decides beyond its bootstrap.
@@ -10,6 +12,9 @@ pub struct Options {
     pub access_log: AccessLog,
     /// The join token, needed where the state directory holds no valid certificate.
     pub token: Option<JoinToken>,
+    /// What the state directory's key, certificates and configuration are sealed with; `None` keeps them as they are,
+    /// readable by their owner alone. With a key nothing is taken that is not sealed with it.
+    pub sealing_key: Option<SealingKey>,
 }
 
 /// Where the access log goes: JSON lines, one for each HTTP request and each TCP connection.

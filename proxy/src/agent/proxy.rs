@@ -92,8 +92,8 @@ impl Proxy {
     /// # Errors
     /// Where the state directory cannot be used, an address cannot be bound or a thread cannot be started.
     pub fn start(bootstrap: Bootstrap, options: Options) -> Result<Self, StartError> {
-        let Options { access_log, token } = options;
-        let state = StateDir::open(&bootstrap.state_directory)?;
+        let Options { access_log, token, sealing_key } = options;
+        let state = StateDir::open(&bootstrap.state_directory, owner(&bootstrap), sealing_key)?;
         let (events, events_out) = mpsc::channel(EVENTS);
         let start = random_start();
         let (dataplane, listening) = Dataplane::start(settings(&bootstrap, &start, access_log)?, events)?;
@@ -101,7 +101,7 @@ impl Proxy {
         let admin = listen_admin(&bootstrap.admin)?;
         let bound = bound(&bootstrap, listening, status_address);
         let listeners = bound.to_json().to_string();
-        state.write(LISTENERS, listeners.as_bytes())?;
+        state.publish(LISTENERS, listeners.as_bytes())?;
         let recorder = PrometheusBuilder::new().build_recorder();
         let shared = Arc::new(Shared::new(bootstrap, start, bound, dataplane, recorder.handle()));
         let control =
@@ -162,6 +162,18 @@ impl Drop for Proxy {
         self.shared.lifecycle.ask_to_stop(Stop::Now);
         self.join_control();
     }
+}
+
+/// Whose the state is: what another workload, cluster or mesh kept is not used, a mesh made anew under the same name
+/// included.
+fn owner(bootstrap: &Bootstrap) -> String {
+    let Bootstrap { mesh, ca_sha256, .. } = bootstrap;
+    format!(
+        "{} as {} in the cluster {} under the CA {ca_sha256}",
+        bootstrap.identity(),
+        bootstrap.workload_ref(),
+        mesh.cluster
+    )
 }
 
 /// Five random letters and digits: what tells this process start from every other.

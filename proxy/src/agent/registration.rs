@@ -32,6 +32,7 @@ pub(super) async fn registration(shared: &Shared) -> Registration {
         weight: 1,
         start: shared.start.clone(),
         health: Some(health::report(shared.application.unhealthy())),
+        last_good_ms: shared.source.last_good_at_start().map(|it| u64::try_from(it.as_millis()).unwrap_or(u64::MAX)),
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
     io::{self, IsTerminal, Read, Write},
     net::{IpAddr, Ipv4Addr, SocketAddr},
     num::NonZeroUsize,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
     str::FromStr,
 };
@@ -13,6 +13,10 @@ use std::{
 use rustix::process::{Resource, Rlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
+use weft_certs::{
+    files::FileError,
+    sealing::{SealingKey, SealingKeyError},
+};
 use weft_decide::HealthCheck;
 use weft_model::{Locality, Name, PortName};
 
@@ -20,6 +24,7 @@ use super::{
     AccessLog, Options, Proxy, StartError,
     bootstrap::{Bootstrap, InvalidBootstrap, MAX_FILE_BYTES},
     join::{self, JoinError, Joined, LocalChoices, TcpChoice},
+    state_dir::holds_sealed,
 };
 
 /// Arguments of `weft proxy run` and of `weft-proxy`.
@@ -59,6 +64,11 @@ pub struct Args {
     /// Where /ready, /live and /metrics are served.
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:15020", conflicts_with = "config")]
     pub status: SocketAddr,
+    /// The file with the key that key, certificates and configuration are sealed under in the state directory (64
+    /// hexadecimal digits, mode 0600, outside of that directory); made with the first start. Without it the key is taken
+    /// from WEFT_SEALING_KEY; without both nothing is sealed, and the files are their owner's alone (0600).
+    #[arg(long, env = "WEFT_SEALING_KEY_FILE", value_name = "FILE")]
+    pub sealing_key_file: Option<PathBuf>,
     /// Append the access log to this file instead of writing it to standard output.
     #[arg(long, value_name = "FILE")]
     pub access_log: Option<PathBuf>,
@@ -69,6 +79,9 @@ pub struct Args {
     #[arg(long)]
     pub check: bool,
 }
+
+/// The environment variable that holds the sealing key where no file is named.
+const SEALING_KEY_VARIABLE: &str = "WEFT_SEALING_KEY";
 
 /// Where peers connect to a workload that names an application and no address: they come from other machines, and
 /// none gets further than its certificate.
@@ -208,13 +221,22 @@ pub(super) enum RunError {
     Missing,
     #[error("there is no home folder (neither XDG_STATE_HOME nor HOME is set): give --state-dir")]
     Homeless,
+    #[error("the sealing key: {0}")]
+    SealingKey(#[from] SealingKeyError),
+    #[error(
+        "the sealing key: {} is not there, and what {} holds is sealed with it; put the file back from its copy, or \
+         remove that directory and join again (weft token create)",
+        .path.display(),
+        .state.display()
+    )]
+    SealingKeyGone { path: PathBuf, state: PathBuf },
     #[error("signals cannot be received: {0}")]
     Signals(io::Error),
 }
 
 impl Args {
     fn run(self) -> Result<ExitCode, RunError> {
-        let (check, access_log) = (self.check, self.access_log.clone());
+        let (check, access_log, key_file) = (self.check, self.access_log.clone(), self.sealing_key_file.clone());
         let Joined { bootstrap, token } = self.bootstrap()?;
         let effective = bootstrap.to_yaml();
         if check {
@@ -224,7 +246,8 @@ impl Args {
         tracing::info!("starting with this configuration:\n{effective}");
         no_core_dumps();
         let access_log = access_log.map_or(AccessLog::Stdout, AccessLog::File);
-        let proxy = Proxy::start(bootstrap, Options { access_log, token })?;
+        let sealing_key = sealing_key(key_file, &bootstrap.state_directory)?;
+        let proxy = Proxy::start(bootstrap, Options { access_log, token, sealing_key })?;
         tracing::info!("listening: {}", proxy.bound());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(RunError::Signals)?;
         runtime.block_on(until_stopped(&proxy)).map_err(RunError::Signals)
@@ -259,6 +282,21 @@ impl Args {
             workers: self.workers,
         };
         Ok(if self.check { join::prepare(&join_file, choices)? } else { join::join(&join_file, choices)? })
+    }
+}
+
+/// The key that the state directory's files are sealed with, where one is configured. A new one is made for a directory
+/// that holds nothing sealed yet; in place of one that is gone it would open nothing.
+fn sealing_key(file: Option<PathBuf>, state: &Path) -> Result<Option<SealingKey>, RunError> {
+    let Some(path) = file else { return Ok(SealingKey::from_env(SEALING_KEY_VARIABLE)?) };
+    if !holds_sealed(state) {
+        return Ok(Some(SealingKey::load_or_create(&path, state)?));
+    }
+    match SealingKey::load(&path, state) {
+        Err(SealingKeyError::File(FileError::Io { error, .. })) if error.kind() == io::ErrorKind::NotFound => {
+            Err(RunError::SealingKeyGone { path, state: state.to_owned() })
+        }
+        loaded => Ok(Some(loaded?)),
     }
 }
 

@@ -1,8 +1,11 @@
 //! What the control thread's tasks and the proxy's handle share. Every lock here is the control side's own: the data
 //! path takes none of them.
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::SystemTime,
 };
 
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -16,6 +19,7 @@ use super::{
     health::Application,
     lifecycle::{Lifecycle, Readiness},
     receipts::Receipts,
+    source::Source,
 };
 use crate::dataplane::{Dataplane, EdgeSummary};
 
@@ -32,6 +36,7 @@ pub(super) struct Shared {
     dataplane: Mutex<Option<Dataplane>>,
     pub(super) receipts: Receipts,
     pub(super) streams: Streams,
+    pub(super) source: Source,
     /// The configuration in force is not the one that was last kept.
     pub(super) config_changed: Notify,
     config: Mutex<Config>,
@@ -78,6 +83,7 @@ impl Shared {
             dataplane: Mutex::new(Some(dataplane)),
             receipts: Receipts::default(),
             streams: Streams::default(),
+            source: Source::new(),
             config_changed: Notify::new(),
             config: Mutex::default(),
             secrets: Mutex::new(Value::Array(Vec::new())),
@@ -124,6 +130,7 @@ impl Shared {
 
     /// The exposition: the data plane's, then the control thread's.
     pub(super) fn metrics(&self) -> String {
+        self.source.measure(SystemTime::now());
         let mut text = self.with_dataplane(Dataplane::metrics).unwrap_or_default();
         text.push_str(&self.metrics.render());
         text
@@ -164,6 +171,7 @@ impl Shared {
             "state": state,
             "awaiting": awaiting,
             "unhealthy": self.application.unhealthy(),
+            "lastGood": self.source.text(),
             "revision": self.config().revision(),
             "controlPlane": self.bootstrap.ads.to_string(),
             "listeners": self.bound.to_json(),

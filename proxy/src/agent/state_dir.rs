@@ -1,46 +1,67 @@
-//! The state directory: what a proxy keeps over its own restart. Only its owner may read it.
+//! The state directory: what a proxy keeps over its own restart. Only its owner may read it, and what is kept there has
+//! the form of [`weft_certs::kept`].
 use std::{
-    fs::{DirBuilder, File, OpenOptions},
+    fmt::Display,
+    fs::{self, DirBuilder, File, OpenOptions},
     io,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 use rustix::fs::FlockOperation;
-use weft_certs::files::{self, FileError};
-use zeroize::Zeroizing;
+use weft_certs::{
+    files::{self, FileError},
+    kept::{self, Kept, KeptError, Label},
+    sealing::SealingKey,
+};
 
 use super::proxy::StartError;
 
 /// The private key and the certificate chain that belongs to it: one file, so that they never disagree.
-pub(super) const IDENTITY: &str = "identity.pem";
+pub(super) const IDENTITY: &str = "identity.kept";
 /// The trust bundles by domain.
-pub(super) const BUNDLES: &str = "bundles.json";
+pub(super) const BUNDLES: &str = "bundles.kept";
+/// The last good configuration.
+pub(super) const LAST_GOOD: &str = "last-good.kept";
 /// The bootstrap that `--join` made.
 pub(super) const BOOTSTRAP: &str = "bootstrap.yaml";
 /// What was bound.
 pub(super) const LISTENERS: &str = "listeners.json";
-/// The last good configuration, as protobuf.
-pub(super) const LAST_GOOD: &str = "last-good.pb";
 /// The admin interface's socket, unless the bootstrap names another.
 pub(super) const ADMIN: &str = "admin.sock";
 /// Held locked while a proxy uses the directory.
 const LOCK: &str = "lock";
 
-/// More than any file that is read here holds: 1 MiB.
-const MAX_BYTES: usize = 1 << 20;
+/// The most bytes that a kept file may have: far above what one workload uses.
+const MAX_BYTES: usize = 64 << 20;
+/// What is added to the name of a kept file that is not used.
+const REFUSED: &str = "refused";
 
 /// A state directory that this process alone uses.
 #[derive(Debug)]
 pub(super) struct StateDir {
     path: PathBuf,
+    /// Whose state it is: what somebody else kept is not used.
+    owner: String,
+    /// What keeps is sealed with, and what was kept opened.
+    key: Option<SealingKey>,
     /// Held for its lock, which ends with the process at the latest.
     _lock: File,
 }
 
+/// Why something in the state directory is not used, or cannot be kept.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StateError {
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error("{}: {error}", .path.display())]
+    Kept { path: PathBuf, error: KeptError },
+}
+
 impl StateDir {
     /// Opens the directory for this proxy alone; makes it (0700) if it does not exist.
-    pub(super) fn open(path: &Path) -> Result<Self, StartError> {
+    pub(super) fn open(path: &Path, owner: String, key: Option<SealingKey>) -> Result<Self, StartError> {
         let state = |path: &Path| {
             let path = path.to_owned();
             move |error| StartError::State(FileError::Io { path, error })
@@ -53,27 +74,59 @@ impl StateDir {
         if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
             return Err(StartError::StateInUse { path: path.to_owned() });
         }
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        Ok(Self { path: path.to_owned(), owner, key, _lock: lock })
     }
 
-    /// Where a file of that name is.
-    pub(super) fn file(&self, name: &str) -> PathBuf {
-        self.path.join(name)
+    /// What was kept under a name; `None` if nothing was.
+    ///
+    /// # Errors
+    /// Why it is not to be used: see [`put_aside`](Self::put_aside).
+    pub(super) fn load(&self, name: &str) -> Result<Option<Kept>, StateError> {
+        let path = self.path.join(name);
+        let file = match files::read(&path, MAX_BYTES) {
+            Ok(file) => file,
+            Err(FileError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let kept = kept::read(self.label(name), &file, self.key.as_ref());
+        kept.map(Some).map_err(|error| StateError::Kept { path, error })
     }
 
-    /// Reads a file; `None` if it does not exist.
-    pub(super) fn read(&self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, FileError> {
-        match files::read(&self.file(name), MAX_BYTES) {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(FileError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
+    /// Keeps a content under a name in place of what was kept: a reader, also after a crash, sees the old or the new one.
+    pub(super) fn keep(&self, name: &str, content: &[u8]) -> Result<(), StateError> {
+        let path = self.path.join(name);
+        let file = kept::write(self.label(name), SystemTime::now(), content, self.key.as_ref());
+        let file = file.map_err(|error| StateError::Kept { path: path.clone(), error })?;
+        Ok(files::replace(&path, &file)?)
+    }
+
+    /// Puts a file aside that is not used, so that what is kept next does not take its place: a person may want to know
+    /// what it was. One that was put aside before is replaced.
+    pub(super) fn put_aside(&self, name: &str, why: &dyn Display) {
+        let aside = format!("{name}.{REFUSED}");
+        metrics::counter!("weft_state_refused_total", "file" => name.to_owned()).increment(1);
+        match fs::rename(self.path.join(name), self.path.join(&aside)) {
+            Ok(()) => tracing::error!(%why, aside, "a file in the state directory is not used"),
+            Err(error) => tracing::error!(%why, %error, "a file in the state directory is not used, nor put aside"),
         }
     }
 
-    /// Replaces a file as a whole: a reader, also after a crash, sees the old or the new one.
-    pub(super) fn write(&self, name: &str, bytes: &[u8]) -> Result<(), FileError> {
-        files::replace(&self.file(name), bytes)
+    /// Writes a file that is meant for people and other programs.
+    pub(super) fn publish(&self, name: &str, bytes: &[u8]) -> Result<(), FileError> {
+        files::replace(&self.path.join(name), bytes)
     }
+
+    fn label<'a>(&'a self, name: &'a str) -> Label<'a> {
+        Label { kind: name, owner: &self.owner }
+    }
+}
+
+/// Whether a state directory holds something that is sealed: only the key that it was sealed with is of use to it.
+pub(super) fn holds_sealed(path: &Path) -> bool {
+    [IDENTITY, BUNDLES, LAST_GOOD].iter().any(|name| {
+        let file = files::read(&path.join(name), MAX_BYTES);
+        file.is_ok_and(|file| kept::is_sealed(&file) == Some(true))
+    })
 }
 
 /// Makes a directory that only its owner may enter; one that exists is kept as it is.
@@ -83,9 +136,15 @@ pub(super) fn make_private_dir(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::fs::PermissionsExt};
+    use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+
+    const OWNER: &str = "spiffe://weft.local/ns/shop/sa/web shop/web-1";
+
+    fn open(path: &Path) -> Result<StateDir, StartError> {
+        StateDir::open(path, OWNER.to_owned(), None)
+    }
 
     fn mode(path: &Path) -> u32 {
         fs::metadata(path).unwrap().permissions().mode() & 0o777
@@ -94,11 +153,11 @@ mod tests {
     #[test]
     fn only_the_owner_may_read_what_is_kept() {
         let base = tempfile::tempdir().unwrap();
-        let directory = StateDir::open(&base.path().join("a/state")).unwrap();
-        directory.write(IDENTITY, b"secret").unwrap();
-        directory.write(IDENTITY, b"newer").unwrap();
-        assert_eq!(**directory.read(IDENTITY).unwrap().unwrap(), *b"newer");
-        assert!(directory.read(BUNDLES).unwrap().is_none());
+        let directory = open(&base.path().join("a/state")).unwrap();
+        directory.keep(IDENTITY, b"secret").unwrap();
+        directory.keep(IDENTITY, b"newer").unwrap();
+        assert_eq!(**directory.load(IDENTITY).unwrap().unwrap().content, *b"newer");
+        assert!(directory.load(BUNDLES).unwrap().is_none());
         assert_eq!(mode(&directory.path), 0o700);
         for entry in fs::read_dir(&directory.path).unwrap() {
             let path = entry.unwrap().path();
@@ -109,9 +168,40 @@ mod tests {
     #[test]
     fn a_directory_serves_one_proxy_at_a_time() {
         let base = tempfile::tempdir().unwrap();
-        let first = StateDir::open(base.path()).unwrap();
-        assert!(matches!(StateDir::open(base.path()), Err(StartError::StateInUse { .. })));
+        let first = open(base.path()).unwrap();
+        assert!(matches!(open(base.path()), Err(StartError::StateInUse { .. })));
         drop(first);
-        StateDir::open(base.path()).unwrap();
+        open(base.path()).unwrap();
+    }
+
+    #[test]
+    fn what_a_key_sealed_is_of_no_use_without_it() {
+        let base = tempfile::tempdir().unwrap();
+        let key = || Some(SealingKey::parse(&"a1".repeat(32), "test").unwrap());
+        let sealed = StateDir::open(base.path(), OWNER.to_owned(), key()).unwrap();
+        sealed.keep(IDENTITY, b"a secret").unwrap();
+        assert!(holds_sealed(base.path()));
+        let file = fs::read(base.path().join(IDENTITY)).unwrap();
+        assert!(!file.windows(6).any(|window| window == b"secret"));
+        drop(sealed);
+        let without = open(base.path()).unwrap();
+        let told = without.load(IDENTITY).err().unwrap().to_string();
+        assert!(told.ends_with("identity.kept: it is sealed, and no sealing key is configured"), "{told}");
+        drop(without);
+        let again = StateDir::open(base.path(), OWNER.to_owned(), key()).unwrap();
+        assert_eq!(**again.load(IDENTITY).unwrap().unwrap().content, *b"a secret");
+    }
+
+    #[test]
+    fn what_is_not_used_is_put_aside_and_stays_there() {
+        let base = tempfile::tempdir().unwrap();
+        let directory = open(base.path()).unwrap();
+        fs::write(base.path().join(LAST_GOOD), "nonsense").unwrap();
+        fs::set_permissions(base.path().join(LAST_GOOD), fs::Permissions::from_mode(0o600)).unwrap();
+        let why = directory.load(LAST_GOOD).err().unwrap();
+        directory.put_aside(LAST_GOOD, &why);
+        assert!(directory.load(LAST_GOOD).unwrap().is_none());
+        directory.keep(LAST_GOOD, b"fresh").unwrap();
+        assert_eq!(fs::read(base.path().join("last-good.kept.refused")).unwrap(), b"nonsense");
     }
 }

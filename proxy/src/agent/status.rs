@@ -12,11 +12,19 @@ use super::{
 /// The status interface. It shows no configuration and no secret.
 pub(super) struct Status(pub(super) Arc<Shared>);
 
+impl Status {
+    /// `ready`, and from where where it is not the control plane's own word.
+    fn ready(&self) -> String {
+        let from = self.0.source.text();
+        from.map_or_else(|| "ready\n".to_owned(), |text| format!("ready: {text} ({})\n", self.0.bootstrap.ads))
+    }
+}
+
 impl Handler for Status {
     fn answer(&self, path: &str) -> Answer {
         match path {
             "/ready" => match self.0.lifecycle.readiness() {
-                Readiness::Ready => Answer::text(StatusCode::OK, "ready\n"),
+                Readiness::Ready => Answer::text(StatusCode::OK, self.ready()),
                 Readiness::Awaiting(text) => {
                     Answer::text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: waiting for {text}\n"))
                 }

@@ -1,5 +1,6 @@
 //! The proxy's control side against a control plane over real sockets.
 mod control_plane;
+mod last_good;
 mod on_demand;
 mod process;
 
@@ -16,6 +17,7 @@ use std::{
 
 use serde_json::Value;
 use tempfile::TempDir;
+use weft_certs::sealing::SealingKey;
 use weft_decide::HealthCheck;
 use weft_ir::{Inbound, Listener, ListenerBody, Resource, RouteConfiguration};
 use weft_model::Locality;
@@ -34,11 +36,13 @@ const DAY: Duration = Duration::from_secs(86_400);
 /// What one machine keeps: a join file and a state directory.
 struct Machine {
     folder: TempDir,
+    /// What its state is sealed with: 64 hexadecimal digits.
+    sealing_key: Option<String>,
 }
 
 impl Machine {
     fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap() }
+        Self { folder: tempfile::tempdir().unwrap(), sealing_key: None }
     }
 
     fn join_file(&self) -> PathBuf {
@@ -47,6 +51,10 @@ impl Machine {
 
     fn state(&self) -> PathBuf {
         self.folder.path().join("state")
+    }
+
+    fn key(&self) -> Option<SealingKey> {
+        self.sealing_key.as_ref().map(|key| SealingKey::parse(key, "the test").unwrap())
     }
 
     /// Starts a proxy by its join file.
@@ -65,7 +73,7 @@ impl Machine {
             workers: NonZeroUsize::MIN,
         };
         let joined = join::join(&self.join_file(), choices).unwrap();
-        Proxy::start(joined.bootstrap, Options { access_log: AccessLog::Off, token: joined.token }).unwrap()
+        Proxy::start(joined.bootstrap, Options { access_log: AccessLog::Off, token: joined.token, sealing_key: self.key() }).unwrap()
     }
 }
 
@@ -175,7 +183,7 @@ fn the_token_is_erased_once_used_and_what_is_kept_is_the_owners_alone() {
     let proxy = machine.start();
     proxy.wait_ready(DEADLINE).unwrap();
 
-    until("the last good configuration is kept", || machine.state().join("last-good.pb").exists());
+    until("the last good configuration is kept", || machine.state().join("last-good.kept").exists());
     assert_eq!(mode(&machine.state()), 0o700);
     let mut kept = Vec::new();
     for entry in fs::read_dir(machine.state()).unwrap() {
@@ -190,7 +198,7 @@ fn the_token_is_erased_once_used_and_what_is_kept_is_the_owners_alone() {
     kept.sort();
     assert_eq!(
         kept,
-        ["admin.sock", "bootstrap.yaml", "bundles.json", "identity.pem", "last-good.pb", "listeners.json", "lock"]
+        ["admin.sock", "bootstrap.yaml", "bundles.kept", "identity.kept", "last-good.kept", "listeners.json", "lock"]
     );
     assert_eq!(mode(&machine.join_file()), 0o600);
     assert!(!fs::read_to_string(machine.join_file()).unwrap().contains(&token));
@@ -204,7 +212,7 @@ fn the_token_is_erased_once_used_and_what_is_kept_is_the_owners_alone() {
     again.wait_ready(DEADLINE).unwrap();
     drop(again);
     let bootstrap = fs::read_to_string(machine.state().join("bootstrap.yaml")).unwrap();
-    let options = Options { access_log: AccessLog::Off, token: None };
+    let options = Options { access_log: AccessLog::Off, ..Options::default() };
     let third = Proxy::start(Bootstrap::parse(&bootstrap).unwrap(), options).unwrap();
     third.wait_ready(DEADLINE).unwrap();
     assert_eq!(mesh.until("counts", |seen| Some(seen.signed)), 1);
@@ -280,8 +288,8 @@ fn a_certificate_is_renewed_before_it_ends() {
     mesh.until("a second certificate", |seen| (seen.signed >= 2).then_some(()));
     assert!(start.elapsed() > Duration::from_secs(1), "a fresh certificate was renewed at once");
     until("the renewed certificate is published", || leaf() != first);
-    let kept = fs::read_to_string(machine.state().join("identity.pem")).unwrap();
-    assert_eq!(kept.matches("BEGIN PRIVATE KEY").count(), 1);
+    let kept = fs::read(machine.state().join("identity.kept")).unwrap();
+    assert_eq!(String::from_utf8_lossy(&kept).matches("BEGIN PRIVATE KEY").count(), 1);
 }
 
 #[test]

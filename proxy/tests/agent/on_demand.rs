@@ -104,7 +104,7 @@ fn the_last_good_configuration_outlives_a_restart_without_a_control_plane() {
     proxy.wait_ready(DEADLINE).unwrap();
     assert_eq!(call(&proxy, "catalog").0, 500);
     until("the host is kept", || {
-        let kept = fs::read(machine.state().join("last-good.pb")).unwrap_or_default();
+        let kept = fs::read(machine.state().join("last-good.kept")).unwrap_or_default();
         kept.windows(7).any(|part| part == b"catalog")
     });
     let address = control_plane.address;

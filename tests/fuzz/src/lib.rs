@@ -5,9 +5,13 @@
 //! they are.
 mod h1;
 
+use std::time::UNIX_EPOCH;
+
+use weft_certs::kept::{self, Label};
 use weft_decide::{RequestHead, Scope, detect, normalize};
 use weft_ir::{Dialect, View};
 use weft_model::{SpiffeId, decode::decode};
+use weft_proxy::agent::LastGood;
 use weft_xds::{encode, type_url};
 
 pub use h1::{h1_chunks, h1_request, h1_response};
@@ -16,7 +20,7 @@ pub use h1::{h1_chunks, h1_request, h1_response};
 pub type Target = fn(&[u8]);
 
 /// Every target with the name of its corpus' folder.
-pub const TARGETS: [(&str, Target); 10] = [
+pub const TARGETS: [(&str, Target); 11] = [
     ("yaml", yaml_to_model),
     ("wire", wire_to_ir),
     ("detection", detection),
@@ -24,6 +28,7 @@ pub const TARGETS: [(&str, Target); 10] = [
     ("path", path_normalization),
     ("authority", authority_normalization),
     ("join", join_file),
+    ("kept", kept_file),
     ("h1-request", h1_request),
     ("h1-response", h1_response),
     ("h1-chunks", h1_chunks),
@@ -116,6 +121,24 @@ pub fn authority_normalization(bytes: &[u8]) {
 pub fn join_file(bytes: &[u8]) {
     // Nothing more is promised than an answer.
     let _answer = weft_certs::join::JoinFile::parse(bytes, "fuzz");
+}
+
+/// Files of the state directory: bytes that nobody sealed or summed up are refused without more ado; as the content of a
+/// file that somebody did, they come back whole, and what is taken of them as a configuration is kept as the same.
+pub fn kept_file(bytes: &[u8]) {
+    let label = Label { kind: "last-good.kept", owner: "spiffe://weft.local/ns/shop/sa/web" };
+    let _refused = kept::read(label, bytes, None);
+    let _guess = kept::is_sealed(bytes);
+    let content = match kept::read(label, bytes, None) {
+        Ok(kept) => kept.content.to_vec(),
+        Err(_) => bytes.to_vec(),
+    };
+    let file = kept::write(label, UNIX_EPOCH, &content, None).expect("a short label");
+    assert!(kept::read(label, &file, None).is_ok_and(|kept| *kept.content == content));
+    if let Ok(last_good) = LastGood::decode(&content) {
+        let again = LastGood::decode(&last_good.encode());
+        assert_eq!(again.as_ref(), Ok(&last_good));
+    }
 }
 
 fn scope() -> Scope {

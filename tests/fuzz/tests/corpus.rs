@@ -4,6 +4,7 @@ use std::{env, fs, path::PathBuf, sync::Arc};
 use rand::{Rng, RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use weft_fuzz::{TARGETS, Target, wire_to_ir};
 use weft_ir::{Dialect, MeshNames, ResourceType, View};
+use weft_proxy::agent::LastGood;
 use weft_model::{ClusterName, Host, Owner, Stored, TrustDomain, decode::decode};
 
 /// Bytes that parsers treat in a special way.
@@ -115,9 +116,21 @@ fn h1_chunks_keeps_its_promises() {
     attack("h1-chunks", target("h1-chunks"), &seeds("h1-chunks"));
 }
 
-/// The seeds are what the examples compile to: files of encoded messages would go stale with the format.
+/// Beside the corpus: what the examples compile to, as it is kept.
 #[test]
-fn wire_to_ir_keeps_its_promises() {
+fn kept_file_keeps_its_promises() {
+    let compiler = compiled();
+    let version = weft_xds::Version::parse("0123456789abcdef").expect("a version");
+    let resources = compiler.keys().filter_map(|key| Some((version.clone(), compiler.resource(key)?.clone())));
+    let last_good = LastGood { revision: "e/all=1".to_owned(), resources: resources.collect() };
+    let content = last_good.encode();
+    let kept = LastGood::decode(&content).expect("what was kept");
+    assert!(!kept.resources.is_empty());
+    attack("kept", target("kept"), &[seeds("kept"), vec![content]].concat());
+}
+
+/// The examples, compiled.
+fn compiled() -> weft_compile::Compiler {
     let names = MeshNames {
         trust_domain: TrustDomain::default_domain(),
         mesh_domain: Host::default_mesh_domain(),
@@ -131,6 +144,13 @@ fn wire_to_ir_keeps_its_promises() {
             (stored.object.reference(), Some(Arc::new(stored)))
         }));
     }
+    compiler
+}
+
+/// The seeds are what the examples compile to: files of encoded messages would go stale with the format.
+#[test]
+fn wire_to_ir_keeps_its_promises() {
+    let compiler = compiled();
     let view = View { dialect: Dialect::Weft };
     let seeds: Vec<_> = compiler
         .keys()
