@@ -142,7 +142,8 @@ fn workload_row(item: &WorkloadItem) -> [String; 9] {
         shown(&item.address),
         shown(&item.revision),
         shown(&item.version),
-        item.last_good_ms.map_or_else(|| "-".to_owned(), |ms| format!("{} at start", duration::format(Duration::from_millis(ms)))),
+        item.last_good_ms
+            .map_or_else(|| "-".to_owned(), |ms| format!("{} at start", duration::format(Duration::from_millis(ms)))),
     ]
 }
 

@@ -145,7 +145,8 @@ async fn two_proxy_processes_without_a_control_plane_carry_http_and_tcp_within_t
     })
     .await;
     let web_tcp = web.tcp();
-    let stream = eventually("a stream", async || echoed(web_tcp, "any?\n").ok().filter(|it| it.ends_with("any?\n"))).await;
+    let stream =
+        eventually("a stream", async || echoed(web_tcp, "any?\n").ok().filter(|it| it.ends_with("any?\n"))).await;
     let took = start.elapsed();
     assert_eq!((text.as_str(), stream.as_str()), ("in stock", "hello\nany?\n"));
     assert!(took < Duration::from_secs(2), "{took:?}");

@@ -5,8 +5,7 @@ use rustls::pki_types::UnixTime;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use weft_certs::{
-    CaPin, Svid, TrustBundle, TrustBundles,
-    rfc3339_of,
+    CaPin, Svid, TrustBundle, TrustBundles, rfc3339_of,
     verify::{Role, VerifyError, verify_peer},
 };
 use weft_model::SpiffeId;

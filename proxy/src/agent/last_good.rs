@@ -45,7 +45,8 @@ impl LastGood {
         let DeltaDiscoveryResponse { system_version_info: revision, resources, .. } = response;
         let resources = resources.into_iter().filter_map(|wire| {
             let name = wire.name.clone();
-            let warn = |reason: &String| tracing::warn!(name, reason, "a resource of the last good configuration is not used");
+            let warn =
+                |reason: &String| tracing::warn!(name, reason, "a resource of the last good configuration is not used");
             resource(wire).inspect_err(warn).ok()
         });
         Ok(Self { revision, resources: resources.collect() })

@@ -80,7 +80,12 @@ pub(super) enum Readiness {
 
 impl Lifecycle {
     pub(super) fn new(identity: String, configuration: String) -> Self {
-        let awaited = Awaited { identity: Some(identity), configuration: Some(configuration), unregistered: None, refused_state: None };
+        let awaited = Awaited {
+            identity: Some(identity),
+            configuration: Some(configuration),
+            unregistered: None,
+            refused_state: None,
+        };
         Self {
             state: Mutex::new(State { awaited, ready: false }),
             changed: Condvar::new(),

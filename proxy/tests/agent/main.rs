@@ -73,7 +73,11 @@ impl Machine {
             workers: NonZeroUsize::MIN,
         };
         let joined = join::join(&self.join_file(), choices).unwrap();
-        Proxy::start(joined.bootstrap, Options { access_log: AccessLog::Off, token: joined.token, sealing_key: self.key() }).unwrap()
+        Proxy::start(
+            joined.bootstrap,
+            Options { access_log: AccessLog::Off, token: joined.token, sealing_key: self.key() },
+        )
+        .unwrap()
     }
 }
 

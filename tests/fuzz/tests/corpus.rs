@@ -4,8 +4,8 @@ use std::{env, fs, path::PathBuf, sync::Arc};
 use rand::{Rng, RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use weft_fuzz::{TARGETS, Target, wire_to_ir};
 use weft_ir::{Dialect, MeshNames, ResourceType, View};
-use weft_proxy::agent::LastGood;
 use weft_model::{ClusterName, Host, Owner, Stored, TrustDomain, decode::decode};
+use weft_proxy::agent::LastGood;
 
 /// Bytes that parsers treat in a special way.
 const TOKENS: [&[u8]; 16] =

@@ -135,7 +135,8 @@ impl Sidecar {
     pub fn launch(join_file: &Path, state: PathBuf, plan: &Plan) -> Result<Self> {
         let joined = join(join_file, choices(&state, plan)?)?;
         let access_log = state.join("access.log");
-        let options = Options { access_log: AccessLog::File(access_log.clone()), token: joined.token, ..Options::default() };
+        let options =
+            Options { access_log: AccessLog::File(access_log.clone()), token: joined.token, ..Options::default() };
         let proxy = Proxy::start(joined.bootstrap, options)?;
         let bound = proxy.bound().clone();
         Ok(Self { proxy, bound, state, access_log })
