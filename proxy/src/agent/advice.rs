@@ -16,6 +16,10 @@ impl RunError {
             Self::Start(error) => error.hint(),
             Self::Missing => "--join takes the file that `weft token create --out FILE` makes",
             Self::Homeless => "--state-dir takes a directory that this user may write",
+            Self::SealingKey(_) => "--sealing-key-file takes a file of mode 0600 outside of the state directory",
+            Self::SealingKeyGone { .. } => {
+                "put the file back from its copy; without one, remove the directory and join again (weft token create)"
+            }
             Self::Signals(_) => "the system gives no more threads or descriptors: see `ulimit -a`",
         }
     }

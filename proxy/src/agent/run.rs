@@ -223,12 +223,7 @@ pub(super) enum RunError {
     Homeless,
     #[error("the sealing key: {0}")]
     SealingKey(#[from] SealingKeyError),
-    #[error(
-        "the sealing key: {} is not there, and what {} holds is sealed with it; put the file back from its copy, or \
-         remove that directory and join again (weft token create)",
-        .path.display(),
-        .state.display()
-    )]
+    #[error("the sealing key: {} is not there, and what {} holds is sealed with it", .path.display(), .state.display())]
     SealingKeyGone { path: PathBuf, state: PathBuf },
     #[error("signals cannot be received: {0}")]
     Signals(io::Error),
