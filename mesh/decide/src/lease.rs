@@ -75,6 +75,16 @@ impl Cells {
         }
     }
 
+    /// Takes up to so many units from wherever they are, and tells how many.
+    fn drain(&self, units: u32) -> u32 {
+        let left = self.0.iter().fold(units, |left, Cell(cell)| {
+            let fewer = |word| Some(word - free(word).min(u64::from(left)));
+            let word = cell.fetch_update(SeqCst, SeqCst, fewer).unwrap_or_default();
+            left - u32::try_from(free(word)).unwrap_or(left).min(left)
+        });
+        units - left
+    }
+
     /// How many units are free.
     pub(crate) fn free(&self) -> u64 {
         self.0.iter().map(|cell| free(cell.0.load(SeqCst))).sum()
@@ -173,19 +183,12 @@ impl Shares {
     /// Sets another limit, for the control thread. Where more is in use, nothing is given out until less is.
     pub fn resize(&self, limit: u32) {
         let old = self.limit.swap(limit, SeqCst);
-        if let Some(fewer) = old.checked_sub(limit) {
-            self.debt.fetch_add(fewer, SeqCst);
-            while self.debt.load(SeqCst) > 0 && self.cells.take(0) {
-                if !self.pay() {
-                    self.cells.put(0, u32::MAX);
-                }
-            }
-        } else {
-            let more = limit.saturating_sub(old);
-            let unpaid = (0..more).skip_while(|_| self.pay()).count();
-            // Of `more`: it fits.
-            self.cells.spread(unpaid as u32);
-        }
+        let (fewer, more) = (old.saturating_sub(limit), limit.saturating_sub(old));
+        // What is given back or taken meanwhile pays what this leaves open.
+        self.debt.fetch_add(fewer - self.cells.drain(fewer), SeqCst);
+        let paid = |debt: u32| Some(debt.saturating_sub(more));
+        let debt = self.debt.fetch_update(SeqCst, SeqCst, paid).unwrap_or_default();
+        self.cells.spread(more.saturating_sub(debt));
     }
 
     fn take(&self, worker: usize) -> bool {

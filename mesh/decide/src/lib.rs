@@ -30,7 +30,8 @@
 //! Beside the path stand the machines that keep a failing part from taking the rest with it. Their numbers hold for the
 //! whole proxy: [`Shares`] (how many at once), [`Budget`] (how many repetitions) and [`Circuit`] (when nothing) are
 //! shared by workers without a lock or a message; [`Ejector`] (which endpoints not) decides on the control thread from
-//! what [`Streak`]s report.
+//! what [`Streak`]s report. [`Repeats`] says whether one request is tried again. What a pick owes to them ([`Turn`]) is
+//! kept in its record as [`Circumstances`], so that it can be replayed ([`evaluate_outbound_in`]).
 //!
 //! Everything borrows from the snapshot: a decision touches no reference count, so workers share no cache line for it.
 mod affinity;

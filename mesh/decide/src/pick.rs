@@ -74,7 +74,7 @@ pub struct Turn<'a> {
     pub draw: u64,
     /// The endpoints that are left out.
     pub ejected: &'a Ejected,
-    /// The endpoint of the last try, by its place: picked only if there is no other.
+    /// The endpoint of the last try, by its place in the same snapshot: picked only if there is no other.
     pub avoid: Option<usize>,
     /// How busy endpoints are.
     pub loads: Loads<'a>,
@@ -83,7 +83,7 @@ pub struct Turn<'a> {
 /// How busy the endpoints of a cluster are; asked of two of them where the balance is by least request.
 #[derive(Clone, Copy)]
 pub enum Loads<'a> {
-    /// How many requests this worker has on the endpoint of that place.
+    /// How many requests are on the endpoint of that place, as far as this worker knows without asking others: its own.
     By(&'a dyn Fn(usize) -> u32),
     /// Only what came of it: whether the second of the two was less busy. For replaying a record.
     Second(bool),

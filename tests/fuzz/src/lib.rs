@@ -8,7 +8,7 @@ mod h1;
 use std::time::UNIX_EPOCH;
 
 use weft_certs::kept::{self, Label};
-use weft_decide::{RequestHead, Scope, detect, normalize};
+use weft_decide::{RequestHead, Scope, cookie, detect, normalize};
 use weft_ir::{Dialect, View};
 use weft_model::{SpiffeId, decode::decode};
 use weft_proxy::agent::LastGood;
@@ -20,13 +20,14 @@ pub use h1::{h1_chunks, h1_request, h1_response};
 pub type Target = fn(&[u8]);
 
 /// Every target with the name of its corpus' folder.
-pub const TARGETS: [(&str, Target); 11] = [
+pub const TARGETS: [(&str, Target); 12] = [
     ("yaml", yaml_to_model),
     ("wire", wire_to_ir),
     ("detection", detection),
     ("spiffe", spiffe_id),
     ("path", path_normalization),
     ("authority", authority_normalization),
+    ("cookie", cookie_value),
     ("join", join_file),
     ("kept", kept_file),
     ("h1-request", h1_request),
@@ -115,6 +116,20 @@ pub fn authority_normalization(bytes: &[u8]) {
     let head = RequestHead { authority: text.as_bytes(), ..head };
     let again = normalize(&scope, &head).unwrap_or_else(|error| panic!("{text:?} is refused: {error}"));
     assert_eq!(again.authority.host_port().ok(), Some(canonical));
+}
+
+/// Cookies: a value that is found has an end, is found again when it is written between others, and does not depend on
+/// how pairs are spread over fields (RFC 9113 §8.2.3).
+pub fn cookie_value(bytes: &[u8]) {
+    const NAME: &[u8] = b"weft-affinity";
+    let found = cookie(&[(b"cookie", bytes)], NAME);
+    let spread: Vec<(&[u8], &[u8])> = bytes.split(|byte| *byte == b';').map(|pair| (&b"Cookie"[..], pair)).collect();
+    assert_eq!(cookie(&spread, NAME), found);
+    let Some(value) = found else { return };
+    assert!(!value.is_empty() && !value.contains(&b';'));
+    let written = [b"a=1; weft-affinity=\"", value, b"\"; weft-affinity=2"].concat();
+    assert_eq!(cookie(&[(b"x-other", bytes), (b"cookie", &written)], NAME), Some(value));
+    assert_eq!(cookie(&[(b"set-cookie", bytes)], NAME), None);
 }
 
 /// Join files.

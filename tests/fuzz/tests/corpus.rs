@@ -97,6 +97,11 @@ fn authority_normalization_keeps_its_promises() {
 }
 
 #[test]
+fn cookie_value_keeps_its_promises() {
+    attack("cookie", target("cookie"), &seeds("cookie"));
+}
+
+#[test]
 fn join_file_keeps_its_promises() {
     attack("join", target("join"), &seeds("join"));
 }

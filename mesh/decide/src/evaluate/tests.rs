@@ -1,5 +1,5 @@
-use weft_ir::{Access, Caller, Health};
-use weft_model::{AccessAction, Kind};
+use weft_ir::{Access, Affinity, Caller, Health};
+use weft_model::{AccessAction, AffinityKey, Kind};
 
 use super::*;
 use crate::testing::*;
@@ -71,4 +71,64 @@ fn every_refusal_has_a_status_of_its_class() {
     let unreachable = Refusal::ControlPlaneUnreachable { destination };
     assert_eq!(unreachable.status(), 503);
     assert!(unreachable.to_string().starts_with("control plane unreachable"));
+}
+
+/// Two versions of three endpoints each, behind affinity by a cookie that is made up.
+fn sticky() -> Snapshot {
+    let mut route = route_to(0, everything(), &[("v1", 50), ("v2", 50)]);
+    let (name, path) = ("user".to_owned(), "/".to_owned());
+    route.affinity = Some(Affinity { key: AffinityKey::Cookie { name, path, ttl: None } });
+    let healthy = [(1, Health::Healthy); 3];
+    let versions = ["v1", "v2"].map(|name| [resource(cluster(name)), resource(endpoints(name, &healthy))]);
+    let resources = versions.into_iter().flatten().chain([resource(host("web", vec![route]))]);
+    Snapshot::complete(scope(), "1", resources).unwrap()
+}
+
+fn forwarded(snapshot: &Snapshot, cookie: Option<&str>, draws: Draws, circumstances: &Circumstances) -> Forwarded {
+    let headers: Vec<(&[u8], &[u8])> = cookie.iter().map(|it| (&b"cookie"[..], it.as_bytes())).collect();
+    let head = RequestHead { headers: &headers, ..get("web", "/") };
+    match evaluate_outbound_in(snapshot, &head, draws, circumstances) {
+        Decision::Forwarded(forwarded) => *forwarded,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_user_stays_where_the_first_answer_came_from_whatever_is_drawn() {
+    let (snapshot, calm) = (sticky(), Circumstances::default());
+    let mut places = std::collections::BTreeSet::new();
+    for split in 0..40 {
+        let first = forwarded(&snapshot, None, Draws { split, pick: split }, &calm);
+        let set = first.set_cookie.clone().unwrap();
+        let pair = set.split(';').next().unwrap();
+        for draw in 0..5 {
+            let next = forwarded(&snapshot, Some(pair), Draws { split: !draw, pick: draw }, &calm);
+            assert_eq!(next, Forwarded { set_cookie: None, ..first.clone() });
+        }
+        places.insert(first.workload);
+    }
+    assert_eq!(places.len(), 6, "and users are spread");
+}
+
+#[test]
+fn a_decision_is_replayed_from_its_circumstances() {
+    let (snapshot, draws) = (sticky(), Draws { split: 1, pick: 1 });
+    let first = forwarded(&snapshot, Some("user=ann"), draws, &Circumstances::default());
+    let out = Circumstances { ejected: [first.address].into_iter().collect(), ..Circumstances::default() };
+    let second = forwarded(&snapshot, Some("user=ann"), draws, &out);
+    assert_eq!(second.cluster, first.cluster, "ejection moves nobody to another version");
+    assert_ne!(second.address, first.address);
+    assert_eq!(forwarded(&snapshot, Some("user=ann"), Draws::default(), &out), second);
+    let tcp = |circumstances: &Circumstances| match evaluate_tcp_in(
+        &self::snapshot(),
+        &service("db"),
+        draws,
+        circumstances,
+    ) {
+        Decision::Forwarded(forwarded) => forwarded.address,
+        other => panic!("{other:?}"),
+    };
+    let here = tcp(&Circumstances::default());
+    let elsewhere = Circumstances { ejected: [here].into_iter().collect(), ..Circumstances::default() };
+    assert_ne!(tcp(&elsewhere), here);
 }

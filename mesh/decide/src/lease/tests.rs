@@ -53,6 +53,19 @@ fn a_limit_that_falls_gives_nothing_out_until_less_is_in_use() {
     assert!(ends[0].take().is_none());
 }
 
+#[test]
+fn the_greatest_limits_are_set_at_once() {
+    let shares = Arc::new(Shares::new(u32::MAX, 3));
+    let end = Lease::new(Arc::clone(&shares), 1);
+    let held = end.take().unwrap();
+    shares.resize(1);
+    assert!(end.take().is_none());
+    shares.resize(u32::MAX);
+    assert_eq!((shares.in_use(), shares.cells.free()), (1, u64::from(u32::MAX) - 1));
+    drop(held);
+    assert_eq!(shares.cells.free(), u64::from(u32::MAX));
+}
+
 /// What one of several workers does next.
 #[derive(Clone, Copy, Debug)]
 enum Deed {
