@@ -65,7 +65,7 @@ impl KeyPair {
         Self(Arc::new(Inner { pair, spki }))
     }
 
-    fn signature(&self, message: &[u8]) -> Option<Vec<u8>> {
+    pub(crate) fn signature(&self, message: &[u8]) -> Option<Vec<u8>> {
         self.0.pair.sign(&SystemRandom::new(), message).ok().map(|signature| signature.as_ref().to_vec())
     }
 }

@@ -7,7 +7,7 @@ use x509_parser::{
     prelude::{FromDer, GeneralName},
 };
 
-use crate::{bundle::MAX_CERTIFICATE_BYTES, verify::VerifyError};
+use crate::{bundle::MAX_CERTIFICATE_BYTES, text, verify::VerifyError};
 
 /// What is read from a leaf.
 pub(crate) struct Leaf<'a> {
@@ -16,6 +16,8 @@ pub(crate) struct Leaf<'a> {
     pub(crate) not_before: u64,
     /// Seconds since 1970.
     pub(crate) not_after: u64,
+    /// The serial number's bytes as hexadecimal digits.
+    pub(crate) serial: String,
     /// SubjectPublicKeyInfo, DER.
     pub(crate) public_key_info: &'a [u8],
 }
@@ -31,6 +33,7 @@ pub(crate) fn inspect<'a>(der: &'a CertificateDer<'_>) -> Result<Leaf<'a>, Verif
         id,
         not_before: seconds(not_before),
         not_after: seconds(not_after),
+        serial: text::to_hex(certificate.raw_serial()),
         public_key_info: certificate.tbs_certificate.subject_pki.raw,
     })
 }

@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand, error::ErrorKind};
 mod advice;
 mod api;
 mod apply;
+mod ca;
 mod context;
 mod delete;
 mod demo;
@@ -14,6 +15,7 @@ mod failure;
 mod get;
 mod output;
 mod proxy_config;
+mod recovery;
 mod status;
 mod token;
 
@@ -41,6 +43,7 @@ Examples:
   weft proxy run --join web.join --workload web-0 --label app=web --application http=127.0.0.1:8080
   weft proxy run --join catalog.join --tcp shop/stock:9000=127.0.0.1:9000
   weft proxy run --join stock.join --application tcp=127.0.0.1:9000 --outbound none     one that only serves
+  weft proxy run --join web.join --sealing-key-file /etc/weft/web.key        its state on disk is sealed
   weft proxy run --config bootstrap.yaml --check
 
 Ports where none is given: 15001 outbound, 15006 inbound, 15020 status.";
@@ -49,7 +52,8 @@ const CONTROL_PLANE_EXAMPLES: &str = "\
 Examples:
   weft control-plane run --dir /var/lib/weft
   weft control-plane run --dir state --grpc 127.0.0.1:0 --api 127.0.0.1:0 --context-file context.json
-  weft control-plane run --dir /var/lib/weft --grpc 0.0.0.0:15012 --trust-domain shop.example";
+  weft control-plane run --dir /var/lib/weft --grpc 0.0.0.0:15012 --trust-domain shop.example
+  weft control-plane run --dir /var/lib/weft --leaf-ttl 1h --recovery 72h";
 
 /// A service mesh: a sidecar proxy for L4 and L7 traffic, and the control plane that configures it.
 #[derive(Parser)]
@@ -72,6 +76,12 @@ enum Command {
     /// Make tokens by which workloads join the mesh.
     #[command(subcommand)]
     Token(token::Command),
+    /// Rotate the certificate authority's keys.
+    #[command(subcommand)]
+    Ca(ca::Command),
+    /// Show or revoke the recovery of workloads by their expired certificates.
+    #[command(subcommand)]
+    Recovery(recovery::Command),
     /// Show what a workload's proxy has in effect.
     ProxyConfig(proxy_config::Arguments),
     /// Explain a refusal by its id: which stage, which rule or route, which object and line, and what to do.
@@ -140,6 +150,9 @@ fn dispatch(command: Command) -> Result<ExitCode, Failure> {
         Command::Get(arguments) => done(get::run(&arguments)),
         Command::Delete(arguments) => done(delete::run(&arguments)),
         Command::Token(token::Command::Create(arguments)) => done(token::create(&arguments)),
+        Command::Ca(ca::Command::Rotate(arguments)) => done(ca::rotate(&arguments)),
+        Command::Recovery(recovery::Command::List(arguments)) => done(recovery::list(&arguments)),
+        Command::Recovery(recovery::Command::Revoke(arguments)) => done(recovery::revoke(&arguments)),
         Command::ProxyConfig(arguments) => done(proxy_config::run(&arguments)),
         Command::Explain(arguments) => done(explain::run(&arguments)),
         Command::Status(arguments) => done(status::run(&arguments)),

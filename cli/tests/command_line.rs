@@ -240,3 +240,17 @@ fn a_workload_that_is_not_there_is_named() {
     let output = mesh.weft(&["proxy-config", "routes", "web-0"], "");
     assert!(text(&output.stderr).contains("namespace/name"), "{}", text(&output.stderr));
 }
+
+#[test]
+fn the_intermediate_is_rotated_and_a_recovery_revoked_by_a_command_each() {
+    let plane = ControlPlane::start();
+    let said = plane.said(&["ca", "rotate"], "");
+    assert!(said.contains("signs from now on, until 20"), "{said}");
+    assert!(plane.said(&["recovery", "list"], "").contains("no certificate was recovered"));
+    let said = plane.said(&["recovery", "revoke", "shop/web"], "");
+    assert!(said.starts_with("no certificate that spiffe://weft.local/ns/shop/sa/web was given up to 20"), "{said}");
+    let listed = plane.said(&["recovery", "list"], "");
+    assert!(listed.contains("revoked") && listed.contains("spiffe://weft.local/ns/shop/sa/web"), "{listed}");
+    let wrong = plane.weft(&["recovery", "revoke", "web"], "");
+    assert!(text(&wrong.stderr).contains("is not NAMESPACE/ACCOUNT"), "{}", text(&wrong.stderr));
+}

@@ -154,4 +154,15 @@ async fn two_proxy_processes_without_a_control_plane_carry_http_and_tcp_within_t
         let (code, text) = machine.ready().await.unwrap();
         assert!(code == 200 && text.contains("serving the last good configuration, kept at 20"), "{text}");
     }
+
+    // With one again: it is told how each of them started.
+    mesh.start_control_plane().await.unwrap();
+    eventually("both to be listed with their start", async || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_weft"));
+        command.args(["get", "workloads", "--context"]).arg(mesh.folder().join("context.json"));
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        let listed = String::from_utf8(output.stdout).unwrap();
+        (listed.contains("LAST GOOD") && listed.matches("s at start").count() == 2).then_some(())
+    })
+    .await;
 }

@@ -43,6 +43,10 @@ pub struct Args {
     /// is over.
     #[arg(long, env = "WEFT_LEAF_TTL", value_name = "DURATION", default_value = "24h", value_parser = leaf_ttl)]
     pub leaf_ttl: Duration,
+    /// How long after its expiry a certificate may be used, once, to prove possession for the next one (never for
+    /// anything else), as in 168h: at most 720h, 0s for never.
+    #[arg(long, env = "WEFT_RECOVERY", value_name = "DURATION", default_value = "168h", value_parser = recovery)]
+    pub recovery: Duration,
 }
 
 impl Args {
@@ -71,6 +75,7 @@ impl Args {
             grpc: self.grpc,
             api: self.api,
             leaf_lifetime: self.leaf_ttl,
+            recovery: self.recovery,
             lease: Config::DEFAULT_LEASE,
         })
     }
@@ -82,6 +87,14 @@ const SHORTEST_LEAF: Duration = Duration::from_secs(5);
 fn leaf_ttl(text: &str) -> Result<Duration, String> {
     let ttl = duration::parse(text).ok_or("it is not a duration such as 20s, 15m or 24h")?;
     if (SHORTEST_LEAF..=MAX_LIFETIME).contains(&ttl) { Ok(ttl) } else { Err("it is not from 5s to 24h".to_owned()) }
+}
+
+/// The longest recovery time: 30 days.
+const LONGEST_RECOVERY: Duration = Duration::from_secs(30 * 24 * 3600);
+
+fn recovery(text: &str) -> Result<Duration, String> {
+    let time = duration::parse(text).ok_or("it is not a duration such as 24h or 168h")?;
+    if time <= LONGEST_RECOVERY { Ok(time) } else { Err("it is more than 720h".to_owned()) }
 }
 
 /// The user's folder for weft: `$XDG_CONFIG_HOME/weft`, else `$HOME/.config/weft`.

@@ -17,7 +17,8 @@ static NEXT: AtomicU64 = AtomicU64::new(0);
 /// One entry. Texts are stored as JSON strings: control characters cannot forge another entry.
 #[derive(Debug, Serialize)]
 pub(crate) struct Entry<'a> {
-    /// What was done: `token-created`, `certificate-issued`, `certificate-renewed`, `applied`, `deleted`.
+    /// What was done: `token-created`, `certificate-issued`, `certificate-renewed`, `certificate-recovered`,
+    /// `recovery-refused`, `recovery-revoked`, `intermediate-renewed`, `applied`, `deleted`.
     pub(crate) action: &'static str,
     /// Who did it: `admin`, or the identity that proved itself.
     pub(crate) by: &'a str,

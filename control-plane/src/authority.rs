@@ -7,11 +7,12 @@ use std::{
 };
 
 use rustls::ServerConfig;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tracing::{info, warn};
 use weft_certs::{
-    Authority, AuthorityError, CaPin, SignedChain, TrustBundle, TrustBundles,
+    Authority, AuthorityError, CaPin, KeyError, SignedChain, TrustBundle, TrustBundles,
     files::FileError,
+    recovery::{self, Challenges, Offer, Recoverable, RecoveryError},
     sealing::{SealError, SealingKey, SealingKeyError},
     tls::{ClientAuth, TlsError, server_config},
 };
@@ -19,7 +20,7 @@ use weft_decide::Renewal;
 use weft_model::{SpiffeId, TrustDomain};
 use weft_store::{ExpectedValue, State, StateChange, StoreError, Table, WriteError};
 
-use crate::{Config, SealingKeySource};
+use crate::{Config, SealingKeySource, audit};
 
 const KEY: &str = "sealed";
 const H2: &[u8] = b"h2";
@@ -85,8 +86,23 @@ pub(crate) struct Certifier {
     authority: RwLock<Authority>,
     sealing_key: SealingKey,
     leaf_lifetime: Duration,
+    recovery: Duration,
+    challenges: Challenges,
+    /// Held while the intermediate is renewed: of two renewals at once, none is lost.
+    renewing: Mutex<()>,
     pin: CaPin,
     bundle: TrustBundle,
+}
+
+/// What came of a renewal of the intermediate.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rotated {
+    /// The SHA-256 of the one that signed before.
+    pub(crate) former: CaPin,
+    /// The SHA-256 of the one that signs now.
+    pub(crate) present: CaPin,
+    /// Until when it is valid.
+    pub(crate) until: SystemTime,
 }
 
 /// The TLS configurations in force; replaced when the control plane's own certificate is renewed.
@@ -101,13 +117,13 @@ pub(crate) struct ServerConfigs {
 impl Certifier {
     /// Opens the store's authority, or makes one in a store that has none yet.
     pub(crate) async fn open(config: &Config, state: &dyn State) -> Result<Self, OpenAuthorityError> {
-        let sealed = state.read(Table::Authority, KEY).await?;
-        let sealing_key = sealing_key(config, sealed.is_some())?;
-        let authority = match sealed {
-            Some(sealed) => Authority::open(&sealing_key, &sealed)?,
+        let stored = state.read(Table::Authority, KEY).await?;
+        let sealing_key = sealing_key(config, stored.is_some())?;
+        let authority = match stored {
+            Some(stored) => Authority::open(&sealing_key, &stored)?,
             None => {
                 let authority = Authority::create(config.names.trust_domain.clone(), SystemTime::now())?;
-                save(state, authority.seal(&sealing_key)?, ExpectedValue::Absent).await?;
+                state.change(vec![sealed(authority.seal(&sealing_key)?, ExpectedValue::Absent)]).await?;
                 info!(trust_domain = %config.names.trust_domain, root = %authority.pin(), "made a certificate authority");
                 authority
             }
@@ -119,12 +135,37 @@ impl Certifier {
             });
         }
         let (pin, bundle) = (authority.pin(), authority.bundle()?);
-        Ok(Self { authority: RwLock::new(authority), sealing_key, leaf_lifetime: config.leaf_lifetime, pin, bundle })
+        Ok(Self {
+            authority: RwLock::new(authority),
+            sealing_key,
+            leaf_lifetime: config.leaf_lifetime,
+            recovery: config.recovery,
+            challenges: Challenges::new().map_err(AuthorityError::Key)?,
+            renewing: Mutex::new(()),
+            pin,
+            bundle,
+        })
     }
 
     /// A certificate for the key of `csr`, for this identity.
     pub(crate) fn sign(&self, csr: &[u8], identity: &SpiffeId) -> Result<SignedChain, AuthorityError> {
         self.read(|authority| authority.sign(csr, identity, self.leaf_lifetime, SystemTime::now()))
+    }
+
+    /// What an expired certificate proves.
+    pub(crate) fn recoverable(&self, offer: &Offer<'_>, now: SystemTime) -> Result<Recoverable, RecoveryError> {
+        let bundles = TrustBundles::from(self.bundle.clone());
+        recovery::verify(&self.challenges, &bundles, self.recovery, offer, now)
+    }
+
+    /// What an expired certificate's key is to sign.
+    pub(crate) fn challenge(&self, now: SystemTime) -> Result<Vec<u8>, KeyError> {
+        self.challenges.issue(now)
+    }
+
+    /// How long after its expiry a certificate may be used for recovery.
+    pub(crate) fn recovery(&self) -> Duration {
+        self.recovery
     }
 
     /// The SHA-256 of the root.
@@ -187,11 +228,35 @@ impl Certifier {
         Renewal::new(since_epoch(from), since_epoch(until), rand::random())
     }
 
+    /// Renews the intermediate now, because somebody asked for it: certificates of the former one stay good, since both
+    /// lead to the root.
+    pub(crate) async fn rotate(&self, state: &dyn State, audit: StateChange) -> Result<Rotated, OpenAuthorityError> {
+        let _turn = self.renewing.lock().await;
+        let former = self.read(|authority| CaPin::of(authority.intermediate()));
+        self.replace_intermediate(state, SystemTime::now(), vec![audit]).await?;
+        let present = self.read(|authority| CaPin::of(authority.intermediate()));
+        let (_, until) = self.read(Authority::intermediate_validity);
+        Ok(Rotated { former, present, until })
+    }
+
     /// Renews the intermediate. The new one is in force once it is durable, so that one that is not is made again.
     async fn renew_intermediate(&self, state: &dyn State, now: SystemTime) -> Result<(), OpenAuthorityError> {
+        let _turn = self.renewing.lock().await;
+        let entry =
+            audit::Entry { action: "intermediate-renewed", by: "schedule", about: "the authority", address: None };
+        self.replace_intermediate(state, now, vec![entry.at(now)]).await
+    }
+
+    async fn replace_intermediate(
+        &self,
+        state: &dyn State,
+        now: SystemTime,
+        mut changes: Vec<StateChange>,
+    ) -> Result<(), OpenAuthorityError> {
         let mut renewed = self.read(Authority::clone);
         renewed.renew_intermediate(now)?;
-        save(state, renewed.seal(&self.sealing_key)?, ExpectedValue::Any).await?;
+        changes.push(sealed(renewed.seal(&self.sealing_key)?, ExpectedValue::Any));
+        state.change(changes).await?;
         *self.authority.write().unwrap_or_else(PoisonError::into_inner) = renewed;
         info!("renewed the intermediate certificate");
         Ok(())
@@ -229,9 +294,8 @@ fn sealing_key(config: &Config, sealed: bool) -> Result<SealingKey, OpenAuthorit
     }
 }
 
-async fn save(state: &dyn State, sealed: Vec<u8>, expected: ExpectedValue) -> Result<(), WriteError> {
-    let change = StateChange { table: Table::Authority, key: KEY.to_owned(), expected, value: Some(sealed) };
-    state.change(vec![change]).await
+fn sealed(sealed: Vec<u8>, expected: ExpectedValue) -> StateChange {
+    StateChange { table: Table::Authority, key: KEY.to_owned(), expected, value: Some(sealed) }
 }
 
 #[cfg(test)]

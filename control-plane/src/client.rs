@@ -23,8 +23,8 @@ use weft_certs::{
 use weft_model::Diagnostic;
 
 use crate::wire::{
-    ApiError, ApplyRequest, ApplyResponse, Deleted, EdgeList, ObjectList, Refusal, Status, TokenRequest, TokenResponse,
-    WorkloadList,
+    ApiError, ApplyRequest, ApplyResponse, CaRotated, Deleted, EdgeList, ObjectList, RecoveryList, RecoveryRevocation,
+    RecoveryRevoked, Refusal, Status, TokenRequest, TokenResponse, WorkloadList,
 };
 
 /// The largest answer that is read, in bytes.
@@ -133,6 +133,30 @@ impl Client {
     /// As for every call.
     pub async fn token(&self, request: &TokenRequest) -> Result<TokenResponse, CallError> {
         self.send(Method::POST, "/v1/tokens", request).await
+    }
+
+    /// Renews the intermediate certificate now.
+    ///
+    /// # Errors
+    /// As for every call.
+    pub async fn rotate_ca(&self) -> Result<CaRotated, CallError> {
+        self.send(Method::POST, "/v1/ca/rotate", &Value::Null).await
+    }
+
+    /// What is remembered of recoveries by expired certificates.
+    ///
+    /// # Errors
+    /// As for every call.
+    pub async fn recovery(&self) -> Result<RecoveryList, CallError> {
+        self.read("/v1/recovery").await
+    }
+
+    /// Revokes the recovery by every certificate that an identity was given so far.
+    ///
+    /// # Errors
+    /// As for every call.
+    pub async fn revoke_recovery(&self, request: &RecoveryRevocation) -> Result<RecoveryRevoked, CallError> {
+        self.send(Method::POST, "/v1/recovery/revocations", request).await
     }
 
     /// The workloads that have registered.

@@ -1,7 +1,7 @@
 //! What a control plane is started with.
 use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
-use weft_certs::MAX_LIFETIME;
+use weft_certs::{MAX_LIFETIME, recovery::DEFAULT_WINDOW};
 use weft_ir::MeshNames;
 use weft_model::{ClusterName, TrustDomain};
 
@@ -22,6 +22,8 @@ pub struct Config {
     pub api: SocketAddr,
     /// How long a certificate is valid, a workload's and the control plane's own: [`MAX_LIFETIME`] if it is longer.
     pub leaf_lifetime: Duration,
+    /// How long after its expiry a certificate may be used, once, to prove possession for the next; zero for never.
+    pub recovery: Duration,
     /// How long a registration stands after the last message of its stream.
     pub lease: Duration,
 }
@@ -42,6 +44,7 @@ impl Config {
             grpc: SocketAddr::from(([127, 0, 0, 1], 0)),
             api: SocketAddr::from(([127, 0, 0, 1], 0)),
             leaf_lifetime: Self::DEFAULT_LEAF_LIFETIME,
+            recovery: DEFAULT_WINDOW,
             lease: Self::DEFAULT_LEASE,
         }
     }

@@ -12,6 +12,7 @@ mod faults;
 mod follow;
 mod labels;
 mod metrics;
+mod recovery;
 mod registry;
 mod run;
 mod running;

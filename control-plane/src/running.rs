@@ -234,6 +234,7 @@ async fn start(config: &Config, store: &Arc<Redb>) -> Result<Running, StartError
         streams,
         metrics,
         tokens: tokens::Issuer::default(),
+        certifier: certifier.clone(),
         token: context.token.hash(),
         pin: *certifier.pin(),
         grpc: reachable(grpc),

@@ -6,6 +6,9 @@
 //! | `POST /v1/apply` | [`ApplyRequest`] | [`ApplyResponse`], or 422 with [`Refusal`] |
 //! | `DELETE /v1/objects/{kind}/{namespace}/{name}?dryRun=` | | [`Deleted`], or 422 with [`Refusal`] |
 //! | `POST /v1/tokens` | [`TokenRequest`] | [`TokenResponse`] |
+//! | `POST /v1/ca/rotate` | | [`CaRotated`] |
+//! | `GET /v1/recovery` | | [`RecoveryList`] |
+//! | `POST /v1/recovery/revocations` | [`RecoveryRevocation`] | [`RecoveryRevoked`] |
 //! | `GET /v1/workloads` | | [`WorkloadList`] |
 //! | `GET /v1/workloads/{namespace}/{name}/proxy?path=` | | the proxy's own JSON |
 //! | `GET /v1/edges` | | [`EdgeList`] |
@@ -153,6 +156,64 @@ pub struct TokenRequest {
 pub struct TokenResponse {
     /// The join file's content: see `weft_certs::JoinFile`. A secret.
     pub join_file: Value,
+}
+
+/// The intermediate certificate was renewed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CaRotated {
+    /// The SHA-256 of the root, which stays.
+    pub root_sha256: String,
+    /// The SHA-256 of the intermediate that signed before; what it signed stays good.
+    pub former_sha256: String,
+    /// The SHA-256 of the intermediate that signs now.
+    pub intermediate_sha256: String,
+    /// Until when it is valid, RFC 3339.
+    pub not_after: String,
+}
+
+/// Whose recovery to revoke.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RecoveryRevocation {
+    /// The account's namespace.
+    pub namespace: String,
+    /// The account.
+    pub account: String,
+}
+
+/// No certificate that an identity was given up to a time is good for recovery.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RecoveryRevoked {
+    /// Whose.
+    pub identity: String,
+    /// Up to when, RFC 3339.
+    pub up_to: String,
+}
+
+/// What is remembered of recoveries.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RecoveryList {
+    /// How long after its expiry a certificate may be used for recovery.
+    pub window_seconds: u64,
+    /// The expired certificates that were used; each is forgotten once it is too old to be used again.
+    pub used: Vec<RecoveryUsed>,
+    /// The identities whose recovery was revoked.
+    pub revoked: Vec<RecoveryRevoked>,
+}
+
+/// An expired certificate that was used for recovery.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RecoveryUsed {
+    /// Its serial number.
+    pub serial: String,
+    /// Whose it was.
+    pub identity: String,
+    /// When, RFC 3339.
+    pub at: String,
 }
 
 /// The workloads that have registered.

@@ -4,6 +4,7 @@ mod join;
 mod kept;
 mod malformed;
 mod mtls;
+mod recovery;
 mod robust;
 mod sealing;
 mod support;

@@ -1,8 +1,9 @@
 //! Handshakes between good peers, and between peers that merely are not whom one expects.
-use std::time::SystemTime;
+use std::{sync::Arc, time::SystemTime};
 
 use rustls::{
-    NamedGroup, ProtocolVersion,
+    HandshakeKind, NamedGroup, ProtocolVersion,
+    client::Resumption,
     crypto::aws_lc_rs::kx_group::{SECP256R1, X25519, X25519MLKEM768},
     version::TLS13,
 };
@@ -54,6 +55,26 @@ fn nothing_older_than_tls_1_3_is_configured_and_nothing_is_resumed() {
     assert_eq!((server.send_tls13_tickets, server.max_early_data_size), (0, 0));
     assert!(!server.session_storage.can_cache() && !server.ticketer.enabled());
     assert!(!client.enable_early_data);
+}
+
+/// What a resumed session would have to check again is checked by the full handshake that every connection makes, also
+/// with a client that would resume and send early data.
+#[tokio::test]
+async fn every_handshake_is_a_full_one_also_with_a_client_that_would_resume() {
+    let (authority, bundles) = mesh();
+    let server = tls::server_config(&svid(&authority, &catalog()), &bundles, ClientAuth::Required, &[]).unwrap();
+    let own = tls::client_config(Some(&svid(&authority, &web())), &bundles, Expected::Exactly(catalog()), &[]).unwrap();
+    let mut eager = (*own).clone();
+    eager.resumption = Resumption::in_memory_sessions(8);
+    eager.enable_early_data = true;
+    for client in [own, Arc::new(eager)] {
+        for _ in 0..3 {
+            let (served, called) = handshake(server.clone(), client.clone()).await;
+            for side in [served.unwrap(), called.unwrap()] {
+                assert_eq!(side.kind, Some(HandshakeKind::Full));
+            }
+        }
+    }
 }
 
 #[tokio::test]

@@ -10,8 +10,8 @@ use rcgen::{
     SanType,
 };
 use rustls::{
-    ClientConfig, CommonState, DigitallySignedStruct, DistinguishedName, NamedGroup, ProtocolVersion, ServerConfig,
-    SignatureScheme,
+    ClientConfig, CommonState, DigitallySignedStruct, DistinguishedName, HandshakeKind, NamedGroup, ProtocolVersion,
+    ServerConfig, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::{CryptoProvider, SupportedKxGroup},
     server::danger::{ClientCertVerified, ClientCertVerifier},
@@ -236,11 +236,12 @@ impl ClientCertVerifier for Credulous {
 }
 
 /// What one side knows when bytes have gone both ways.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub(crate) struct Facts {
     pub(crate) peer: Option<SpiffeId>,
     pub(crate) version: Option<ProtocolVersion>,
     pub(crate) group: Option<NamedGroup>,
+    pub(crate) kind: Option<HandshakeKind>,
     pub(crate) alpn: Option<Vec<u8>>,
 }
 
@@ -250,6 +251,7 @@ impl Facts {
             peer: tls::peer_identity(state),
             version: state.protocol_version(),
             group: state.negotiated_key_exchange_group().map(|group| group.name()),
+            kind: state.handshake_kind(),
             alpn: state.alpn_protocol().map(<[u8]>::to_vec),
         }
     }

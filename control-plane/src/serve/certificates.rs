@@ -1,16 +1,24 @@
-//! The certificate service: an SVID for a join token, or for the SVID in force.
+//! The certificate service: an SVID for a join token, for the SVID in force, or, once, for a proof by an expired one.
 use std::{
     net::IpAddr,
     sync::Arc,
     time::{Instant, SystemTime},
 };
 
+use rustls::pki_types::CertificateDer;
 use tonic::{Request, Response, Status};
 use tracing::{info, warn};
-use weft_certs::{AuthorityError, CsrError, SignedChain, request_key};
+use weft_certs::{
+    AuthorityError, CsrError, SignedChain,
+    recovery::{Offer, RecoveryError},
+    request_key,
+};
 use weft_ir::MeshNames;
 use weft_model::SpiffeId;
-use weft_proto::weft::{SignRequest, SignResponse, TrustBundle, certificate_service_server::CertificateService};
+use weft_proto::weft::{
+    ChallengeRequest, ChallengeResponse, RecoverRequest, SignRequest, SignResponse, TrustBundle,
+    certificate_service_server::CertificateService,
+};
 use weft_store::State;
 
 use super::{
@@ -21,6 +29,7 @@ use crate::{
     audit,
     authority::Certifier,
     metrics::Metrics,
+    recovery::{self, SpendError},
     tokens::{self, JoinTokenError},
 };
 
@@ -46,11 +55,16 @@ pub(crate) struct Certificates {
 pub(crate) struct Limits {
     joins: Buckets<IpAddr>,
     renewals: Buckets<SpiffeId>,
+    recoveries: Buckets<IpAddr>,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { joins: Buckets::new(ALL, HOST), renewals: Buckets::new(ALL, IDENTITY) }
+        Self {
+            joins: Buckets::new(ALL, HOST),
+            renewals: Buckets::new(ALL, IDENTITY),
+            recoveries: Buckets::new(ALL, HOST),
+        }
     }
 }
 
@@ -64,16 +78,58 @@ impl CertificateService for Certificates {
             if token.is_empty() { self.renew(&csr, &peer).await } else { self.join(&csr, &token, &peer).await };
         match signed {
             Ok(signed) => Ok(Response::new(self.response(signed))),
-            Err(status) => {
-                self.metrics.certificate("refused");
-                warn!(address = %peer.address, reason = status.message(), "a certificate request was refused");
-                Err(status)
-            }
+            Err(status) => Err(self.refused(status, &peer)),
+        }
+    }
+
+    async fn challenge(&self, request: Request<ChallengeRequest>) -> Result<Response<ChallengeResponse>, Status> {
+        let peer = Peer::of(&request)?;
+        let _under_way = peer.call();
+        within(self.limits.recoveries.take(host(peer.address.ip()), Instant::now()))?;
+        let challenge = self.certifier.challenge(SystemTime::now());
+        let challenge = challenge.map_err(|error| Status::internal(error.to_string()))?;
+        Ok(Response::new(ChallengeResponse { challenge }))
+    }
+
+    async fn recover(&self, request: Request<RecoverRequest>) -> Result<Response<SignResponse>, Status> {
+        let peer = Peer::of(&request)?;
+        let _under_way = peer.call();
+        match self.recovered(request.into_inner(), &peer).await {
+            Ok(signed) => Ok(Response::new(self.response(signed))),
+            Err(status) => Err(self.refused(status, &peer)),
         }
     }
 }
 
 impl Certificates {
+    /// For who proves to own an expired certificate.
+    async fn recovered(&self, request: RecoverRequest, peer: &Peer) -> Result<SignedChain, Status> {
+        within(self.limits.recoveries.take(host(peer.address.ip()), Instant::now()))?;
+        let RecoverRequest { csr, chain, challenge, proof } = request;
+        let now = SystemTime::now();
+        let key = request_key(&csr).map_err(|reason| malformed(&reason))?;
+        let chain: Vec<_> = chain.into_iter().map(CertificateDer::from).collect();
+        let offer = Offer { challenge: &challenge, csr: &csr, chain: &chain, proof: &proof };
+        let proven = self.certifier.recoverable(&offer, now).map_err(|error| unproven(&error))?;
+        let identity = &proven.identity;
+        let is_account = identity.namespace().is_some() && identity.account().is_some();
+        if !is_account || *identity == SpiffeId::of_control_plane(&self.names.trust_domain) {
+            return Err(Status::permission_denied(format!("{identity} is not an account of this mesh")));
+        }
+        // Signed before the certificate is spent: a request that cannot be signed costs no recovery. Given out after.
+        let signed = self.signed(&csr, identity)?;
+        let spent = recovery::spend(&*self.state, &proven, key, self.certifier.recovery(), &peer.address, now).await;
+        spent.map_err(|error| match error {
+            SpendError::Read(_) | SpendError::Write(_) => Status::unavailable(error.to_string()),
+            SpendError::Revoked(..) | SpendError::Used(..) | SpendError::Damaged => {
+                Status::permission_denied(format!("{error}; join again with a new join file (`weft token create`)"))
+            }
+        })?;
+        self.metrics.certificate("recovery");
+        info!(%identity, serial = proven.serial, address = %peer.address, "an expired certificate was recovered");
+        Ok(signed)
+    }
+
     /// For who presents a join token.
     async fn join(&self, csr: &[u8], token: &str, peer: &Peer) -> Result<SignedChain, Status> {
         within(self.limits.joins.take(host(peer.address.ip()), Instant::now()))?;
@@ -116,6 +172,12 @@ impl Certificates {
         Ok(signed)
     }
 
+    fn refused(&self, status: Status, peer: &Peer) -> Status {
+        self.metrics.certificate("refused");
+        warn!(address = %peer.address, reason = status.message(), "a certificate request was refused");
+        status
+    }
+
     fn signed(&self, csr: &[u8], identity: &SpiffeId) -> Result<SignedChain, Status> {
         self.certifier.sign(csr, identity).map_err(|error| match error {
             AuthorityError::Csr(reason) => malformed(&reason),
@@ -138,6 +200,19 @@ impl Certificates {
 fn within(rate: bool) -> Result<(), Status> {
     let exhausted = || Status::resource_exhausted("too many certificate requests: try again in a few seconds");
     rate.then_some(()).ok_or_else(exhausted)
+}
+
+fn unproven(error: &RecoveryError) -> Status {
+    let text = format!("recovery by an expired certificate: {error}");
+    match error {
+        // Another challenge, or another way, may do.
+        RecoveryError::Challenge | RecoveryError::StillValid(_) => Status::failed_precondition(text),
+        RecoveryError::Certificate(_)
+        | RecoveryError::NoCertificate
+        | RecoveryError::Proof
+        | RecoveryError::NotYetValid(_)
+        | RecoveryError::TooLate { .. } => Status::permission_denied(text),
+    }
 }
 
 fn malformed(reason: &CsrError) -> Status {

@@ -37,6 +37,8 @@ pub enum Table {
     Audit,
     /// The labels that the workloads of an identity may carry, by the identity.
     Grants,
+    /// Expired certificates that were used for recovery, by serial number, and identities whose recovery was revoked.
+    Recovery,
 }
 
 impl Table {
@@ -48,6 +50,7 @@ impl Table {
             Self::Settings => "settings",
             Self::Audit => "audit",
             Self::Grants => "grants",
+            Self::Recovery => "recovery",
         }
     }
 }

@@ -5,7 +5,7 @@ use std::{
 };
 
 use tonic::Code;
-use weft_certs::{KeyPair, sealing::SealingKey};
+use weft_certs::{CaPin, KeyPair, sealing::SealingKey};
 use weft_control_plane::{OpenAuthorityError, SealingKeySource, StartError};
 use weft_proto::weft::{SignRequest, certificate_service_client::CertificateServiceClient};
 
@@ -141,4 +141,27 @@ async fn a_stream_ends_with_the_certificate_that_it_was_opened_by() {
     let ended = async { while let Ok(Some(_)) = agent.answers.message().await {} };
     within("the stream's end", ended).await;
     assert!(!member.svid.is_valid_at(SystemTime::now() + Duration::from_secs(1)), "the stream ended too early");
+}
+
+#[tokio::test]
+async fn a_new_intermediate_signs_from_now_on_and_what_the_former_signed_stays_good() {
+    let mut plane = Plane::start().await;
+    let member = plane.join("web").await;
+    let signer = |member: &Member| member.svid.chain()[1].clone();
+    let mut signers = vec![signer(&member)];
+    for _ in 0..3 {
+        let rotated = plane.client().rotate_ca().await.unwrap();
+        assert_eq!(rotated.root_sha256, plane.running().context.ca_sha256.to_string());
+        let key = KeyPair::generate().unwrap();
+        // The same certificate, of the first intermediate, each time.
+        let renewed = Member::new(key.clone(), sign(plane.channel(&member).await, &key, "").await.unwrap());
+        let present = signer(&renewed);
+        assert_eq!(CaPin::of(&present).to_string(), rotated.intermediate_sha256);
+        assert_eq!(CaPin::of(signers.last().unwrap()).to_string(), rotated.former_sha256);
+        signers.push(present);
+    }
+    plane.stop().await;
+    plane.start_again().await.unwrap();
+    let again = plane.join("web").await;
+    assert_eq!(Some(&signer(&again)), signers.last(), "it outlives the control plane");
 }

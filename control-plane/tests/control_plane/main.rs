@@ -4,6 +4,7 @@ mod api;
 mod certificates;
 mod hostile;
 mod process;
+mod recovery;
 mod restart;
 mod support;
 mod xds;

@@ -25,7 +25,7 @@ impl Renewal {
     const SHORTEST: Duration = Duration::from_millis(500);
     /// No wait after a failure is longer than this once the certificate has expired: nothing works until there is
     /// another, and whoever gives it out may be back at any time.
-    const EXPIRED: Duration = Duration::from_secs(3);
+    const EXPIRED: Duration = Duration::from_secs(2);
     /// The shortest and the longest time that one attempt is given.
     const PATIENCE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
 

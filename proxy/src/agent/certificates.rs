@@ -1,4 +1,5 @@
-//! Getting a certificate and keeping it fresh: join by token, renewal over mutual TLS.
+//! Getting a certificate and keeping it fresh: join by token, renewal over mutual TLS, and recovery where that has come too
+//! late.
 use std::{
     sync::{Arc, atomic::Ordering},
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -9,7 +10,7 @@ use rustls::pki_types::CertificateDer;
 use tokio::{sync::watch, time};
 use tonic::{Code, Status, transport::Channel};
 use weft_certs::{
-    KeyPair, Svid, TrustBundle, TrustBundles, certificate_request,
+    KeyPair, Svid, TrustBundle, TrustBundles, certificate_request, rfc3339_of,
     tls::{self, TlsError},
     verify::Expected,
 };
@@ -21,6 +22,7 @@ use super::{
     channel::{self, CurrentConfig, MAX_MESSAGE_BYTES, status_text},
     identity::{Identity, IdentityError},
     join::JoinToken,
+    recover::ask_by_expired,
     shared::Shared,
     state_dir::{BUNDLES, IDENTITY, StateDir},
 };
@@ -43,7 +45,7 @@ const MAX_BUNDLES: usize = 1024;
 
 /// Why there is no new certificate.
 #[derive(Debug, thiserror::Error)]
-enum SignError {
+pub(super) enum SignError {
     #[error("{}", status_text(.0))]
     Status(Box<Status>),
     #[error("it did not answer within {} ms", .0.as_millis())]
@@ -58,6 +60,12 @@ enum SignError {
     Answer(String),
     #[error(transparent)]
     Identity(#[from] IdentityError),
+}
+
+impl From<Status> for SignError {
+    fn from(status: Status) -> Self {
+        Self::Status(Box::new(status))
+    }
 }
 
 impl SignError {
@@ -107,15 +115,23 @@ pub(super) async fn run(
     let (identity, from) = match kept {
         // A kept identity of a mesh that was made anew under the same name proves nothing to it, where a token would.
         Ok(Some(identity)) if token.is_none() || identity.is_under(pin) => {
-            token.iter().for_each(forget_token);
-            // When it was obtained is not kept: its NotBefore is close, and not later.
-            let from = identity.svid.not_before().duration_since(UNIX_EPOCH).unwrap_or_default();
-            (identity, from)
+            if identity.is_expired(&shared.bootstrap.identity(), SystemTime::now()) {
+                let asked = Asked::ByExpired(Box::new(identity));
+                (obtain(&shared, &state, token, asked).await, since_epoch())
+            } else {
+                token.iter().for_each(forget_token);
+                // When it was obtained is not kept: its NotBefore is close, and not later.
+                let from = identity.svid.not_before().duration_since(UNIX_EPOCH).unwrap_or_default();
+                (identity, from)
+            }
         }
-        Ok(_) => (join(&shared, &state, token, "the state directory holds none").await, since_epoch()),
+        Ok(_) => {
+            let asked = Asked::ByToken("the state directory holds none".to_owned());
+            (obtain(&shared, &state, token, asked).await, since_epoch())
+        }
         Err(error) => {
-            let why = format!("the one in the state directory is not used: {error}");
-            (join(&shared, &state, token, &why).await, since_epoch())
+            let asked = Asked::ByToken(format!("the one in the state directory is not used: {error}"));
+            (obtain(&shared, &state, token, asked).await, since_epoch())
         }
     };
     let current = match Current::new(&shared, identity) {
@@ -131,14 +147,17 @@ pub(super) async fn run(
     renew(&shared, &state, current, renewal, &ready).await;
 }
 
-/// The identity in the state directory; an error if it is not this workload's or not valid now.
+/// The identity in the state directory, valid now or expired; an error if it is not this workload's or never was valid.
 fn usable(shared: &Shared, state: &StateDir) -> Result<Option<Identity>, IdentityError> {
     let loaded = Identity::load(state).inspect_err(|why| {
         state.put_aside(IDENTITY, why);
         state.put_aside(BUNDLES, why);
     });
     let Some(identity) = loaded? else { return Ok(None) };
-    identity.check(&shared.bootstrap.identity(), SystemTime::now())?;
+    let (expected, now) = (shared.bootstrap.identity(), SystemTime::now());
+    if !identity.is_expired(&expected, now) {
+        identity.check(&expected, now)?;
+    }
     Ok(Some(identity))
 }
 
@@ -149,33 +168,57 @@ fn forget_token(JoinToken { file, path }: &JoinToken) {
     }
 }
 
-async fn join(shared: &Shared, state: &StateDir, token: Option<JoinToken>, why: &str) -> Identity {
+/// How the first certificate is asked for.
+enum Asked {
+    /// By the join token; the text says why there is nothing better.
+    ByToken(String),
+    /// By a proof with an expired certificate, unless there is a token.
+    ByExpired(Box<Identity>),
+}
+
+/// Asks until there is a certificate: by the token where there is one, else by a proof with the expired certificate.
+async fn obtain(shared: &Shared, state: &StateDir, token: Option<JoinToken>, asked: Asked) -> Identity {
     let bootstrap = &shared.bootstrap;
     let wanted = format!("a certificate for {} from {}", bootstrap.identity(), bootstrap.control_plane);
-    let Some((token, secret)) = token.as_ref().and_then(|token| Some((token, token.file.token.clone()?))) else {
-        let text =
-            format!("{wanted}: {why}, and there is no join token; join again with a new join file (weft token create)");
-        tracing::error!("waiting for {text}");
-        shared.lifecycle.await_identity(Some(text));
-        return std::future::pending().await;
+    let secret = token.as_ref().and_then(|token| token.file.token.clone());
+    let why = match (&asked, &secret) {
+        (_, Some(_)) => String::new(),
+        (Asked::ByExpired(expired), None) => {
+            format!(" (the one in the state directory expired at {})", rfc3339_of(expired.svid.not_after()))
+        }
+        (Asked::ByToken(why), None) => {
+            let text = format!(
+                "{wanted}: {why}, and there is no join token; join again with a new join file (weft token create)"
+            );
+            tracing::error!("waiting for {text}");
+            shared.lifecycle.await_identity(Some(text));
+            return std::future::pending().await;
+        }
     };
     let mut key = None;
     let mut backoff = Backoff::new(JOIN_BACKOFF.0, JOIN_BACKOFF.1);
     let mut refused = Backoff::new(REFUSED_BACKOFF.0, REFUSED_BACKOFF.1);
     let mut logged = String::new();
     loop {
-        let error = match ask_by_token(shared, secret.reveal(), &mut key).await {
+        let answer = match (&asked, &secret) {
+            (Asked::ByExpired(expired), None) => ask_after_expiry(shared, expired, &mut key, SIGN_TIMEOUT).await,
+            (_, secret) => {
+                let secret = secret.as_ref().map(|secret| secret.reveal()).unwrap_or_default();
+                ask_by_token(shared, secret, &mut key).await
+            }
+        };
+        let error = match answer {
             Ok(identity) => {
                 if let Err(error) = identity.store(state) {
                     // It lives until the proxy's end; the next start needs a new token.
                     tracing::error!(%error, "the certificate could not be kept");
                 }
-                forget_token(token);
+                token.iter().for_each(forget_token);
                 return identity;
             }
             Err(error) => error,
         };
-        let text = format!("{wanted}: {error}");
+        let text = format!("{wanted}{why}: {error}");
         // An outage is one line, not one for each attempt.
         if text != logged {
             tracing::warn!(hint = error.hint(), "waiting for {text}");
@@ -212,7 +255,11 @@ async fn ask(
     let request = SignRequest { csr: certificate_request(&key)?, token: token.to_owned() };
     let mut client = CertificateServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
     let answer = time::timeout(within, client.sign(request)).await.map_err(|_| SignError::Timeout(within))?;
-    let answer = answer.map_err(|status| SignError::Status(Box::new(status)))?.into_inner();
+    taken(shared, answer?.into_inner(), key)
+}
+
+/// The identity that an answer makes with the key that it was asked for.
+pub(super) fn taken(shared: &Shared, answer: SignResponse, key: KeyPair) -> Result<Identity, SignError> {
     let identity = read(answer, key).map_err(SignError::Answer)?;
     identity.check(&shared.bootstrap.identity(), SystemTime::now())?;
     shared.streams.certificates.fetch_add(1, Ordering::Relaxed);
@@ -242,6 +289,7 @@ async fn renew(
     mut renewal: Renewal,
     renewed: &watch::Sender<Option<CurrentConfig>>,
 ) {
+    let mut next_key = None;
     loop {
         time::sleep(RENEWAL_INTERVAL).await;
         loop {
@@ -251,7 +299,13 @@ async fn renew(
             }
             time::sleep(wait.min(LONGEST_SLEEP)).await;
         }
-        match ask_by_certificate(shared, &current, renewal.patience(since_epoch())).await {
+        let now = since_epoch();
+        let asked = if renewal.is_expired(now) {
+            ask_after_expiry(shared, &current.identity, &mut next_key, renewal.patience(now)).await
+        } else {
+            ask_by_certificate(shared, Arc::clone(&current.config), renewal.patience(now)).await
+        };
+        match asked {
             Ok(identity) => match current.replace(shared, identity) {
                 Ok(()) => {
                     // The streams to the control plane are opened anew by it.
@@ -277,9 +331,26 @@ fn failed(renewal: &mut Renewal, error: &SignError) {
 }
 
 /// Renews: a new connection, so that the certificate in force is the one that is shown.
-async fn ask_by_certificate(shared: &Shared, current: &Current, within: Duration) -> Result<Identity, SignError> {
-    let channel = channel::channel(&shared.bootstrap.control_plane, Arc::clone(&current.config))?;
+async fn ask_by_certificate(shared: &Shared, config: CurrentConfig, within: Duration) -> Result<Identity, SignError> {
+    let channel = channel::channel(&shared.bootstrap.control_plane, config)?;
     ask(shared, channel, "", KeyPair::generate()?, within).await
+}
+
+/// Asks for what follows a certificate that has expired by the clock here: by a proof with its key, or by showing it
+/// where the control plane's clock says that it is still good.
+async fn ask_after_expiry(
+    shared: &Shared,
+    expired: &Identity,
+    next_key: &mut Option<KeyPair>,
+    within: Duration,
+) -> Result<Identity, SignError> {
+    match ask_by_expired(shared, expired, next_key, within).await {
+        Err(SignError::Status(status)) if status.code() == Code::FailedPrecondition => {
+            let config = Arc::new(ArcSwap::new(client_config(expired)?));
+            ask_by_certificate(shared, config, within).await
+        }
+        answer => answer,
+    }
 }
 
 impl Current {

@@ -62,6 +62,11 @@ impl Identity {
         Ok(())
     }
 
+    /// Whether it is `expected`'s and was good until it expired: it proves possession for the next one, and nothing else.
+    pub(super) fn is_expired(&self, expected: &SpiffeId, now: SystemTime) -> bool {
+        self.svid.not_after() < now && self.check(expected, self.svid.not_after()).is_ok()
+    }
+
     /// Whether its own domain's bundle holds the root of that hash.
     pub(super) fn is_under(&self, pin: CaPin) -> bool {
         let bundle = self.bundles.of(&self.svid.id().trust_domain());
@@ -170,6 +175,8 @@ mod tests {
         assert!(matches!(identity.check(&other, now), Err(IdentityError::Other { .. })));
         let late = now + Duration::from_secs(3600);
         assert!(matches!(identity.check(identity.svid.id(), late), Err(IdentityError::Unverified(_))));
+        assert!(identity.is_expired(identity.svid.id(), late) && !identity.is_expired(&other, late));
+        assert!(!identity.is_expired(identity.svid.id(), now));
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod options;
 mod pem;
 mod proxy;
 mod receipts;
+mod recover;
 mod registration;
 mod run;
 mod shared;

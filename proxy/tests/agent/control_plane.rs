@@ -11,6 +11,7 @@ use std::{
 };
 
 use futures::{Stream, StreamExt};
+use rustls::pki_types::CertificateDer;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
@@ -22,6 +23,7 @@ use tonic::{Request, Response, Status, Streaming, transport::server::Connected};
 use weft_certs::{
     Authority, CaPin,
     join::{JoinFile, Token, TokenRecord, redeem_for},
+    recovery::{self, Challenges, DEFAULT_WINDOW, Offer},
     request_key,
     tls::{ClientAuth, peer_identity, server_config},
 };
@@ -33,7 +35,8 @@ use weft_proto::{
         aggregated_discovery_service_server::{AggregatedDiscoveryService, AggregatedDiscoveryServiceServer},
     },
     weft::{
-        AdminQuery, AgentMessage, ControlMessage, Registered, SignRequest, SignResponse, TrustBundle,
+        AdminQuery, AgentMessage, ChallengeRequest, ChallengeResponse, ControlMessage, RecoverRequest, Registered,
+        SignRequest, SignResponse, TrustBundle,
         agent_message::Message,
         agent_service_server::{AgentService, AgentServiceServer},
         certificate_service_server::{CertificateService, CertificateServiceServer},
@@ -49,6 +52,7 @@ const VIEW: View = View { dialect: Dialect::Weft };
 /// What outlives a control plane that is killed: its store and its authority.
 pub(crate) struct Mesh {
     pub(crate) authority: Authority,
+    challenges: Challenges,
     state: Mutex<State>,
     changed: Condvar,
     /// Tells open streams to look again, and Agent streams to ask.
@@ -71,6 +75,8 @@ struct State {
     /// Everything that came on Agent streams.
     messages: Vec<Message>,
     signed: usize,
+    /// How many of these were given for a proof by an expired certificate.
+    recovered: usize,
     /// How many certificates are still to be signed without the answer's reaching the proxy.
     lost_answers: usize,
     /// The highest revision that the client of each ADS stream said that it has seen.
@@ -86,7 +92,8 @@ impl Mesh {
     pub(crate) fn new(lifetime: Duration) -> Arc<Self> {
         let authority = Authority::create(TrustDomain::default_domain(), SystemTime::now()).unwrap();
         let state = Mutex::new(State { lifetime, ..State::default() });
-        Arc::new(Self { authority, state, changed: Condvar::new(), news: broadcast::Sender::new(16) })
+        let challenges = Challenges::new().unwrap();
+        Arc::new(Self { authority, challenges, state, changed: Condvar::new(), news: broadcast::Sender::new(16) })
     }
 
     pub(crate) fn put(&self, resource: &Resource) {
@@ -127,9 +134,9 @@ impl Mesh {
         let deadline = Instant::now() + DEADLINE;
         let mut state = self.lock();
         loop {
-            let State { streams, messages, signed, revisions, leaves, fewest_agents, .. } = &*state;
-            let (signed, fewest_agents) = (*signed, *fewest_agents);
-            if let Some(seen) = seen(&Seen { streams, messages, signed, revisions, leaves, fewest_agents }) {
+            let State { streams, messages, signed, recovered, revisions, leaves, fewest_agents, .. } = &*state;
+            let (signed, recovered, fewest_agents) = (*signed, *recovered, *fewest_agents);
+            if let Some(seen) = seen(&Seen { streams, messages, signed, recovered, revisions, leaves, fewest_agents }) {
                 return seen;
             }
             let left = deadline.saturating_duration_since(Instant::now());
@@ -153,6 +160,7 @@ pub(crate) struct Seen<'a> {
     pub(crate) streams: &'a [ServerCounts],
     pub(crate) messages: &'a [Message],
     pub(crate) signed: usize,
+    pub(crate) recovered: usize,
     pub(crate) revisions: &'a [Option<String>],
     pub(crate) leaves: &'a [Option<CaPin>],
     pub(crate) fewest_agents: Option<usize>,
@@ -284,10 +292,33 @@ impl CertificateService for Services {
     async fn sign(&self, request: Request<SignRequest>) -> Result<Response<SignResponse>, Status> {
         let shown = peer(&request);
         let SignRequest { csr, token } = request.into_inner();
+        let id = if token.is_empty() { shown? } else { self.redeem(&token, &csr, SystemTime::now())? };
+        self.signed(&csr, &id)
+    }
+
+    async fn challenge(&self, _: Request<ChallengeRequest>) -> Result<Response<ChallengeResponse>, Status> {
+        let challenge = self.0.challenges.issue(SystemTime::now()).unwrap();
+        Ok(Response::new(ChallengeResponse { challenge }))
+    }
+
+    async fn recover(&self, request: Request<RecoverRequest>) -> Result<Response<SignResponse>, Status> {
+        assert!(peer(&request).is_err(), "an expired certificate was shown in a handshake");
+        let RecoverRequest { csr, chain, challenge, proof } = request.into_inner();
+        let chain: Vec<_> = chain.into_iter().map(CertificateDer::from).collect();
+        let offer = Offer { challenge: &challenge, csr: &csr, chain: &chain, proof: &proof };
+        let bundles = self.0.authority.bundle().unwrap().into();
+        let proven = recovery::verify(&self.0.challenges, &bundles, DEFAULT_WINDOW, &offer, SystemTime::now());
+        let proven = proven.map_err(|error| Status::failed_precondition(error.to_string()))?;
+        self.0.update(|state| state.recovered += 1);
+        self.signed(&csr, &proven.identity)
+    }
+}
+
+impl Services {
+    fn signed(&self, csr: &[u8], id: &SpiffeId) -> Result<Response<SignResponse>, Status> {
         let (mesh, now) = (&self.0, SystemTime::now());
-        let id = if token.is_empty() { shown? } else { self.redeem(&token, &csr, now)? };
         let lifetime = mesh.lock().lifetime;
-        let signed = mesh.authority.sign(&csr, &id, lifetime, now);
+        let signed = mesh.authority.sign(csr, id, lifetime, now);
         let signed = signed.map_err(|error| Status::invalid_argument(error.to_string()))?;
         let bundle = mesh.authority.bundle().unwrap();
         let mut lost = false;

@@ -3,6 +3,7 @@ mod control_plane;
 mod last_good;
 mod on_demand;
 mod process;
+mod recovery;
 
 use std::{
     fs,

@@ -27,10 +27,19 @@ impl Mesh {
     /// # Errors
     /// What keeps it from starting.
     pub async fn start() -> Result<Self> {
+        Self::start_with(|_| {}).await
+    }
+
+    /// Starts a control plane with an empty store and a changed configuration.
+    ///
+    /// # Errors
+    /// What keeps it from starting.
+    pub async fn start_with(change: impl FnOnce(&mut Config)) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("weft-test-").tempdir()?;
         let key = SealingKeySource::File(folder.path().join("sealing.key"));
         let mut config = Config::on_loopback(folder.path().join("store"), key);
         config.context_file = Some(folder.path().join("context.json"));
+        change(&mut config);
         let (running, client) = launch(&mut config).await?;
         Ok(Self { folder, config, running: Some(running), client })
     }

@@ -1,5 +1,6 @@
 //! The admin API: JSON over HTTPS, with a bearer token.
 mod apply;
+mod ca;
 mod error;
 mod mesh;
 mod objects;
@@ -36,7 +37,9 @@ use super::{
     streams::AdsStreams,
     tls::TlsConnection,
 };
-use crate::{faults::Faults, metrics::Metrics, registry::Registry, state::MeshState, tokens::Issuer};
+use crate::{
+    authority::Certifier, faults::Faults, metrics::Metrics, registry::Registry, state::MeshState, tokens::Issuer,
+};
 use error::Failure;
 
 /// The largest body of a request.
@@ -59,6 +62,7 @@ pub(crate) struct Api {
     pub(crate) streams: Arc<AdsStreams>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) tokens: Issuer,
+    pub(crate) certifier: Arc<Certifier>,
     pub(crate) token: TokenHash,
     pub(crate) pin: CaPin,
     /// Where proxies reach the gRPC port.
@@ -75,6 +79,9 @@ fn router(api: Arc<Api>) -> Router {
         .route("/v1/objects/{kind}/{namespace}/{name}", delete(apply::delete))
         .route("/v1/apply", post(apply::apply))
         .route("/v1/tokens", post(token::create))
+        .route("/v1/ca/rotate", post(ca::rotate))
+        .route("/v1/recovery", get(ca::recovery))
+        .route("/v1/recovery/revocations", post(ca::revoke))
         .route("/v1/workloads", get(mesh::workloads))
         .route("/v1/workloads/{namespace}/{name}/proxy", get(mesh::proxy))
         .route("/v1/edges", get(mesh::edges))

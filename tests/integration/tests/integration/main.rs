@@ -7,6 +7,7 @@ mod health;
 mod join;
 mod on_demand;
 mod outage;
+mod rotation;
 mod routing;
 mod shop;
 mod tcp;

@@ -1,4 +1,6 @@
 //! The shop that most tests use.
+use std::time::Duration;
+
 use weft_harness::{Application, Mesh, Plan, Sidecar};
 
 /// Services `web` and `reviews` (v1, v2) over HTTP and `stock` over TCP; `web` may call both.
@@ -69,7 +71,15 @@ pub(crate) struct Shop {
 impl Shop {
     /// Starts it, with weights 1 and 0.
     pub(crate) async fn open() -> Self {
-        let mesh = Mesh::start().await.unwrap();
+        Self::on(Mesh::start().await.unwrap()).await
+    }
+
+    /// Starts it with certificates of that life.
+    pub(crate) async fn with_leaves(lifetime: Duration) -> Self {
+        Self::on(Mesh::start_with(|config| config.leaf_lifetime = lifetime).await.unwrap()).await
+    }
+
+    async fn on(mesh: Mesh) -> Self {
         mesh.apply(OBJECTS).await.unwrap();
         mesh.apply(&route(1, 0)).await.unwrap();
         let v1 = Application::http("v1").await;

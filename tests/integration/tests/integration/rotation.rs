@@ -1,0 +1,111 @@
+//! Certificates and the intermediate that signs them are renewed under load.
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::Instant,
+};
+use weft_harness::{Connection, eventually};
+
+use crate::shop::Shop;
+
+/// Counts of one load.
+#[derive(Default)]
+struct Counts {
+    requests: AtomicU64,
+    connections: AtomicU64,
+    failed: AtomicU64,
+    stop: AtomicBool,
+}
+
+impl Counts {
+    fn count(&self, good: bool, connection: bool) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.connections.fetch_add(connection.into(), Ordering::Relaxed);
+        self.failed.fetch_add((!good).into(), Ordering::Relaxed);
+    }
+
+    fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+}
+
+/// Requests on one connection, a new one for every tenth.
+async fn http(outbound: std::net::SocketAddr, counts: Arc<Counts>) {
+    let mut connection = Connection::open(outbound).await.unwrap();
+    let mut number = 0u64;
+    while !counts.stopped() {
+        let fresh = number.is_multiple_of(10);
+        if fresh {
+            connection = Connection::open(outbound).await.unwrap();
+        }
+        let reply = connection.get("reviews", "/", &[]).await;
+        counts.count(reply.is_ok_and(|reply| reply.status == 200), fresh);
+        number += 1;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Connections with a mesh session of their own, byte for byte.
+async fn tcp(address: std::net::SocketAddr, counts: Arc<Counts>) {
+    while !counts.stopped() {
+        let exchange = async {
+            let mut stream = TcpStream::connect(address).await?;
+            stream.write_all(b"any?\n").await?;
+            stream.shutdown().await?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await?;
+            std::io::Result::Ok(answer)
+        };
+        counts.count(exchange.await.is_ok_and(|answer| answer == "hello\nany?\n"), true);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// The SHA-256 of a sidecar's certificate and its chain's length, as its own admin interface tells.
+async fn leaf(shop: &Shop, workload: &str) -> Option<String> {
+    let secrets = shop.mesh.client().proxy("shop", workload, "/config/secrets").await.ok()?;
+    Some(secrets["secrets"][0]["leafSha256"].as_str()?.to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_new_intermediates_and_short_leaves_under_load_cost_no_request() {
+    let shop = Shop::with_leaves(Duration::from_secs(6)).await;
+    let counts = Arc::new(Counts::default());
+    let mut load = tokio::task::JoinSet::new();
+    for _ in 0..3 {
+        load.spawn(http(shop.web.outbound(), counts.clone()));
+    }
+    load.spawn(tcp(shop.web.tcp("shop/stock:9000").unwrap(), counts.clone()));
+    let start = Instant::now();
+    let mut signers = Vec::new();
+    for _ in 0..3 {
+        let rotated = shop.mesh.client().rotate_ca().await.unwrap();
+        assert_ne!(rotated.former_sha256, rotated.intermediate_sha256);
+        signers.push(rotated.intermediate_sha256);
+        // Both sides get leaves of the new one, while the load goes on: web's own first, whoever comes first.
+        for workload in ["web-0", "reviews-v1-0", "stock-0"] {
+            let before = eventually("a leaf", async || leaf(&shop, workload).await).await;
+            eventually("another leaf", async || leaf(&shop, workload).await.filter(|leaf| *leaf != before)).await;
+        }
+    }
+    let took = start.elapsed();
+    counts.stop.store(true, Ordering::Relaxed);
+    while let Some(ended) = load.join_next().await {
+        ended.unwrap();
+    }
+    signers.sort();
+    signers.dedup();
+    assert_eq!(signers.len(), 3);
+    let [requests, connections, failed] =
+        [&counts.requests, &counts.connections, &counts.failed].map(|count| count.load(Ordering::Relaxed));
+    assert_eq!(failed, 0, "of {requests} in {took:?}");
+    assert!(requests > 100 && connections * 10 >= requests, "{connections} of {requests} in {took:?}");
+}
