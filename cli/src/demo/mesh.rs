@@ -18,6 +18,9 @@ use crate::failure::{Failure, While};
 /// The shop's objects.
 pub(crate) const SHOP: &str = include_str!("shop.yaml");
 
+/// How long a sidecar's certificate lives.
+pub(crate) const LEAVES: Duration = Duration::from_secs(3600);
+
 /// How long anything may take to come up.
 const START: Duration = Duration::from_secs(10);
 
@@ -58,8 +61,11 @@ pub(crate) struct Instance {
     pub(crate) bound: Bound,
     /// The sidecar's access log.
     pub(crate) access_log: PathBuf,
-    /// The application, where there is one, and the sidecar.
-    processes: Vec<Process>,
+    /// The application, where there is one.
+    service: Option<Process>,
+    sidecar: Process,
+    /// What the sidecar was started with.
+    arguments: Vec<String>,
 }
 
 /// The demo's mesh.
@@ -88,6 +94,11 @@ impl Mesh {
         &self.folder
     }
 
+    /// The state directory of an instance's sidecar.
+    pub(crate) fn state(&self, instance: &str) -> PathBuf {
+        self.folder.join("sidecars").join(instance)
+    }
+
     /// Where the control plane serves xDS and its admin API.
     pub(crate) fn control_plane(&self) -> Result<(SocketAddr, String), Failure> {
         let grpc = self.grpc.ok_or_else(|| Failure::new("the control plane does not run"))?;
@@ -112,12 +123,13 @@ impl Mesh {
         outbound.map(Client::new).ok_or_else(|| Failure::new(format!("{name} has no outbound listener")))
     }
 
-    /// Starts everything and waits until every sidecar is ready. Objects are applied where the store is empty.
-    pub(crate) async fn start(&mut self) -> Result<(), Failure> {
+    /// Starts everything, with certificates that live that long, and waits until every sidecar is ready. Objects are
+    /// applied where the store is empty.
+    pub(crate) async fn start(&mut self, leaves: Duration) -> Result<(), Failure> {
         for part in ["logs", "sidecars", "keys"] {
             fs::create_dir_all(self.folder.join(part)).while_("make the demo's folders")?;
         }
-        self.start_control_plane().await?;
+        self.start_control_plane(leaves).await?;
         let api = self.api()?.clone();
         if api.objects(None, None, None).await?.items.is_empty() {
             let shop = Document { file: "shop.yaml".to_owned(), text: SHOP.to_owned() };
@@ -130,7 +142,7 @@ impl Mesh {
     }
 
     /// Starts the control plane, again at the same address if it ran before.
-    pub(crate) async fn start_control_plane(&mut self) -> Result<(), Failure> {
+    pub(crate) async fn start_control_plane(&mut self, leaves: Duration) -> Result<(), Failure> {
         let path = |part: &str| self.folder.join(part).display().to_string();
         let context = self.context();
         if context.exists() {
@@ -144,7 +156,7 @@ impl Mesh {
             ["--context-file", &path("context.json")],
             ["--grpc", &grpc],
             ["--api", "127.0.0.1:0"],
-            ["--leaf-ttl", "1h"],
+            ["--leaf-ttl", &format!("{}s", leaves.as_secs())],
         ];
         let arguments = ["control-plane", "run"].into_iter().chain(arguments.into_iter().flatten());
         let arguments: Vec<_> = arguments.map(str::to_owned).collect();
@@ -164,6 +176,15 @@ impl Mesh {
         Ok(())
     }
 
+    /// Stops the control plane in order.
+    pub(crate) async fn stop_control_plane(&mut self) {
+        self.api = None;
+        if let Some(process) = self.control_plane.take() {
+            process.terminate();
+            process.leave().await;
+        }
+    }
+
     /// Kills the control plane as a crash would.
     pub(crate) async fn kill_control_plane(&mut self) -> Result<(), Failure> {
         self.api = None;
@@ -175,35 +196,51 @@ impl Mesh {
 
     /// Starts one instance: its application, then its sidecar, which joins by a token made for it.
     pub(crate) async fn start_instance(&mut self, plan: &'static Plan) -> Result<(), Failure> {
-        let state = self.folder.join("sidecars").join(plan.instance);
+        let state = self.state(plan.instance);
         // A sidecar starts anew with each demo: only the control plane's state is kept.
         if state.exists() {
             fs::remove_dir_all(&state).while_(format_args!("remove {}", state.display()))?;
         }
         let listeners = state.join("listeners.json");
-        let mut processes = Vec::new();
-        let mut application = None;
+        let (mut service, mut application) = (None, None);
         if let Some(role) = plan.role {
             let (process, address) = self.start_application(plan, role, &listeners).await?;
-            application = Some(address);
-            processes.push(process);
+            (service, application) = (Some(process), Some(address));
         }
         let join = self.join_file(plan).await?;
         let access_log = self.folder.join("logs").join(format!("{}.access.log", plan.instance));
         let arguments = sidecar_arguments(plan, application, &state, &join, &access_log);
-        let log = self.folder.join("logs").join(format!("{}.sidecar.log", plan.instance));
-        let name = format!("the sidecar of {}", plan.instance);
-        let (mut process, _) = Process::start(&name, &arguments, &log, false).await?;
+        let mut sidecar = self.start_sidecar(plan, &arguments).await?;
         let found = until(START, async || {
-            if process.ended().is_some() {
-                return Some(Err(process.dead()));
+            if sidecar.ended().is_some() {
+                return Some(Err(sidecar.dead()));
             }
             Bound::read(&listeners).ok().map(Ok)
         });
-        let bound = found.await.ok_or_else(|| process.dead())??;
-        processes.push(process);
-        self.instances.push(Instance { plan, application, bound, access_log, processes });
+        let bound = found.await.ok_or_else(|| sidecar.dead())??;
+        self.instances.push(Instance { plan, application, bound, access_log, service, sidecar, arguments });
         Ok(())
+    }
+
+    /// Kills an instance's sidecar as a crash would and starts it again from what it has kept. Returns at once: it serves
+    /// when it is found where it was.
+    pub(crate) async fn restart_sidecar(&mut self, name: &str) -> Result<(), Failure> {
+        let instance = self.instances.iter_mut().find(|instance| instance.plan.instance == name);
+        let instance = instance.ok_or_else(|| Failure::new(format!("{name} does not run")))?;
+        instance.sidecar.kill().await.while_(format_args!("kill the sidecar of {name}"))?;
+        let (plan, arguments) = (instance.plan, instance.arguments.clone());
+        let sidecar = self.start_sidecar(plan, &arguments).await?;
+        let instance = self.instances.iter_mut().find(|instance| instance.plan.instance == name);
+        if let Some(instance) = instance {
+            instance.sidecar = sidecar;
+        }
+        Ok(())
+    }
+
+    async fn start_sidecar(&self, plan: &Plan, arguments: &[String]) -> Result<Process, Failure> {
+        let log = self.folder.join("logs").join(format!("{}.sidecar.log", plan.instance));
+        let name = format!("the sidecar of {}", plan.instance);
+        Ok(Process::start(&name, arguments, &log, false).await?.0)
     }
 
     async fn start_application(
@@ -259,7 +296,8 @@ impl Mesh {
 
     /// Stops every process and waits for it: sidecars first, while their control plane is there to hear of it.
     pub(crate) async fn stop(self) {
-        let processes = self.instances.into_iter().flat_map(|instance| instance.processes).collect::<Vec<_>>();
+        let processes = self.instances.into_iter().flat_map(|it| it.service.into_iter().chain([it.sidecar]));
+        let processes: Vec<_> = processes.collect();
         processes.iter().for_each(Process::terminate);
         futures::future::join_all(processes.into_iter().map(Process::leave)).await;
         if let Some(control_plane) = self.control_plane {

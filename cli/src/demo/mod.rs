@@ -62,7 +62,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         let stopped = select_all(stop.iter_mut().map(|signal| Box::pin(signal.recv())));
         let mut mesh = Mesh::new(folder.path());
         let work = async {
-            mesh.start().await?;
+            mesh.start(if check { check::LEAVES } else { mesh::LEAVES }).await?;
             if check { check::run(&mut mesh, started).await } else { live::run(&mut mesh, started).await }
         };
         let outcome = tokio::select! {

@@ -1,6 +1,12 @@
 //! A TLS client of the demo's own, beside the sidecars: it shows the certificate that it is given, takes any server, and
 //! begins a session for each call. The attacker's side of the tour's claims, and load on sessions of its own.
-use std::{fs, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use rustls::{
     ClientConfig, DigitallySignedStruct, Error, SignatureScheme,
@@ -27,29 +33,33 @@ use crate::failure::{Failure, While};
 const ANSWER: Duration = Duration::from_secs(12);
 
 /// The client.
-pub(super) struct Peer {
-    config: Arc<ClientConfig>,
+pub(super) enum Peer {
+    /// It shows this certificate.
+    Showing(Svid),
+    /// It shows what this file of a sidecar's state directory holds at the moment.
+    Like(PathBuf),
 }
 
 impl Peer {
-    /// One that shows this certificate.
-    pub(super) fn showing(svid: &Svid) -> Result<Self, Failure> {
+    /// One that shows the certificate of an instance's sidecar, also after it was renewed.
+    pub(super) fn like(mesh: &Mesh, instance: &str) -> Self {
+        Self::Like(mesh.state(instance).join("identity.pem"))
+    }
+
+    fn config(&self) -> Result<Arc<ClientConfig>, Failure> {
+        let read;
+        let svid = match self {
+            Self::Showing(svid) => svid,
+            Self::Like(path) => {
+                read = read_svid(path)?;
+                &read
+            }
+        };
         let expected = Expected::AnyOf(Vec::new());
         let config = client_config(Some(svid), &TrustBundles::none(), expected, &[b"http/1.1"]);
         let mut config = (*config.while_("make a TLS client")?).clone();
         config.dangerous().set_certificate_verifier(Arc::new(Anyone));
-        Ok(Self { config: Arc::new(config) })
-    }
-
-    /// One that shows the certificate of an instance's sidecar, read from its state directory.
-    pub(super) fn like(mesh: &Mesh, instance: &str) -> Result<Self, Failure> {
-        let path = mesh.folder().join("sidecars").join(instance).join("identity.pem");
-        let reading = format!("read the certificate in {}", path.display());
-        let pem = fs::read(&path).while_(&reading)?;
-        let chain = CertificateDer::pem_slice_iter(&pem).collect::<Result<_, _>>().while_(&reading)?;
-        let key = PrivatePkcs8KeyDer::from_pem_slice(&pem).while_(&reading)?;
-        let key = KeyPair::from_pkcs8(key.secret_pkcs8_der()).while_(&reading)?;
-        Self::showing(&Svid::new(chain, key).while_(&reading)?)
+        Ok(Arc::new(config))
     }
 
     /// `GET http://<host>/` at an inbound port, on a session for the service port of that server name: the answer as it
@@ -61,7 +71,7 @@ impl Peer {
             let tcp = TcpStream::connect(address).await.while_(&asking)?;
             // With TLS 1.3 a client learns only after its own part of the handshake that it was refused: by the alert
             // that it reads first.
-            let connector = TlsConnector::from(self.config.clone());
+            let connector = TlsConnector::from(self.config()?);
             let mut stream = connector.connect(server, tcp).await.while_(&asking)?;
             let request = format!("GET / HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
             stream.write_all(request.as_bytes()).await.while_(&asking)?;
@@ -74,6 +84,15 @@ impl Peer {
             Err(_) => Err(Failure::new(format!("{address} neither answered nor closed"))),
         }
     }
+}
+
+fn read_svid(path: &Path) -> Result<Svid, Failure> {
+    let reading = format!("read the certificate in {}", path.display());
+    let pem = fs::read(path).while_(&reading)?;
+    let chain = CertificateDer::pem_slice_iter(&pem).collect::<Result<_, _>>().while_(&reading)?;
+    let key = PrivatePkcs8KeyDer::from_pem_slice(&pem).while_(&reading)?;
+    let key = KeyPair::from_pkcs8(key.secret_pkcs8_der()).while_(&reading)?;
+    Svid::new(chain, key).while_(&reading)
 }
 
 #[derive(Debug)]

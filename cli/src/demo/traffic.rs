@@ -13,9 +13,11 @@ use tokio::{
 
 use super::{
     client::{Client, Reuse},
+    mesh::Mesh,
     peer::Peer,
     service::stock,
 };
+use crate::failure::Failure;
 
 /// Calls the shop's front at a steady rate until it is dropped.
 pub(super) struct Trickle {
@@ -69,6 +71,21 @@ pub(super) struct Target {
     pub(super) peer: Peer,
     /// The inbound port of an instance of the HTTP service.
     pub(super) inbound: SocketAddr,
+}
+
+impl Target {
+    /// What catalog calls: reviews over HTTP and stock over TCP.
+    pub(super) fn of_catalog(mesh: &Mesh) -> Result<Self, Failure> {
+        let missing = || Failure::new("a sidecar lacks a listener");
+        let caller = mesh.instance("catalog-0")?;
+        Ok(Self {
+            outbound: caller.bound.outbound.ok_or_else(missing)?,
+            host: "reviews",
+            stock: caller.bound.tcp("shop/stock:9000").ok_or_else(missing)?,
+            peer: Peer::like(mesh, "catalog-0"),
+            inbound: mesh.instance("reviews-v1-0")?.bound.inbound.ok_or_else(missing)?,
+        })
+    }
 }
 
 #[derive(Default)]

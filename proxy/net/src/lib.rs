@@ -11,7 +11,7 @@ mod socket;
 
 pub use address::{LocalAddr, PeerAddr};
 pub use connect::{ConnectError, connect};
-pub use listen::{Listeners, listen};
+pub use listen::{Listeners, listen, listen_again};
 pub use relay::{Relay, RelayEnd, Relayed, Side};
 pub use scratch::with_scratch;
 pub use socket::{is_quiet, is_ready, reset_on_close};

@@ -41,6 +41,19 @@ pub fn listen(address: SocketAddr, count: usize) -> io::Result<Listeners> {
     Ok(Listeners { address: LocalAddr(address), sockets })
 }
 
+/// As [`listen`], but where the system is to choose the port (port 0), `former`'s is taken again if it is on the same
+/// address and still free: who restarts is found where it was.
+///
+/// # Errors
+/// As [`listen`].
+pub fn listen_again(former: Option<SocketAddr>, address: SocketAddr, count: usize) -> io::Result<Listeners> {
+    let same = former.filter(|former| address.port() == 0 && former.ip() == address.ip());
+    match same.map(|former| listen(former, count)) {
+        Some(Ok(listeners)) => Ok(listeners),
+        Some(Err(_)) | None => listen(address, count),
+    }
+}
+
 fn bind(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // Without it, connections in TIME_WAIT keep a restarted proxy from its own port.
@@ -74,6 +87,19 @@ mod tests {
         let first = listen("127.0.0.1:0".parse().unwrap(), 2).unwrap();
         let error = listen(first.address.0, 2).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn a_former_port_is_taken_again_where_it_is_free_and_the_system_is_to_choose() {
+        let any = "127.0.0.1:0".parse().unwrap();
+        let former = listen(any, 1).unwrap().address.0;
+        let again = listen_again(Some(former), any, 2).unwrap();
+        assert_eq!(again.address.0, former);
+        let other = listen_again(Some(former), any, 1).unwrap();
+        assert_ne!(other.address.0, former, "the port is taken");
+        let elsewhere = listen_again(Some(former), "127.0.0.2:0".parse().unwrap(), 1).unwrap();
+        assert_eq!(elsewhere.address.0.ip().to_string(), "127.0.0.2");
+        assert_eq!(listen_again(Some(former), former, 1).unwrap_err().kind(), io::ErrorKind::AddrInUse);
     }
 
     #[test]

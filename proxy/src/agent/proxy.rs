@@ -16,10 +16,12 @@ use std::{
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::sync::mpsc;
 use weft_certs::files::FileError;
+use weft_net::listen_again;
 
 use super::{
     AccessLog, Bound, Options,
     bootstrap::Bootstrap,
+    bound::Former,
     control::Control,
     lifecycle::{Readiness, Stop},
     shared::Shared,
@@ -96,8 +98,11 @@ impl Proxy {
         let state = StateDir::open(&bootstrap.state_directory, owner(&bootstrap), sealing_key)?;
         let (events, events_out) = mpsc::channel(EVENTS);
         let start = random_start();
-        let (dataplane, listening) = Dataplane::start(settings(&bootstrap, &start, access_log)?, events)?;
-        let (status, status_address) = listen_status(bootstrap.status)?;
+        let former = state.read(LISTENERS)?.map(|text| Former::read(&text)).unwrap_or_default();
+        let mut settings = settings(&bootstrap, &start, access_log)?;
+        settings.former = former.dataplane();
+        let (dataplane, listening) = Dataplane::start(settings, events)?;
+        let (status, status_address) = listen_status(former.status, bootstrap.status)?;
         let admin = listen_admin(&bootstrap.admin)?;
         let bound = bound(&bootstrap, listening, status_address);
         let listeners = bound.to_json().to_string();
@@ -215,14 +220,13 @@ fn bound(bootstrap: &Bootstrap, dataplane: dataplane::Bound, status: SocketAddr)
     }
 }
 
-fn listen_status(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+fn listen_status(former: Option<SocketAddr>, address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
     let listen = || {
-        let listener = TcpListener::bind(address)?;
-        listener.set_nonblocking(true)?;
-        let bound = listener.local_addr()?;
-        Ok((listener, bound))
+        let listeners = listen_again(former, address, 1)?;
+        let listener = listeners.sockets.into_iter().next().ok_or(io::ErrorKind::AddrNotAvailable)?;
+        Ok((listener, listeners.address.0))
     };
-    listen().map_err(|error| StartError::Listen { what: "status", address: address.to_string(), error })
+    listen().map_err(|error: io::Error| StartError::Listen { what: "status", address: address.to_string(), error })
 }
 
 fn listen_admin(path: &Path) -> Result<UnixListener, StartError> {

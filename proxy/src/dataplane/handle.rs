@@ -12,7 +12,7 @@ use std::{
 use tokio::sync::{mpsc, oneshot};
 use weft_certs::{Svid, TrustBundles, tls::TlsError};
 use weft_decide::Snapshot;
-use weft_net::listen;
+use weft_net::listen_again;
 
 use super::{
     Bound, EdgeSummary, Event, Identity, Settings, StartError,
@@ -50,8 +50,19 @@ impl Dataplane {
     /// # Errors
     /// A listener cannot be bound, or a thread cannot be started.
     pub fn start(settings: Settings, events: mpsc::Sender<Event>) -> Result<(Self, Bound), StartError> {
-        let Settings { workers, instance, start, inbound, outbound, tcp, applications, timeouts, limits, access_log } =
-            settings;
+        let Settings {
+            workers,
+            instance,
+            start,
+            inbound,
+            outbound,
+            tcp,
+            former,
+            applications,
+            timeouts,
+            limits,
+            access_log,
+        } = settings;
         let count = workers.max(1);
         let mut wanted = Vec::new();
         wanted.extend(inbound.map(|address| (Role::Inbound, address)));
@@ -60,7 +71,12 @@ impl Dataplane {
         let mut bound = Bound::default();
         let mut sockets: Vec<Vec<_>> = (0..count).map(|_| Vec::new()).collect();
         for (role, address) in wanted {
-            let listeners = listen(address, count).map_err(|error| StartError::Bind {
+            let was = match &role {
+                Role::Inbound => former.inbound,
+                Role::Outbound => former.outbound,
+                Role::Tcp(service) => former.tcp(service),
+            };
+            let listeners = listen_again(was.map(|was| was.0), address, count).map_err(|error| StartError::Bind {
                 listener: role.to_string(),
                 address,
                 error,

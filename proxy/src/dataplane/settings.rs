@@ -19,6 +19,9 @@ pub struct Settings {
     pub outbound: Option<SocketAddr>,
     /// One listener for each TCP service port that the application calls; port 0 for the system's choice.
     pub tcp: Vec<(ServicePort, SocketAddr)>,
+    /// What an earlier run bound. Where the system is to choose a port, that one is taken again if it is free: while the
+    /// control plane is away, peers find a restarted proxy only where it was.
+    pub former: Bound,
     /// Where the application's ports are reached, by name. A chain's `application_port` goes to the socket of that port
     /// number, and to `127.0.0.1:<application_port>` where there is none.
     pub applications: BTreeMap<PortName, SocketAddr>,
@@ -40,6 +43,7 @@ impl Settings {
             inbound: None,
             outbound: None,
             tcp: Vec::new(),
+            former: Bound::default(),
             applications: BTreeMap::new(),
             timeouts: Timeouts::default(),
             limits: Limits::default(),
@@ -57,6 +61,7 @@ impl fmt::Debug for Settings {
             .field("inbound", &self.inbound)
             .field("outbound", &self.outbound)
             .field("tcp", &self.tcp)
+            .field("former", &self.former)
             .field("applications", &self.applications)
             .field("timeouts", &self.timeouts)
             .field("limits", &self.limits)
@@ -143,6 +148,13 @@ pub struct Bound {
     pub outbound: Option<LocalAddr>,
     /// Where the application connects for each TCP service port, in the order of the settings.
     pub tcp: Vec<(ServicePort, LocalAddr)>,
+}
+
+impl Bound {
+    /// Where the application connects for a TCP service port.
+    pub fn tcp(&self, service: &ServicePort) -> Option<LocalAddr> {
+        self.tcp.iter().find(|(bound, _)| bound == service).map(|(_, address)| *address)
+    }
 }
 
 /// Why a data plane did not start.

@@ -1,5 +1,8 @@
 //! `weft demo --check`: a scripted tour that proves what the demo claims, one line for each claim.
-use std::{fmt, time::Instant};
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
 
 use super::mesh::Mesh;
 use crate::{failure::Failure, output};
@@ -8,7 +11,12 @@ mod access;
 mod canary;
 mod change;
 mod outage;
+mod restart;
+mod rotation;
 mod stream;
+
+/// How long certificates live at first, for the tour's rotation; later ones live as long as the demo's.
+pub(super) const LEAVES: Duration = Duration::from_secs(20);
 
 /// What a claim's script found: the measured figure, or what was seen instead.
 type Found = Result<String, Failure>;
@@ -48,6 +56,8 @@ pub(super) async fn run(mesh: &mut Mesh, started: Instant) -> Result<bool, Failu
     let up = started.elapsed().as_secs_f64();
     report.claim("the mesh is up within 5 s", figure(up <= 5.0, format!("{up:.2} s")))?;
     report.claim("a request goes through every service of the shop", access::shop(mesh).await)?;
+    report.claim("certificates rotate twice and no request fails", rotation::twice(mesh).await)?;
+    rotation::settle(mesh).await?;
     report.claim("a plaintext client is refused at every inbound port", access::plaintext(mesh).await)?;
     report.claim("a certificate of another trust domain is refused", access::foreign(mesh).await)?;
     report.claim("both sides of each hop saw the expected identities", access::identities(mesh).await)?;
@@ -73,6 +83,8 @@ pub(super) async fn run(mesh: &mut Mesh, started: Instant) -> Result<bool, Failu
     };
     report.claim("no request fails while the control plane is killed and returns", load)?;
     report.claim("all sidecars are back in sync and nothing unchanged is resent", back)?;
+    let restarted = restart::alone(mesh).await;
+    report.claim("a killed sidecar serves within 2 s from disk while there is no control plane", restarted)?;
     let took = started.elapsed().as_secs_f64();
     report.claim("the tour takes less than 60 s", figure(took < 60.0, format!("{took:.1} s")))?;
     output::line(format!("\n{report}"))?;

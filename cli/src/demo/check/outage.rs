@@ -10,8 +10,7 @@ use super::{Found, figure};
 use crate::{
     demo::{
         client::{Client, Reuse},
-        mesh::Mesh,
-        peer::Peer,
+        mesh::{LEAVES, Mesh},
         traffic::{Load, Target},
         until,
     },
@@ -32,26 +31,16 @@ pub(super) struct Seen {
 /// Kills the control plane under load, starts it again, and waits until all sidecars are in sync.
 pub(super) async fn survive(mesh: &mut Mesh) -> Result<Seen, Failure> {
     let caller = mesh.instance("catalog-0")?;
-    let missing = || Failure::new("catalog's sidecar lacks a listener");
-    let outbound = caller.bound.outbound.ok_or_else(missing)?;
-    let stock = caller.bound.tcp("shop/stock:9000").ok_or_else(missing)?;
     let proxies = mesh.instances.len() as u64;
     let start = Instant::now();
     let status = caller.bound.status;
     let sessions_before = sessions(status).await?;
-    let peer = Peer::like(mesh, "catalog-0")?;
-    let inbound = mesh.instance("reviews-v1-0")?.bound.inbound.ok_or_else(missing)?;
-    let load = Load::start(Target { outbound, host: "reviews", stock, peer, inbound }, RATE);
+    let load = Load::start(Target::of_catalog(mesh)?, RATE);
     tokio::time::sleep(Duration::from_secs(1)).await;
     mesh.kill_control_plane().await?;
     tokio::time::sleep(AWAY).await;
-    mesh.start_control_plane().await?;
-    let returned = Instant::now();
-    let in_sync = until(Duration::from_secs(10), async || {
-        let now = mesh.api().ok()?.status().await.ok()?.proxies;
-        (now.connected == proxies && now.in_sync == proxies).then_some(returned.elapsed())
-    });
-    let in_sync = in_sync.await;
+    mesh.start_control_plane(LEAVES).await?;
+    let in_sync = in_sync(mesh).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     let outcome = load.finish(start.elapsed().as_secs_f64()).await;
     let sessions = sessions(status).await? - sessions_before;
@@ -85,6 +74,16 @@ pub(super) async fn survive(mesh: &mut Mesh) -> Result<Seen, Failure> {
         Some(first) => Err(Failure::new(format!("{text}; the first: {first}"))),
     };
     Ok(Seen { load, back })
+}
+
+/// Waits until every sidecar is in sync with a control plane that has just returned: how long it took, if it came about.
+pub(super) async fn in_sync(mesh: &Mesh) -> Option<Duration> {
+    let (proxies, returned) = (mesh.instances.len() as u64, Instant::now());
+    let in_sync = until(Duration::from_secs(10), async || {
+        let now = mesh.api().ok()?.status().await.ok()?.proxies;
+        (now.connected == proxies && now.in_sync == proxies).then_some(returned.elapsed())
+    });
+    in_sync.await
 }
 
 /// How many TLS sessions a sidecar has begun with its peers, by its own count.
