@@ -32,6 +32,8 @@ use crate::failure::{Failure, While};
 /// How long a refusal may take: the inbound handshake's own bound, and a little.
 const ANSWER: Duration = Duration::from_secs(12);
 
+const PEM: &[u8] = b"-----BEGIN ";
+
 /// The client.
 pub(super) enum Peer {
     /// It shows this certificate.
@@ -43,7 +45,7 @@ pub(super) enum Peer {
 impl Peer {
     /// One that shows the certificate of an instance's sidecar, also after it was renewed.
     pub(super) fn like(mesh: &Mesh, instance: &str) -> Self {
-        Self::Like(mesh.state(instance).join("identity.pem"))
+        Self::Like(mesh.state(instance).join("identity.kept"))
     }
 
     fn config(&self) -> Result<Arc<ClientConfig>, Failure> {
@@ -88,9 +90,12 @@ impl Peer {
 
 fn read_svid(path: &Path) -> Result<Svid, Failure> {
     let reading = format!("read the certificate in {}", path.display());
-    let pem = fs::read(path).while_(&reading)?;
-    let chain = CertificateDer::pem_slice_iter(&pem).collect::<Result<_, _>>().while_(&reading)?;
-    let key = PrivatePkcs8KeyDer::from_pem_slice(&pem).while_(&reading)?;
+    let kept = fs::read(path).while_(&reading)?;
+    // What is not sealed stands behind the header as it is: PEM.
+    let begin = kept.windows(PEM.len()).position(|window| window == PEM);
+    let pem = begin.and_then(|at| kept.get(at..)).ok_or_else(|| Failure::new(format!("{reading}: it holds no PEM")))?;
+    let chain = CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().while_(&reading)?;
+    let key = PrivatePkcs8KeyDer::from_pem_slice(pem).while_(&reading)?;
     let key = KeyPair::from_pkcs8(key.secret_pkcs8_der()).while_(&reading)?;
     Svid::new(chain, key).while_(&reading)
 }

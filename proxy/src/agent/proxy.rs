@@ -98,7 +98,7 @@ impl Proxy {
         let state = StateDir::open(&bootstrap.state_directory, owner(&bootstrap), sealing_key)?;
         let (events, events_out) = mpsc::channel(EVENTS);
         let start = random_start();
-        let former = state.read(LISTENERS)?.map(|text| Former::read(&text)).unwrap_or_default();
+        let former = state.published(LISTENERS).map(|text| Former::read(&text)).unwrap_or_default();
         let mut settings = settings(&bootstrap, &start, access_log)?;
         settings.former = former.dataplane();
         let (dataplane, listening) = Dataplane::start(settings, events)?;

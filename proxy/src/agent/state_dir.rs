@@ -35,6 +35,8 @@ const LOCK: &str = "lock";
 
 /// The most bytes that a kept file may have: far above what one workload uses.
 const MAX_BYTES: usize = 64 << 20;
+/// The most bytes that a published file may have: a line for each listener.
+const MAX_PUBLISHED: usize = 1 << 20;
 /// What is added to the name of a kept file that is not used.
 const REFUSED: &str = "refused";
 
@@ -114,6 +116,11 @@ impl StateDir {
     /// Writes a file that is meant for people and other programs.
     pub(super) fn publish(&self, name: &str, bytes: &[u8]) -> Result<(), FileError> {
         files::replace(&self.path.join(name), bytes)
+    }
+
+    /// What an earlier run published; `None` where there is nothing that can be read.
+    pub(super) fn published(&self, name: &str) -> Option<Vec<u8>> {
+        files::read(&self.path.join(name), MAX_PUBLISHED).ok().map(|bytes| bytes.to_vec())
     }
 
     fn label<'a>(&'a self, name: &'a str) -> Label<'a> {
