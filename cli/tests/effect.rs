@@ -38,7 +38,7 @@ kind: TrafficPolicy
 metadata: {{ name: stock, namespace: shop }}
 spec:
   targetRefs: [{{ group: \"\", kind: Service, name: stock }}]
-  requestTimeout: {timeout}
+  timeouts: {{request: {timeout}}}
 "
     )
 }
@@ -219,7 +219,7 @@ async fn a_watch_tells_what_there_is_and_then_each_change_of_objects_and_their_s
     let event = json.until(|line| line.contains("\"TrafficPolicy shop/stock\"")).await;
     let event: Value = serde_json::from_str(&event).unwrap();
     assert_eq!((&event["event"], &event["status"]["state"]), (&"added".into(), &"unused".into()));
-    assert_eq!(event["item"]["object"]["spec"]["requestTimeout"], "3s");
+    assert_eq!(event["item"]["object"]["spec"]["timeouts"]["request"], "3s");
     table.until(|line| line.starts_with("added") && line.contains("no proxy uses it")).await;
 
     let web = Sidecar::start(&mesh, Plan::new("web-0", "web")).await.unwrap();

@@ -135,13 +135,15 @@ impl MeshState {
         changes: impl IntoIterator<Item = ObjectChange>,
         revision: Option<Revision>,
     ) {
+        let changes: Vec<_> = changes.into_iter().collect();
+        let objects: Vec<_> = changes.iter().map(|(object, _)| object.clone()).collect();
         let changed = inner.compiler.apply(changes);
         let keys: Vec<_> = changed.updated.into_iter().chain(changed.removed).collect();
         for key in &keys {
             inner.encoded.remove(key);
         }
         let Inner { compiler, made, .. } = &mut *inner;
-        made.update(compiler, &keys, Instant::now());
+        made.update(compiler, &objects, &keys, Instant::now());
         self.beat();
         if let Some(revision) = revision {
             self.revision.send_replace(revision);

@@ -28,14 +28,17 @@ impl Made {
         made
     }
 
-    /// Takes in that these resources have changed, or are gone.
+    /// Takes in that these objects were put or deleted, and that these resources have changed, or are gone, with it.
     pub(crate) fn update<'a>(
         &mut self,
         compiler: &Compiler,
+        objects: &[ObjectRef],
         keys: impl IntoIterator<Item = &'a ResourceKey>,
         now: Instant,
     ) {
+        let mut gone = false;
         for key in keys {
+            gone |= compiler.resource(key).is_none();
             let before = self.origins.remove(key).unwrap_or_default();
             for object in &before {
                 if let Some(made) = self.by_object.get_mut(object) {
@@ -44,9 +47,18 @@ impl Made {
             }
             self.link(compiler, key);
             self.changed.insert(key.clone(), now);
-            for object in before {
-                self.leave(compiler, object, key);
+            for object in before.into_iter().filter(|object| compiler.stored(object).is_some()) {
+                self.leave(object, key);
             }
+        }
+        for object in objects.iter().filter(|object| compiler.stored(object).is_none()) {
+            self.by_object.remove(object);
+            gone |= self.former.remove(object).is_some();
+        }
+        if gone {
+            // What is gone and of no object's concern any more is not remembered.
+            let former: BTreeSet<_> = self.former.values().flatten().collect();
+            self.changed.retain(|key, _| compiler.resource(key).is_some() || former.contains(key));
         }
     }
 
@@ -77,16 +89,8 @@ impl Made {
     }
 
     /// An object had made this resource, which has changed.
-    fn leave(&mut self, compiler: &Compiler, object: ObjectRef, key: &ResourceKey) {
-        if compiler.stored(&object).is_none() {
-            let left = self.former.remove(&object).unwrap_or_default();
-            for key in left.iter().chain([key]).filter(|key| compiler.resource(key).is_none()) {
-                self.changed.remove(key);
-            }
-            if self.by_object.get(&object).is_some_and(BTreeSet::is_empty) {
-                self.by_object.remove(&object);
-            }
-        } else if !self.by_object.get(&object).is_some_and(|made| made.contains(key)) {
+    fn leave(&mut self, object: ObjectRef, key: &ResourceKey) {
+        if !self.by_object.get(&object).is_some_and(|made| made.contains(key)) {
             let former = self.former.entry(object).or_default();
             former.push(key.clone());
             if former.len() > FORMER {
@@ -106,6 +110,74 @@ fn origins(resource: &Resource) -> Vec<ObjectRef> {
         Resource::RouteConfiguration(_) => Vec::new(),
         Resource::Endpoints(it) => {
             vec![ObjectRef { kind: Kind::Service, namespace: it.name.namespace.clone(), name: it.name.service.clone() }]
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+    use weft_model::{Owner, Stored, decode::decode};
+
+    use super::*;
+
+    const SERVICES: [&str; 3] = ["a", "b", "c"];
+
+    fn stored(text: &str) -> (ObjectRef, Option<Arc<Stored>>) {
+        let decoded = decode("test", text);
+        assert!(!decoded.has_errors(), "{:?}", decoded.diagnostics);
+        let object = decoded.objects.into_iter().next().unwrap().0;
+        let stored = Stored { object, owner: Owner::api(), created: 1, modified: 1, source: None };
+        (stored.object.reference(), Some(Arc::new(stored)))
+    }
+
+    fn service(name: &str) -> (ObjectRef, Option<Arc<Stored>>) {
+        stored(&format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: shop}}\nspec: {{selector: {{app: {name}}}, \
+             ports: [{{name: http, port: 80}}]}}\n"
+        ))
+    }
+
+    fn route(name: usize, parent: &str) -> (ObjectRef, Option<Arc<Stored>>) {
+        stored(&format!(
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: r{name}, namespace: shop}}\nspec:\n  \
+             parentRefs: [{{group: \"\", kind: Service, name: {parent}}}]\n  rules: [{{backendRefs: [{{name: a, port: 80}}]}}]\n"
+        ))
+    }
+
+    /// What the index must say: the resources whose origins name the object.
+    fn searched(compiler: &Compiler, object: &ObjectRef) -> BTreeSet<ResourceKey> {
+        let made = compiler.keys().filter(|key| origins(compiler.resource(key).unwrap()).contains(object));
+        made.cloned().collect()
+    }
+
+    proptest! {
+        #[test]
+        fn the_index_says_what_a_search_would_and_remembers_what_was_left_only_while_the_object_is_there(
+            steps in prop::collection::vec((0_usize..4, 0_usize..3, any::<bool>()), 1..25)
+        ) {
+            let mut compiler = Compiler::new(crate::default_names());
+            let mut made = Made::of(&compiler);
+            for (what, service_at, there) in steps {
+                let (object, put) = match what {
+                    0 | 1 => route(what, SERVICES[service_at]),
+                    _ => service(SERVICES[service_at]),
+                };
+                let changed = compiler.apply([(object.clone(), put.filter(|_| there))]);
+                made.update(&compiler, &[object], changed.updated.iter().chain(&changed.removed), Instant::now());
+                let all = SERVICES.map(|name| service(name).0).into_iter().chain([route(0, "a").0, route(1, "a").0]);
+                for object in all {
+                    let told: BTreeSet<_> = made.keys(&object).cloned().collect();
+                    let expected = searched(&compiler, &object);
+                    prop_assert!(told.is_superset(&expected), "{}: {:?} lacks some of {:?}", object, told, expected);
+                    for left in told.difference(&expected) {
+                        prop_assert!(compiler.stored(&object).is_some(), "{} is gone, and {} is remembered", object, left);
+                        prop_assert!(made.changed(left).is_some());
+                    }
+                }
+            }
         }
     }
 }

@@ -260,7 +260,8 @@ impl Registry {
         let observed = connected.map(|(workload, proxy)| {
             let observed = Observed {
                 workload: workload.clone(),
-                silent: proxy.silent(now),
+                // Connected by one stream or the other, also when its lease has run out.
+                silent: proxy.quiet(now),
                 features: None,
                 held: proxy.told.among(keys, now),
                 subscribed: BTreeMap::new(),

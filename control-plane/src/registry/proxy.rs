@@ -123,8 +123,12 @@ impl Proxy {
 
     /// For how long it has said nothing though its stream is open, where that is longer than it should.
     pub(super) fn silent(&self, now: Instant) -> Option<Duration> {
-        let silent = now.saturating_duration_since(self.heard);
-        (self.sender.is_some() && silent >= SILENT).then_some(silent)
+        self.quiet(now).filter(|_| self.sender.is_some())
+    }
+
+    /// For how long it has said nothing, where that is longer than one that is connected should.
+    pub(super) fn quiet(&self, now: Instant) -> Option<Duration> {
+        Some(now.saturating_duration_since(self.heard)).filter(|quiet| *quiet >= SILENT)
     }
 
     pub(super) fn receipts(&mut self, receipts: Receipts, now: Instant) {

@@ -56,8 +56,12 @@ async fn a_port_that_is_taken_is_rejected_in_the_proxys_words_until_it_is_free()
     let reply = web.connect().await.unwrap().get("nowhere", "/", &[]).await.unwrap();
     assert_eq!(reply.status, 404, "{}", reply.text());
 
-    let stock = until(&mesh, "Service", "stock", EffectState::Rejected, 3).await;
-    assert_eq!(stock.effect.effective, 2);
+    let stock = eventually("two of three", async || {
+        let status = status(&mesh, "Service", "stock").await;
+        (status.effect.effective == 2 && status.effect.state == EffectState::Rejected).then_some(status)
+    })
+    .await;
+    assert_eq!(stock.effect.proxies, 3);
     let [waiting] = stock.effect.waiting.as_slice() else { panic!("{stock:?}") };
     let reason = waiting.rejected.as_deref().unwrap();
     assert!(reason.contains(&format!("cannot listen on {address}")) && reason.contains("in use"), "{reason}");
