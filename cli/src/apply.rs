@@ -3,14 +3,20 @@ use std::{
     fs,
     io::{self, Read},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use clap::Args;
-use weft_control_plane::wire::{ApplyRequest, ChangeKind, Document};
+use serde::Serialize;
+use weft_control_plane::{
+    client::Client,
+    wire::{ApplyRequest, ApplyResponse, ChangeKind, Document, EffectState, ObjectStatus, WaitRequest, WaitResponse},
+};
 
 use crate::{
     api::{call, client},
     context::ContextArguments,
+    effect,
     failure::{Failure, While},
     output::{self, Format},
 };
@@ -19,6 +25,8 @@ const EXAMPLES: &str = "\
 Examples:
   weft apply -f shop.yaml
   weft apply -f objects/ --dry-run
+  weft apply -f shop.yaml --wait         until every proxy that uses them decides by them
+  weft apply -f shop.yaml --wait=2m
   cat route.yaml | weft apply -f -";
 
 /// What to apply.
@@ -31,6 +39,11 @@ pub(crate) struct Arguments {
     /// Checks everything that a real apply checks, and changes nothing.
     #[arg(long)]
     dry_run: bool,
+    /// Waits until each object is in effect at every proxy that uses it, 30s where no TIMEOUT (as in 500ms, 2m) is
+    /// given; then names who lacks it, and exits with 1. What is applied stays applied.
+    #[arg(long, value_name = "TIMEOUT", num_args = 0..=1, require_equals = true, default_missing_value = "30s",
+          value_parser = time, conflicts_with = "dry_run")]
+    wait: Option<Duration>,
     /// The form of the result.
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
@@ -40,12 +53,15 @@ pub(crate) struct Arguments {
 
 /// Applies; all objects take effect together or none does.
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let Arguments { filename, dry_run, output, context } = arguments;
+    let Arguments { filename, dry_run, wait, output, context } = arguments;
     let documents = documents(filename)?;
     let request = ApplyRequest { documents, dry_run: *dry_run };
-    let answer = call(client(context)?.apply(&request))?;
+    let client = client(context)?;
+    let answer = call(client.apply(&request))?;
     if *output != Format::Table {
-        return output::value(*output, &answer);
+        let waited = wait.map(|limit| until_in_effect(&client, &answer, limit)).transpose()?;
+        output::value(*output, &Outcome { answer: &answer, waited: waited.as_ref() })?;
+        return waited.map_or(Ok(()), |waited| judge(&waited, *wait));
     }
     for warning in &answer.warnings {
         eprintln!("{warning}");
@@ -59,7 +75,59 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         let would = if *dry_run { "would be " } else { "" };
         output::line(format!("{} {would}{what}", change.object))?;
     }
-    output::line(format!("revision {}", answer.revision))
+    output::line(format!("revision {}", answer.revision))?;
+    let Some(limit) = wait else { return Ok(()) };
+    let waited = until_in_effect(&client, &answer, *limit)?;
+    judge(&waited, *wait)?;
+    for ObjectStatus { object, effect, .. } in &waited.items {
+        output::line(match effect.state {
+            EffectState::Unused => format!("{object}: no proxy uses it yet"),
+            _ => format!("{object} in effect on {} of {} proxies", effect.effective, effect.proxies),
+        })?;
+    }
+    Ok(())
+}
+
+/// What an apply did, and what came of it where that was waited for.
+#[derive(Serialize)]
+struct Outcome<'a> {
+    #[serde(flatten)]
+    answer: &'a ApplyResponse,
+    #[serde(flatten)]
+    waited: Option<&'a WaitResponse>,
+}
+
+fn until_in_effect(client: &Client, answer: &ApplyResponse, limit: Duration) -> Result<WaitResponse, Failure> {
+    let objects = answer.changes.iter().map(|change| change.object.clone()).collect();
+    let timeout_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+    call(client.wait(&WaitRequest { objects, timeout_ms }))
+}
+
+/// An error that names who does not have what was applied.
+fn judge(waited: &WaitResponse, limit: Option<Duration>) -> Result<(), Failure> {
+    if waited.in_effect {
+        return Ok(());
+    }
+    let limit = limit.map(weft_model::duration::format).unwrap_or_default();
+    let mut text = format!("applied, and not in effect everywhere after {limit}:");
+    let late: Vec<_> = waited.items.iter().filter(|status| !status.effect.is_done()).collect();
+    for status in &late {
+        text.push_str(&format!("\n  {}: {}", status.object, effect::cell(&status.effect)));
+        for line in effect::waiting(&status.effect) {
+            text.push_str(&format!("\n    {line}"));
+        }
+    }
+    let hint = match late.first() {
+        Some(status) => {
+            format!("what is applied stays, and comes into effect where it can: `weft status {}`", status.object)
+        }
+        None => "an object was deleted meanwhile: `weft get all` lists what there is".to_owned(),
+    };
+    Err(Failure::new(text).hint(hint))
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    weft_model::duration::parse(text).ok_or_else(|| "it must be a time such as 500ms, 30s or 2m".to_owned())
 }
 
 /// The texts that the arguments name, as the API takes them.

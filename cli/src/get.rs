@@ -1,17 +1,18 @@
 //! `weft get`: objects, and the workloads of the mesh.
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use clap::Args;
 use serde_json::{Value, json};
-use weft_control_plane::wire::{ObjectItem, WorkloadItem, WorkloadList, WorkloadState};
+use weft_control_plane::wire::{ObjectEffect, ObjectItem, WorkloadItem, WorkloadList, WorkloadState};
 use weft_model::{Kind, duration};
 
 use crate::{
     api::{call, client},
     context::ContextArguments,
-    explain,
+    effect, explain,
     failure::{Failure, While},
     output::{self, Format},
+    watching,
 };
 
 const EXAMPLES: &str = "\
@@ -19,6 +20,7 @@ Examples:
   weft get all                       every object
   weft get httproutes -n shop        one kind in one namespace
   weft get service reviews -n shop -o yaml
+  weft get httproutes -w             what there is, then each change of an object or of its status
   weft get workloads                 the running instances, registered or written
   weft get refusals shop/web-0       what a workload's proxy refused last, with the ids for `weft explain`";
 
@@ -34,7 +36,10 @@ pub(crate) struct Arguments {
     /// One namespace; all of them where none is named.
     #[arg(short, long)]
     namespace: Option<String>,
-    /// The form of the result.
+    /// Go on showing what changes, objects and their status, as it comes.
+    #[arg(short, long)]
+    watch: bool,
+    /// The form of the result; of a watch with json, one line an event.
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
     #[command(flatten)]
@@ -43,8 +48,12 @@ pub(crate) struct Arguments {
 
 /// Shows them.
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let Arguments { kind, name, namespace, output, context } = arguments;
+    let Arguments { kind, name, namespace, watch, output, context } = arguments;
     if kind.eq_ignore_ascii_case("refusals") {
+        if *watch {
+            let failure = Failure::new("refusals cannot be watched");
+            return Err(failure.hint("the access log of the workload's proxy has each as it comes"));
+        }
         let workload = match (name, namespace) {
             (Some(name), Some(namespace)) if !name.contains('/') => format!("{namespace}/{name}"),
             (name, _) => name.clone().unwrap_or_default(),
@@ -52,6 +61,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         return explain::refusals(&workload, *output, context);
     }
     let kind = parse_kind(kind)?;
+    if *watch {
+        return watching::run(*output, kind, namespace.as_deref(), name.as_deref(), context);
+    }
     let api = client(context)?;
     if kind == Some(Kind::Workload) {
         return workloads(*output, call(api.workloads())?, namespace.as_deref(), name.as_deref());
@@ -62,7 +74,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         let kind = kind.map_or("object", Kind::as_str);
         return Err(Failure::new(format!("there is no {kind} {name}{place}")).hint("`weft get all` lists every object"));
     }
-    show(*output, &items, name.is_some())
+    if *output != Format::Table || items.is_empty() {
+        return show(*output, &items, name.is_some());
+    }
+    let statuses = call(api.statuses(kind.map(Kind::as_str), namespace.as_deref(), name.as_deref()))?.items;
+    let statuses: BTreeMap<_, _> = statuses.iter().map(|status| (status.object.as_str(), &status.effect)).collect();
+    let header = ["KIND", "NAMESPACE", "NAME", "OWNER", "MODIFIED", "IN EFFECT", "SOURCE"];
+    output::line(output::table(header, items.iter().map(|item| object_row(item, &statuses))))
 }
 
 /// The kind that the user means; `None` for all of them.
@@ -86,23 +104,22 @@ fn show(format: Format, items: &[ObjectItem], single: bool) -> Result<(), Failur
             let texts = texts.while_("write YAML").map_err(|failure| failure.hint("try another form with -o"));
             output::line(texts?.join("---\n").trim_end())
         }
-        (Format::Table, []) => output::line("no objects"),
-        (Format::Table, _) => {
-            let header = ["KIND", "NAMESPACE", "NAME", "OWNER", "MODIFIED", "SOURCE"];
-            output::line(output::table(header, items.iter().map(object_row)))
-        }
+        (Format::Table, _) => output::line("no objects"),
     }
 }
 
-fn object_row(item: &ObjectItem) -> [String; 6] {
+fn object_row(item: &ObjectItem, statuses: &BTreeMap<&str, &ObjectEffect>) -> [String; 7] {
     let metadata = &item.object["metadata"];
+    let (kind, namespace, name) = (cell(&item.object["kind"]), cell(&metadata["namespace"]), cell(&metadata["name"]));
+    let status = statuses.get(format!("{kind} {namespace}/{name}").as_str());
     let source = item.source.as_ref().map_or_else(|| "-".to_owned(), |it| format!("{}:{}", it.file, it.line));
     [
-        cell(&item.object["kind"]),
-        cell(&metadata["namespace"]),
-        cell(&metadata["name"]),
+        kind,
+        namespace,
+        name,
         item.owner.clone(),
         item.modified.to_string(),
+        status.map_or_else(|| "-".to_owned(), |effect| effect::cell(effect)),
         source,
     ]
 }
@@ -126,7 +143,7 @@ fn workloads(
     output::line(output::table(header, list.items.iter().map(workload_row)))
 }
 
-fn workload_row(item: &WorkloadItem) -> [String; 9] {
+pub(crate) fn workload_row(item: &WorkloadItem) -> [String; 9] {
     let in_sync = match (item.connected, item.in_sync) {
         (false, _) => "disconnected",
         (true, true) => "yes",
@@ -149,6 +166,9 @@ fn workload_row(item: &WorkloadItem) -> [String; 9] {
 
 /// Where a registration stands, with the reason where that is not of its own doing.
 fn state(item: &WorkloadItem) -> String {
+    if let Some(silent) = item.silent_ms {
+        return format!("silent for {}", effect::age(silent));
+    }
     match (item.state, &item.unhealthy) {
         (WorkloadState::Registered, _) => "registered".to_owned(),
         (WorkloadState::Draining, _) => "draining".to_owned(),

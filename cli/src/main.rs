@@ -10,6 +10,7 @@ mod ca;
 mod context;
 mod delete;
 mod demo;
+mod effect;
 mod explain;
 mod failure;
 mod get;
@@ -18,6 +19,7 @@ mod proxy_config;
 mod recovery;
 mod status;
 mod token;
+mod watching;
 
 use failure::{Failure, While};
 
@@ -29,6 +31,8 @@ Examples:
   weft demo                                     a whole mesh on this machine, with live traffic
   weft control-plane run --dir /var/lib/weft    a control plane
   weft apply -f shop.yaml                       objects from a file, a folder or - (standard input)
+  weft apply -f shop.yaml --wait                … and wait until every proxy that uses them decides by them
+  weft status httproute reviews -n shop         on how many proxies an object is in effect, and who lacks it
   weft get httproutes -n shop -o yaml           what is applied
   weft token create -n shop --account web --label app=web --out web.join
                                                 a join file for one workload
@@ -86,7 +90,7 @@ enum Command {
     ProxyConfig(proxy_config::Arguments),
     /// Explain a refusal by its id: which stage, which rule or route, which object and line, and what to do.
     Explain(explain::Arguments),
-    /// Show the control plane, its revision, and how many proxies are in sync.
+    /// Show the control plane at a glance, or how far one object has come: on which proxies it is in effect.
     Status(status::Arguments),
     /// Run the sidecar proxy.
     #[command(subcommand)]

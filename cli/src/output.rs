@@ -38,6 +38,12 @@ pub(crate) fn value(format: Format, value: &impl Serialize) -> Result<(), Failur
     line(text.map_err(|failure| failure.hint("try another form with -o"))?.trim_end())
 }
 
+/// Writes a value as one line of JSON.
+pub(crate) fn json_line(value: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string(value).while_("write JSON");
+    line(text.map_err(|failure| failure.hint("try another form with -o"))?)
+}
+
 /// A table with a header and no lines.
 pub(crate) fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
     let mut table = Table::new();

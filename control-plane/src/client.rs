@@ -23,9 +23,14 @@ use weft_certs::{
 use weft_model::Diagnostic;
 
 use crate::wire::{
-    ApiError, ApplyRequest, ApplyResponse, CaRotated, Deleted, EdgeList, ObjectList, RecoveryList, RecoveryRevocation,
-    RecoveryRevoked, Refusal, Status, TokenRequest, TokenResponse, WorkloadList,
+    ApiError, ApplyRequest, ApplyResponse, CaRotated, Deleted, EdgeList, ObjectList, ObjectStatus, RecoveryList,
+    RecoveryRevocation, RecoveryRevoked, Refusal, Status, StatusList, TokenRequest, TokenResponse, WaitRequest,
+    WaitResponse, WorkloadList,
 };
+
+mod watch;
+
+pub use watch::Watch;
 
 /// The largest answer that is read, in bytes.
 const MAX_ANSWER: usize = 256 << 20;
@@ -106,9 +111,39 @@ impl Client {
         namespace: Option<&str>,
         name: Option<&str>,
     ) -> Result<ObjectList, CallError> {
-        let given = [("kind", kind), ("namespace", namespace), ("name", name)];
-        let given = given.into_iter().filter_map(|(key, value)| Some(format!("{key}={}", escaped(value?))));
-        self.read(&format!("/v1/objects?{}", given.collect::<Vec<_>>().join("&"))).await
+        self.read(&format!("/v1/objects?{}", query(kind, namespace, name))).await
+    }
+
+    /// How far the objects that match have come: each argument narrows where it is given.
+    ///
+    /// # Errors
+    /// As for every call.
+    pub async fn statuses(
+        &self,
+        kind: Option<&str>,
+        namespace: Option<&str>,
+        name: Option<&str>,
+    ) -> Result<StatusList, CallError> {
+        self.read(&format!("/v1/statuses?{}", query(kind, namespace, name))).await
+    }
+
+    /// How far one object has come.
+    ///
+    /// # Errors
+    /// As for every call; an object that does not exist is one.
+    pub async fn object_status(&self, kind: &str, namespace: &str, name: &str) -> Result<ObjectStatus, CallError> {
+        let object = format!("/v1/objects/{}/{}/{}", escaped(kind), escaped(namespace), escaped(name));
+        self.read(&format!("{object}/status")).await
+    }
+
+    /// Waits until objects are in effect at every proxy that uses them, or the request's time is over.
+    ///
+    /// # Errors
+    /// As for every call; time that is over is none.
+    pub async fn wait(&self, request: &WaitRequest) -> Result<WaitResponse, CallError> {
+        let body = serde_json::to_vec(request).map_err(|error| self.unreachable(error))?;
+        let limit = CALL + Duration::from_millis(request.timeout_ms);
+        Self::typed(self.exchange_within(limit, Method::POST, "/v1/wait", Some(body)).await?)
     }
 
     /// Deletes an object.
@@ -217,6 +252,16 @@ impl Client {
         path: &str,
         body: Option<Vec<u8>>,
     ) -> Result<(StatusCode, Bytes), CallError> {
+        self.exchange_within(CALL, method, path, body).await
+    }
+
+    async fn exchange_within(
+        &self,
+        limit: Duration,
+        method: Method,
+        path: &str,
+        body: Option<Vec<u8>>,
+    ) -> Result<(StatusCode, Bytes), CallError> {
         let call = async {
             let (mut sender, driven) = self.open().await?;
             let call = async {
@@ -233,11 +278,14 @@ impl Client {
             };
             answer.map_err(|error| self.unreachable(error))
         };
-        timeout(CALL, call).await.unwrap_or_else(|_| Err(self.unreachable("it did not answer within 30 s")))
+        let late = || self.unreachable(format!("it did not answer within {} s", limit.as_secs()));
+        timeout(limit, call).await.unwrap_or_else(|_| Err(late()))
     }
 
     /// A new connection to who proves to be the control plane; the second part drives it.
-    async fn open(&self) -> Result<(http1::SendRequest<Full<Bytes>>, impl Future<Output = Broken>), CallError> {
+    async fn open(
+        &self,
+    ) -> Result<(http1::SendRequest<Full<Bytes>>, impl Future<Output = Broken> + Send + use<>), CallError> {
         let Context { address, .. } = &self.context;
         let tcp = TcpStream::connect(address).await.map_err(|error| self.unreachable(error))?;
         tcp.set_nodelay(true).map_err(|error| self.unreachable(error))?;
@@ -275,19 +323,31 @@ impl Client {
                 |error: serde_json::Error| CallError::Form { status: status.as_u16(), reason: error.to_string() };
             return serde_json::from_slice(&body).map_err(form);
         }
-        if let Ok(Refusal { diagnostics }) = serde_json::from_slice(&body) {
-            return Err(CallError::Objects(diagnostics));
+        Err(Self::refused(status, &body))
+    }
+
+    /// What an answer that is none of success says.
+    fn refused(status: StatusCode, body: &[u8]) -> CallError {
+        if let Ok(Refusal { diagnostics }) = serde_json::from_slice(body) {
+            return CallError::Objects(diagnostics);
         }
         let unknown = || CallError::Form {
             status: status.as_u16(),
-            reason: String::from_utf8_lossy(&body).chars().take(200).collect(),
+            reason: String::from_utf8_lossy(body).chars().take(200).collect(),
         };
-        Err(serde_json::from_slice(&body).map_or_else(|_| unknown(), CallError::Refused))
+        serde_json::from_slice(body).map_or_else(|_| unknown(), CallError::Refused)
     }
 
     fn unreachable(&self, reason: impl ToString) -> CallError {
         CallError::Unreachable { address: self.context.address.clone(), reason: reason.to_string() }
     }
+}
+
+/// The query of a selection.
+fn query(kind: Option<&str>, namespace: Option<&str>, name: Option<&str>) -> String {
+    let given = [("kind", kind), ("namespace", namespace), ("name", name)];
+    let given = given.into_iter().filter_map(|(key, value)| Some(format!("{key}={}", escaped(value?))));
+    given.collect::<Vec<_>>().join("&")
 }
 
 /// A text as one segment of a path or as a query's value (RFC 3986 §2.3: all but the unreserved are escaped).

@@ -8,6 +8,7 @@ mod args;
 mod audit;
 mod authority;
 mod config;
+mod effect;
 mod faults;
 mod follow;
 mod labels;

@@ -240,6 +240,7 @@ async fn start(config: &Config, store: &Arc<Redb>) -> Result<Running, StartError
         grpc: reachable(grpc),
         started: jiff::Timestamp::now().to_string(),
         changes: Mutex::new(()),
+        stop: stopped.clone(),
     };
     tasks.spawn(serve_api(Arc::new(admin), accepted, stopped));
     Ok(Running { grpc, api, context, store: store.clone(), state, stop, tasks, follower })

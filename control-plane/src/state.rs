@@ -1,17 +1,22 @@
 //! What the mesh is now: the compiler, fed by the store and by registrations, and the encoded resources.
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
 
-use tokio::sync::{broadcast, watch};
+use tokio::{
+    sync::{broadcast, watch},
+    time::Instant,
+};
 use weft_compile::Compiler;
-use weft_ir::{Dialect, MeshNames, ResourceKey, View};
-use weft_model::{ObjectRef, Revision, Stored};
-use weft_xds::{Encoded, encode};
+use weft_ir::{Dialect, Feature, MeshNames, Resource, ResourceKey, ResourceType, View};
+use weft_model::{Kind, ObjectRef, Revision, Stored, WorkloadRef};
+use weft_xds::{Encoded, Version, encode};
+
+use crate::effect::Made;
 
 /// How many batches of changed keys wait for a slow stream; one that misses any looks at everything again.
 const BATCHES: usize = 1024;
@@ -25,11 +30,25 @@ pub(crate) struct MeshState {
     /// The number of the last batch of changed keys.
     sequence: AtomicU64,
     revision: watch::Sender<Revision>,
+    pulse: watch::Sender<()>,
+}
+
+/// A resource as it is now.
+#[derive(Clone, Debug)]
+pub(crate) struct Current {
+    /// `None` where it is gone.
+    pub(crate) version: Option<Version>,
+    /// Since when; `None` where it has not changed since this control plane started.
+    pub(crate) changed: Option<Instant>,
+    /// What a reader must know.
+    pub(crate) needs: BTreeSet<Feature>,
 }
 
 #[derive(Debug)]
 struct Inner {
     compiler: Compiler,
+    /// Which object made what.
+    made: Made,
     /// Encoded on first use, shared by all subscribers, dropped when the resource changes.
     encoded: HashMap<ResourceKey, Arc<Encoded>>,
 }
@@ -49,13 +68,60 @@ impl MeshState {
     pub(crate) fn new(names: MeshNames, revision: Revision, objects: impl IntoIterator<Item = ObjectChange>) -> Self {
         let mut compiler = Compiler::new(names);
         compiler.apply(objects);
+        let made = Made::of(&compiler);
         Self {
             view: View { dialect: Dialect::Weft },
-            inner: Mutex::new(Inner { compiler, encoded: HashMap::new() }),
+            inner: Mutex::new(Inner { compiler, made, encoded: HashMap::new() }),
             changes: broadcast::Sender::new(BATCHES),
             sequence: AtomicU64::new(0),
             revision: watch::Sender::new(revision),
+            pulse: watch::Sender::new(()),
         }
+    }
+
+    /// Wakes who waits for objects to come into effect, or watches them: something may be other than before.
+    pub(crate) fn beat(&self) {
+        self.pulse.send_replace(());
+    }
+
+    /// What [`beat`](Self::beat) wakes.
+    pub(crate) fn pulse(&self) -> watch::Receiver<()> {
+        self.pulse.subscribe()
+    }
+
+    /// The keys of the resources that say something of each of these objects.
+    pub(crate) fn made_by(&self, objects: &[ObjectRef]) -> Vec<Vec<ResourceKey>> {
+        let inner = self.inner();
+        let workloads: BTreeSet<_> = objects.iter().filter(|object| object.kind == Kind::Workload).collect();
+        let mut behind: HashMap<ObjectRef, Vec<ResourceKey>> = HashMap::new();
+        if !workloads.is_empty() {
+            for key in inner.compiler.keys().filter(|key| key.resource_type == ResourceType::Endpoints) {
+                let Some(Resource::Endpoints(endpoints)) = inner.compiler.resource(key) else { continue };
+                for WorkloadRef { namespace, name } in endpoints.endpoints.iter().map(|it| &it.workload) {
+                    let (namespace, name) = (namespace.clone(), name.clone());
+                    let object = ObjectRef { kind: Kind::Workload, namespace, name };
+                    if workloads.contains(&object) {
+                        behind.entry(object).or_default().push(key.clone());
+                    }
+                }
+            }
+        }
+        let made = objects.iter().map(|object| {
+            let behind = behind.get(object).into_iter().flatten();
+            inner.made.keys(object).chain(behind).cloned().collect()
+        });
+        made.collect()
+    }
+
+    /// These resources as they are now.
+    pub(crate) fn current<'a>(&self, keys: impl IntoIterator<Item = &'a ResourceKey>) -> HashMap<ResourceKey, Current> {
+        let mut inner = self.inner();
+        let current = keys.into_iter().map(|key| {
+            let version = inner.encoded(key, &self.view).map(|encoded| encoded.version.clone());
+            let needs = inner.compiler.resource(key).map(Resource::needs).unwrap_or_default();
+            (key.clone(), Current { version, changed: inner.made.changed(key), needs })
+        });
+        current.collect()
     }
 
     /// Takes in what the store says at a revision, and tells every stream which resources are affected.
@@ -69,11 +135,16 @@ impl MeshState {
         changes: impl IntoIterator<Item = ObjectChange>,
         revision: Option<Revision>,
     ) {
+        let changes: Vec<_> = changes.into_iter().collect();
+        let objects: Vec<_> = changes.iter().map(|(object, _)| object.clone()).collect();
         let changed = inner.compiler.apply(changes);
         let keys: Vec<_> = changed.updated.into_iter().chain(changed.removed).collect();
         for key in &keys {
             inner.encoded.remove(key);
         }
+        let Inner { compiler, made, .. } = &mut *inner;
+        made.update(compiler, &objects, &keys, Instant::now());
+        self.beat();
         if let Some(revision) = revision {
             self.revision.send_replace(revision);
         }
@@ -97,14 +168,7 @@ impl MeshState {
 
     /// The resource of that key, encoded. What a stream finds is at least as new as the changes that it was told.
     pub(crate) fn encoded(&self, key: &ResourceKey) -> Option<Arc<Encoded>> {
-        let mut inner = self.inner();
-        let Inner { compiler, encoded } = &mut *inner;
-        if let Some(encoded) = encoded.get(key) {
-            return Some(encoded.clone());
-        }
-        let made = Arc::new(encode(compiler.resource(key)?, &self.view));
-        encoded.insert(key.clone(), made.clone());
-        Some(made)
+        self.inner().encoded(key, &self.view)
     }
 
     /// Looks at the compiler. The lock is held meanwhile: what takes long works on a clone.
@@ -140,6 +204,17 @@ impl MeshState {
     /// The state is whole between statements, so a panic elsewhere does not spoil it.
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn encoded(&mut self, key: &ResourceKey, view: &View) -> Option<Arc<Encoded>> {
+        if let Some(encoded) = self.encoded.get(key) {
+            return Some(encoded.clone());
+        }
+        let encoded = Arc::new(encode(self.compiler.resource(key)?, view));
+        self.encoded.insert(key.clone(), encoded.clone());
+        Some(encoded)
     }
 }
 
@@ -184,9 +259,8 @@ mod tests {
             state.apply([(stored.object.reference(), Some(Arc::new(stored)))], revision.clone());
         };
         put(80);
-        let key = state.look(|compiler| {
-            compiler.keys().find(|key| key.resource_type == weft_ir::ResourceType::Cluster).cloned().unwrap()
-        });
+        let key = state
+            .look(|compiler| compiler.keys().find(|key| key.resource_type == ResourceType::Cluster).cloned().unwrap());
         let (first, second) = (state.encoded(&key).unwrap(), state.encoded(&key).unwrap());
         assert!(Arc::ptr_eq(&first, &second));
         put(81);

@@ -5,6 +5,10 @@
 //! | `GET /v1/objects?kind=&namespace=&name=` | | [`ObjectList`] |
 //! | `POST /v1/apply` | [`ApplyRequest`] | [`ApplyResponse`], or 422 with [`Refusal`] |
 //! | `DELETE /v1/objects/{kind}/{namespace}/{name}?dryRun=` | | [`Deleted`], or 422 with [`Refusal`] |
+//! | `GET /v1/objects/{kind}/{namespace}/{name}/status` | | [`ObjectStatus`] |
+//! | `GET /v1/statuses?kind=&namespace=&name=` | | [`StatusList`] |
+//! | `POST /v1/wait` | [`WaitRequest`] | [`WaitResponse`] |
+//! | `GET /v1/watch?kind=&namespace=&name=` | | JSON lines, each a [`WatchEvent`] |
 //! | `POST /v1/tokens` | [`TokenRequest`] | [`TokenResponse`] |
 //! | `POST /v1/ca/rotate` | | [`CaRotated`] |
 //! | `GET /v1/recovery` | | [`RecoveryList`] |
@@ -21,6 +25,13 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use weft_model::{Diagnostic, Source};
+
+mod effect;
+
+pub use effect::{
+    EffectState, ObjectEffect, ObjectStatus, SlowProxy, StatusList, WaitRequest, WaitResponse, WaitingProxy,
+    WatchEvent, WatchKind,
+};
 
 /// Why a request failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -249,6 +260,10 @@ pub struct WorkloadItem {
     pub version: String,
     /// Whether its Agent stream is open.
     pub connected: bool,
+    /// For how long its proxy has said nothing though its stream is open, where that is longer than it should, in
+    /// milliseconds: it is stopped, stuck, or cut off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub silent_ms: Option<u64>,
     /// The highest revision that its proxy has seen; empty before it has said one.
     pub revision: String,
     /// Whether it has acknowledged everything that was sent to it at the present revision.
@@ -363,6 +378,12 @@ pub struct Status {
     /// What is wrong with the objects in force: they were accepted once, and stay in force as far as they go.
     #[serde(default)]
     pub warnings: Vec<Diagnostic>,
+    /// The workloads whose proxies say nothing though their streams are open, `namespace/name`.
+    #[serde(default)]
+    pub silent: Vec<String>,
+    /// How many objects there are in each state.
+    #[serde(default)]
+    pub objects: BTreeMap<EffectState, u64>,
 }
 
 /// How many proxies are there, and how many have everything.

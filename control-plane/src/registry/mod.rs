@@ -2,10 +2,11 @@
 //! from the streams.
 mod edges;
 mod proxy;
+mod receipts;
 mod validate;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -19,12 +20,14 @@ use tokio::{
     time::{Instant, timeout},
 };
 use tracing::info;
+use weft_ir::ResourceKey;
 use weft_model::{AccountName, Kind, Namespace, Object, ObjectRef, Owner, Stored, WorkloadRef};
 use weft_proto::weft::{
     AdminAnswer, AdminQuery, AgentMessage, ControlMessage, agent_message::Message, control_message,
 };
 
 use crate::{
+    effect::Proxy as Observed,
     state::MeshState,
     wire::{EdgeItem, WorkloadItem},
 };
@@ -43,6 +46,9 @@ const MAX_WORKLOADS: usize = 100_000;
 
 /// How many admin queries one proxy may be asked at a time.
 const MAX_QUERIES: usize = 16;
+
+/// How long a proxy that lives may say nothing: three of its heartbeats. One that stops is noticed within 2 s.
+const SILENT: Duration = Duration::from_millis(1_500);
 
 /// How long a proxy may take to answer an admin query.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -143,6 +149,7 @@ impl Registry {
         };
         self.publish(&object, proxy.stored());
         proxies.insert(reference.clone(), proxy);
+        self.state.beat();
         Ok(Attachment { workload: reference, stream })
     }
 
@@ -154,13 +161,18 @@ impl Registry {
         if proxy.stream != attachment.stream || proxy.expired.is_some() {
             return false;
         }
-        proxy.expires = Instant::now() + self.lease;
+        let now = Instant::now();
+        let silent = proxy.silent(now).is_some();
+        (proxy.expires, proxy.heard) = (now + self.lease, now);
         let condition = proxy.condition();
+        if silent || matches!(message.message, Some(Message::Receipts(_))) {
+            self.state.beat();
+        }
         match message.message {
             Some(Message::Health(report)) => proxy.unhealthy = validate::unhealthy(report),
             Some(Message::Draining(_)) => proxy.draining = true,
-            Some(Message::Receipts(receipts)) => proxy.receipts(receipts),
-            Some(Message::Edges(summaries)) => proxy.edges.take(summaries, Instant::now()),
+            Some(Message::Receipts(receipts)) => proxy.receipts(receipts, now),
+            Some(Message::Edges(summaries)) => proxy.edges.take(summaries, now),
             Some(Message::Bound(bound)) => proxy.bound(bound),
             Some(Message::Answer(answer)) => proxy.answered(answer),
             // A registration is the stream's business; an unknown message of a later version renews the lease alone.
@@ -176,6 +188,7 @@ impl Registry {
     pub(crate) fn detach(&self, attachment: &Attachment) {
         if let Some(proxy) = self.proxies().get_mut(&attachment.workload).filter(|it| it.stream == attachment.stream) {
             proxy.disconnect();
+            self.state.beat();
         }
     }
 
@@ -197,6 +210,7 @@ impl Registry {
                 .collect();
             if !over.is_empty() {
                 let named: Vec<_> = over.iter().take(TOLD).map(ToString::to_string).collect();
+                self.state.beat();
                 info!(count = over.len(), workloads = named.join(", "), "leases ran out");
                 self.state.apply_soft(over.into_iter().map(|object| (object, None)));
             }
@@ -232,6 +246,37 @@ impl Registry {
     pub(crate) fn account(&self, workload: &WorkloadRef) -> Option<AccountName> {
         let proxies = self.proxies();
         proxies.get(workload).filter(|proxy| proxy.expired.is_none()).map(|proxy| proxy.registered.account.clone())
+    }
+
+    /// The proxies that are connected, by their Agent stream or as `streams` says, with what they hold of `keys`.
+    pub(crate) fn observe(
+        &self,
+        keys: &BTreeSet<ResourceKey>,
+        now: Instant,
+        streams: impl Fn(&WorkloadRef) -> bool,
+    ) -> BTreeMap<WorkloadRef, Observed> {
+        let proxies = self.proxies();
+        let connected = proxies.iter().filter(|(workload, proxy)| proxy.sender.is_some() || streams(workload));
+        let observed = connected.map(|(workload, proxy)| {
+            let observed = Observed {
+                workload: workload.clone(),
+                // Connected by one stream or the other, also when its lease has run out.
+                silent: proxy.quiet(now),
+                features: None,
+                held: proxy.told.among(keys, now),
+                subscribed: BTreeMap::new(),
+            };
+            (workload.clone(), observed)
+        });
+        observed.collect()
+    }
+
+    /// The workloads whose proxies say nothing though their streams are open.
+    pub(crate) fn silent(&self) -> Vec<WorkloadRef> {
+        let now = Instant::now();
+        let silent = self.proxies();
+        let silent = silent.iter().filter(|(_, proxy)| proxy.silent(now).is_some());
+        silent.map(|(workload, _)| workload.clone()).collect()
     }
 
     /// Every registration, with what is known of it here; who lists adds what the ADS streams know.

@@ -1,5 +1,5 @@
 //! What is known of one registered workload and its proxy.
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use tokio::{
     sync::{mpsc, oneshot},
@@ -7,13 +7,11 @@ use tokio::{
 };
 use weft_ir::MeshNames;
 use weft_model::{Object, SpiffeId, Stored, Workload, WorkloadRef};
-use weft_proto::weft::{AdminAnswer, BoundListeners, ControlMessage, Receipt, Receipts};
+use weft_proto::weft::{AdminAnswer, BoundListeners, ControlMessage, Receipts};
 
-use super::{Registered, edges::Edges, stored};
-use crate::wire::{RejectedResource, WorkloadItem, WorkloadState};
+use super::{Registered, SILENT, edges::Edges, receipts::Told, stored};
+use crate::wire::{WorkloadItem, WorkloadState};
 
-/// How many receipts are kept of one proxy; further resources are not listed.
-const MAX_RECEIPTS: usize = 20_000;
 /// How many bound listeners are kept of one proxy.
 const MAX_LISTENERS: usize = 1_000;
 /// The longest text that is kept of a proxy's own words, in bytes.
@@ -27,6 +25,8 @@ pub(super) struct Proxy {
     /// Towards the proxy, while its stream is open.
     pub(super) sender: Option<mpsc::Sender<ControlMessage>>,
     pub(super) expires: Instant,
+    /// When its last message came.
+    pub(super) heard: Instant,
     /// Since when the lease has run out.
     pub(super) expired: Option<Instant>,
     /// Why its application takes no connections; `None` where it does.
@@ -34,8 +34,7 @@ pub(super) struct Proxy {
     pub(super) draining: bool,
     pub(super) edges: Edges,
     pub(super) queries: BTreeMap<u64, oneshot::Sender<AdminAnswer>>,
-    /// The last word on each resource: empty where it is in effect, else why it was rejected.
-    receipts: BTreeMap<(String, String), String>,
+    pub(super) told: Told,
     revision: String,
     listeners: BTreeMap<String, String>,
 }
@@ -53,11 +52,12 @@ impl Proxy {
             stream,
             sender: Some(sender),
             expires,
+            heard: Instant::now(),
             expired: None,
             draining: false,
             edges: Edges::default(),
             queries: BTreeMap::new(),
-            receipts: BTreeMap::new(),
+            told: Told::default(),
             revision: String::new(),
             listeners: BTreeMap::new(),
         }
@@ -65,14 +65,17 @@ impl Proxy {
 
     /// The same process again: on the same stream, or on a new one after the former broke. What it said stands.
     pub(super) fn again(
-        self,
+        mut self,
         registered: Registered,
         stream: u64,
         sender: mpsc::Sender<ControlMessage>,
         expires: Instant,
     ) -> Self {
-        let unhealthy = registered.unhealthy.clone();
-        Self { registered, unhealthy, stream, sender: Some(sender), expires, expired: None, ..self }
+        let (unhealthy, heard) = (registered.unhealthy.clone(), Instant::now());
+        if self.stream != stream {
+            self.told.again(heard);
+        }
+        Self { registered, unhealthy, stream, sender: Some(sender), expires, heard, expired: None, ..self }
     }
 
     /// Whether another registration may take this one's place.
@@ -118,19 +121,22 @@ impl Proxy {
         self.queries.clear();
     }
 
-    pub(super) fn receipts(&mut self, receipts: Receipts) {
+    /// For how long it has said nothing though its stream is open, where that is longer than it should.
+    pub(super) fn silent(&self, now: Instant) -> Option<Duration> {
+        self.quiet(now).filter(|_| self.sender.is_some())
+    }
+
+    /// For how long it has said nothing, where that is longer than one that is connected should.
+    pub(super) fn quiet(&self, now: Instant) -> Option<Duration> {
+        Some(now.saturating_duration_since(self.heard)).filter(|quiet| *quiet >= SILENT)
+    }
+
+    pub(super) fn receipts(&mut self, receipts: Receipts, now: Instant) {
         let Receipts { receipts, revision } = receipts;
         if !revision.is_empty() {
             self.revision = shorten(revision);
         }
-        for Receipt { type_url, name, version, rejected } in receipts {
-            let key = (shorten(type_url), shorten(name));
-            if version.is_empty() && rejected.is_empty() {
-                self.receipts.remove(&key);
-            } else if self.receipts.len() < MAX_RECEIPTS || self.receipts.contains_key(&key) {
-                self.receipts.insert(key, shorten(rejected));
-            }
-        }
+        receipts.into_iter().for_each(|receipt| self.told.take(receipt, now));
     }
 
     pub(super) fn bound(&mut self, bound: BoundListeners) {
@@ -153,7 +159,7 @@ impl Proxy {
             (None, (false, false)) => WorkloadState::Unhealthy,
             (None, (true, false)) => WorkloadState::Registered,
         };
-        let rejected = self.receipts.iter().filter(|(_, reason)| !reason.is_empty());
+        let silent = self.silent(Instant::now());
         WorkloadItem {
             namespace: reference.namespace.to_string(),
             name: reference.name.to_string(),
@@ -165,17 +171,12 @@ impl Proxy {
             labels: labels.clone(),
             version: version.clone(),
             connected: self.sender.is_some(),
+            silent_ms: silent.map(|silent| u64::try_from(silent.as_millis()).unwrap_or(u64::MAX)),
             revision: self.revision.clone(),
             in_sync: false,
             resources_sent: 0,
             resent: 0,
-            rejected: rejected
-                .map(|((type_url, name), reason)| RejectedResource {
-                    type_url: type_url.clone(),
-                    name: name.clone(),
-                    reason: reason.clone(),
-                })
-                .collect(),
+            rejected: self.told.rejected(),
             listeners: self.listeners.clone(),
             last_good_ms: *last_good_ms,
         }

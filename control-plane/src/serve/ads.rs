@@ -1,5 +1,6 @@
 //! Delta ADS: one task a stream, which drives the session machine.
 use std::{
+    collections::BTreeSet,
     pin::Pin,
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -13,13 +14,13 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{debug, info, warn};
-use weft_ir::ResourceType;
+use weft_ir::{ResourceKey, ResourceType};
 use weft_model::{Name, WorkloadRef};
 use weft_proto::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
     aggregated_discovery_service_server::AggregatedDiscoveryService,
 };
-use weft_xds::{Server, ServerCounts, reader_features, reader_revision};
+use weft_xds::{Lookup, Server, ServerCounts, reader_features, reader_revision, resource_type};
 
 use super::{
     grpc::Core,
@@ -32,6 +33,9 @@ use crate::{
     registry::Account,
     state::ChangedKeys,
 };
+
+/// The name that asks for everything of a type.
+const WILDCARD: &str = "*";
 
 /// How long a client may take for its first message, which says who it is.
 const FIRST_MESSAGE: Duration = Duration::from_secs(10);
@@ -143,6 +147,12 @@ async fn serve(
     }
 }
 
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.core.state.beat();
+    }
+}
+
 impl Session {
     fn open(ads: &Ads, account: Account, first: &DeltaDiscoveryRequest) -> Result<Self, Status> {
         let node = first.node.as_ref();
@@ -165,7 +175,7 @@ impl Session {
         Ok(Self {
             server: Server::new(core.state.view()),
             client,
-            listed: ads.streams.list(workload),
+            listed: ads.streams.list(workload, reader_features(node)),
             _open: core.metrics.stream(StreamKind::Ads),
             counted: ServerCounts::default(),
             sequence: core.state.sequence(),
@@ -176,13 +186,33 @@ impl Session {
 
     fn request(&mut self, request: DeltaDiscoveryRequest) -> Result<(), Status> {
         self.client.claim(&request);
+        let named = names(&request);
         let heard =
             self.server.request(request).map_err(|violation| Status::invalid_argument(violation.to_string()))?;
         for rejection in heard.rejected {
             let version = rejection.version.map(tracing::field::display);
             warn!(key = %rejection.key, version, reason = rejection.reason, "a resource was rejected");
         }
+        self.note_subscriptions(named);
         Ok(())
+    }
+
+    /// Tells the API which resources the client wants, as of a request that named these.
+    fn note_subscriptions(&self, named: Option<(ResourceType, BTreeSet<Arc<str>>)>) {
+        let Some((resource_type, mut names)) = named else { return };
+        if names.remove(WILDCARD) {
+            names.extend(self.client.wildcard(resource_type));
+        }
+        let mut changed = false;
+        for name in names {
+            let key = ResourceKey { resource_type, name };
+            let covered = || self.client.wildcard(resource_type).contains(&key.name);
+            let wanted = self.server.subscribes(&key) || (self.server.subscribes_to_all(resource_type) && covered());
+            changed |= self.listed.state.subscribe(key, wanted);
+        }
+        if changed {
+            self.core.state.beat();
+        }
     }
 
     /// Takes a batch of changed keys and all that wait behind it.
@@ -247,6 +277,13 @@ impl Session {
         state.sequence.store(self.sequence, Ordering::Release);
         full
     }
+}
+
+/// The names whose subscription a request may change, the wildcard among them.
+fn names(request: &DeltaDiscoveryRequest) -> Option<(ResourceType, BTreeSet<Arc<str>>)> {
+    let named = request.resource_names_subscribe.iter().chain(&request.resource_names_unsubscribe);
+    let names: BTreeSet<Arc<str>> = named.map(|name| name.as_str().into()).collect();
+    Some((resource_type(&request.type_url)?, names)).filter(|(_, names)| !names.is_empty())
 }
 
 /// The workload that a node id names: `<namespace>/<workload>` in the namespace that the certificate proves.

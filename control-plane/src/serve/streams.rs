@@ -1,12 +1,14 @@
 //! What the admin API tells of open ADS streams.
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
+use tokio::time::Instant;
+use weft_ir::{Feature, ResourceKey};
 use weft_model::WorkloadRef;
 
 use crate::wire::{ProxyCount, WorkloadItem};
@@ -27,9 +29,40 @@ pub(crate) struct StreamState {
     pub(crate) in_sync: AtomicBool,
     pub(crate) sent: AtomicU64,
     pub(crate) resent: AtomicU64,
+    /// What its client knows, where it says so.
+    features: Option<BTreeSet<Feature>>,
+    /// What it asked for, and when.
+    subscribed: Mutex<BTreeMap<ResourceKey, Instant>>,
 }
 
 impl StreamState {
+    /// What the client knows; `None` where it does not say.
+    pub(crate) fn features(&self) -> Option<&BTreeSet<Feature>> {
+        self.features.as_ref()
+    }
+
+    /// Notes whether the client wants a resource; whether that is new.
+    pub(crate) fn subscribe(&self, key: ResourceKey, wanted: bool) -> bool {
+        let mut subscribed = self.subscribed.lock().unwrap_or_else(PoisonError::into_inner);
+        if wanted == subscribed.contains_key(&key) {
+            return false;
+        }
+        match wanted {
+            true => drop(subscribed.insert(key, Instant::now())),
+            false => drop(subscribed.remove(&key)),
+        }
+        true
+    }
+
+    /// Which of `keys` the client wants, and since when.
+    pub(crate) fn subscribed(&self, keys: &BTreeSet<ResourceKey>) -> BTreeMap<ResourceKey, Instant> {
+        let subscribed = self.subscribed.lock().unwrap_or_else(PoisonError::into_inner);
+        if keys.len() < subscribed.len() {
+            return keys.iter().filter_map(|key| Some((key.clone(), *subscribed.get(key)?))).collect();
+        }
+        subscribed.iter().filter(|(key, _)| keys.contains(*key)).map(|(key, since)| (key.clone(), *since)).collect()
+    }
+
     fn is_in_sync(&self, sequence: u64) -> bool {
         self.sequence.load(Ordering::Acquire) >= sequence && self.in_sync.load(Ordering::Acquire)
     }
@@ -51,8 +84,8 @@ impl Drop for Listed {
 
 impl AdsStreams {
     /// Lists a stream as open until the guard is dropped.
-    pub(crate) fn list(self: &Arc<Self>, workload: WorkloadRef) -> Listed {
-        let state = Arc::new(StreamState::default());
+    pub(crate) fn list(self: &Arc<Self>, workload: WorkloadRef, features: Option<BTreeSet<Feature>>) -> Listed {
+        let state = Arc::new(StreamState { features, ..StreamState::default() });
         let key = (workload, self.next.fetch_add(1, Ordering::Relaxed));
         self.open().insert(key.clone(), state.clone());
         Listed { streams: self.clone(), key, state }
@@ -72,6 +105,12 @@ impl AdsStreams {
             count.in_sync += u64::from(state.is_in_sync(sequence));
         }
         count
+    }
+
+    /// The latest stream of each proxy.
+    pub(crate) fn latest(&self) -> BTreeMap<WorkloadRef, Arc<StreamState>> {
+        // In the order of their numbers: of several the last stands.
+        self.open().iter().map(|((workload, _), state)| (workload.clone(), state.clone())).collect()
     }
 
     /// Adds what is known of a workload's latest stream.
@@ -103,7 +142,7 @@ mod tests {
     fn a_stream_that_a_proxy_has_left_counts_for_nothing() {
         let streams = Arc::new(AdsStreams::default());
         assert_eq!(streams.count(0), ProxyCount::default());
-        let [stale, other, latest] = ["web-0", "web-1", "web-0"].map(|name| streams.list(workload(name)));
+        let [stale, other, latest] = ["web-0", "web-1", "web-0"].map(|name| streams.list(workload(name), None));
         latest.state.in_sync.store(true, Ordering::Release);
         assert_eq!(streams.count(0), ProxyCount { connected: 2, in_sync: 1 });
         drop(latest);

@@ -2,6 +2,7 @@
 mod agents;
 mod api;
 mod certificates;
+mod effect;
 mod hostile;
 mod process;
 mod recovery;

@@ -28,6 +28,7 @@ use weft_xds::{Client, Rejection, Version};
 use super::{
     bootstrap::{Bootstrap, ControlPlaneAddress},
     channel::{self, CurrentConfig, MAX_MESSAGE_BYTES, status_text},
+    effects::{Effect, Effects},
     last_good::LastGood,
     receipts,
     shared::Shared,
@@ -147,6 +148,8 @@ struct Driver {
     client: Client,
     assembler: Assembler,
     received: BTreeMap<ResourceKey, (Version, Resource)>,
+    /// What is true once every worker decides from what was published.
+    effects: Effects,
     /// Why there is no stream, as it was last logged: an outage is one line, not one for each attempt.
     logged: String,
 }
@@ -158,7 +161,14 @@ impl Driver {
         let services = bootstrap.tcp.iter().map(|listener| listener.service.clone());
         let (assembler, first) = Assembler::new(scope, services);
         let client = Client::new(node(bootstrap));
-        let mut driver = Self { shared, client, assembler, received: BTreeMap::new(), logged: String::new() };
+        let mut driver = Self {
+            shared,
+            client,
+            assembler,
+            received: BTreeMap::new(),
+            effects: Effects::default(),
+            logged: String::new(),
+        };
         driver.step(first);
         driver.restore(last_good);
         driver
@@ -166,6 +176,9 @@ impl Driver {
 
     /// Takes what was in effect before a restart: it is served at once, and the control plane is told its versions.
     fn restore(&mut self, LastGood { revision, resources }: LastGood) {
+        // What this machine cannot serve now is not in effect, whatever was.
+        let resources: Vec<_> =
+            resources.into_iter().filter(|(_, _, resource)| self.shared.ports.refusal(resource).is_none()).collect();
         if resources.is_empty() {
             return;
         }
@@ -191,10 +204,13 @@ impl Driver {
     /// Awaits something while the data plane's events are answered.
     async fn hearing<F: Future>(&mut self, events: &mut mpsc::Receiver<Event>, future: F) -> F::Output {
         let mut future = pin!(future);
+        let shared = Arc::clone(&self.shared);
         loop {
             tokio::select! {
                 output = &mut future => return output,
                 Some(event) = events.recv() => self.heard(event),
+                () = shared.progress.moved() => self.settle(),
+                () = shared.ports.asking.notified() => self.ask_again(),
             }
         }
     }
@@ -220,6 +236,7 @@ impl Driver {
     ) -> String {
         self.connected();
         let mut next = None;
+        let shared = Arc::clone(&self.shared);
         let mut renewed = pin!(link.clone().renewed(current.clone()));
         loop {
             next = next.or_else(|| self.client.request());
@@ -241,6 +258,14 @@ impl Driver {
                 },
                 Some(event) = events.recv() => {
                     self.heard(event);
+                    None
+                }
+                () = shared.progress.moved() => {
+                    self.settle();
+                    None
+                }
+                () = shared.ports.asking.notified() => {
+                    self.ask_again();
                     None
                 }
                 successor = &mut renewed => Some(successor),
@@ -284,12 +309,13 @@ impl Driver {
 
     /// Takes one response: what is good comes into effect, in its own time.
     fn take(&mut self, response: DeltaDiscoveryResponse) {
+        let ports = &self.shared.ports;
         let update = self.client.checked_response(response, |resource| {
-            weft_decide::check(resource).map_err(|unusable| unusable.to_string())
+            weft_decide::check(resource).map_err(|unusable| unusable.to_string())?;
+            ports.refusal(resource).map_or(Ok(()), Err)
         });
-        for rejection in update.rejected {
-            self.reject(rejection);
-        }
+        let rejected = update.rejected.into_iter().map(reject).collect::<Vec<_>>();
+        self.effects.add(self.shared.progress.published(), rejected);
         let mut updates = Vec::with_capacity(update.added.len() + update.removed.len());
         for (resource, version) in update.added {
             self.received.insert(resource.key(), (version, resource.clone()));
@@ -307,7 +333,7 @@ impl Driver {
         self.say_awaited();
     }
 
-    /// Carries out what the assembler says: the snapshot first, then the word that it is in effect.
+    /// Carries out what the assembler says: the snapshot first; that it is in effect is said when every worker has it.
     fn step(&mut self, output: Output) {
         let Output { subscribe, unsubscribe, snapshot, applied, rejected } = output;
         if let Some(snapshot) = snapshot {
@@ -320,41 +346,68 @@ impl Driver {
                 self.client.subscribe(&key);
             }
         }
-        let mut told = Vec::with_capacity(applied.len());
-        {
-            let mut config = self.shared.config();
-            for applied in applied {
-                match self.received.remove(&applied.key) {
-                    Some((version, resource)) if applied.present => {
-                        told.push(receipts::in_effect(&applied.key, &version));
-                        config.put(version, resource);
-                    }
-                    _ => {
-                        told.push(receipts::removed(&applied.key));
-                        config.remove(&applied.key);
-                    }
-                }
-            }
-            for key in unsubscribe {
-                self.client.unsubscribe(&key);
-                self.received.remove(&key);
-                config.forget(&key);
-            }
+        let mut effects = Vec::with_capacity(applied.len() + unsubscribe.len() + rejected.len());
+        for applied in applied {
+            effects.push(match self.received.remove(&applied.key) {
+                Some((version, resource)) if applied.present => Effect::Put(version, resource),
+                _ => Effect::Remove(applied.key),
+            });
         }
-        if !told.is_empty() {
-            self.shared.config_changed.notify_one();
-            self.shared.receipts.add(told);
+        for key in unsubscribe {
+            self.client.unsubscribe(&key);
+            self.received.remove(&key);
+            effects.push(Effect::Forget(key));
         }
         for weft_decide::Rejected { key, reason } in rejected {
             let version = self.received.remove(&key).map(|(version, _)| version);
-            self.reject(Rejection { key, version, reason: reason.to_string() });
+            effects.push(reject(Rejection { key, version, reason: reason.to_string() }));
         }
+        self.effects.add(self.shared.progress.published(), effects);
+        self.settle();
     }
 
-    fn reject(&self, rejection: Rejection) {
-        tracing::warn!(resource = %rejection.key, reason = rejection.reason, "a resource was rejected");
-        self.shared.receipts.add([receipts::rejected(&rejection)]);
-        self.shared.config().reject(rejection);
+    /// Takes down what every worker decides from by now, and has it told.
+    fn settle(&mut self) {
+        let due = self.effects.due(self.shared.progress.in_effect());
+        if due.is_empty() {
+            return;
+        }
+        let mut told = Vec::with_capacity(due.len());
+        {
+            let mut config = self.shared.config();
+            for effect in due {
+                match effect {
+                    Effect::Put(version, resource) => {
+                        told.push(receipts::in_effect(&resource.key(), &version));
+                        config.put(version, resource);
+                    }
+                    Effect::Remove(key) => {
+                        told.push(receipts::removed(&key));
+                        config.remove(&key);
+                    }
+                    Effect::Forget(key) => {
+                        told.push(receipts::removed(&key));
+                        config.forget(&key);
+                    }
+                    Effect::Reject(rejection) => {
+                        told.push(receipts::rejected(&rejection));
+                        config.reject(rejection);
+                    }
+                }
+            }
+        }
+        self.shared.config_changed.notify_one();
+        self.shared.receipts.add(told);
+        self.say_awaited();
+    }
+
+    /// A port that was taken is free: its listener is asked for anew, as if it had never come.
+    fn ask_again(&mut self) {
+        for key in self.shared.ports.freed() {
+            if self.client.unsubscribe(&key) {
+                self.client.subscribe(&key);
+            }
+        }
     }
 
     fn count(&self) {
@@ -394,8 +447,15 @@ impl Driver {
             return None;
         }
         let mut tcp = bootstrap.tcp.iter().map(|local| listener(Listener::outbound_name(&local.service)));
-        tcp.find(|key| !config.is_answered(key)).map(|key| format!("an answer for the {key}"))
+        tcp.find(|key| !config.is_answered(key) && !config.is_rejected(key))
+            .map(|key| format!("an answer for the {key}"))
     }
+}
+
+/// A rejection, which is logged at once.
+fn reject(rejection: Rejection) -> Effect {
+    tracing::warn!(resource = %rejection.key, reason = rejection.reason, "a resource was rejected");
+    Effect::Reject(rejection)
 }
 
 fn node(bootstrap: &Bootstrap) -> Node {

@@ -38,6 +38,9 @@ const REGISTER_TIMEOUT: Duration = Duration::from_secs(8);
 const GATHER: Duration = Duration::from_millis(20);
 /// How often edges are summed up.
 const EDGES: Duration = Duration::from_secs(1);
+/// How often the control plane is told that this proxy lives: three times before it takes it for silent, and often
+/// enough that it notices within 2 s.
+const HEARTBEAT: Duration = Duration::from_millis(500);
 /// How long one message may wait for the control plane to read.
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 /// The leases that are taken from a control plane.
@@ -195,8 +198,7 @@ struct Session {
 impl Session {
     /// Tells a control plane that may know nothing yet: what is bound, and what is in effect.
     async fn introduce(&mut self) -> Result<(), Ended> {
-        let listeners = self.shared.bound.listeners().map(|(name, address)| BoundListener { name, address });
-        self.send(Message::Bound(BoundListeners { listeners: listeners.collect() })).await?;
+        self.tell_bound().await?;
         // Everything that waits is part of the whole that is told now.
         self.shared.receipts.take();
         let whole: Vec<_> = {
@@ -207,10 +209,16 @@ impl Session {
         self.tell(whole).await
     }
 
+    async fn tell_bound(&mut self) -> Result<(), Ended> {
+        let bound = self.shared.bound();
+        let listeners = bound.listeners().map(|(name, address)| BoundListener { name, address });
+        self.send(Message::Bound(BoundListeners { listeners: listeners.collect() })).await
+    }
+
     /// Keeps the lease until the stream ends.
     async fn keep(mut self, lease: Duration) -> Result<Infallible, Ended> {
         let shared = Arc::clone(&self.shared);
-        let mut heartbeat = time::interval(lease / 3);
+        let mut heartbeat = time::interval((lease / 3).min(HEARTBEAT));
         let mut edges = time::interval(EDGES);
         heartbeat.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
         edges.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
@@ -230,6 +238,7 @@ impl Session {
                     let unhealthy = self.health.borrow_and_update().clone();
                     self.send(Message::Health(health::report(unhealthy))).await?;
                 }
+                () = shared.ports.telling.notified() => self.tell_bound().await?,
                 () = asked_to_stop(&mut stop, Stop::Draining), if !said_draining => {
                     said_draining = true;
                     self.send(Message::Draining(Draining {})).await?;

@@ -96,6 +96,11 @@ impl Config {
         self.holds(key) || self.absent.contains(key)
     }
 
+    /// Whether the last version of a name was rejected.
+    pub(super) fn is_rejected(&self, key: &ResourceKey) -> bool {
+        self.rejected.contains_key(key)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.held.len()
     }

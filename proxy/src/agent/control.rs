@@ -23,6 +23,7 @@ use super::{
     join::JoinToken,
     last_good,
     lifecycle::{Stop, asked_to_stop},
+    ports,
     shared::Shared,
     state_dir::StateDir,
     status::Status,
@@ -51,7 +52,7 @@ struct Ending(Arc<Shared>);
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0.bound.admin);
+        let _ = fs::remove_file(&self.0.bound_first().admin);
         self.0.lifecycle.set_stopped();
     }
 }
@@ -99,6 +100,7 @@ async fn serve(tasks: Tasks, recorder: &PrometheusRecorder) {
     let state = Arc::new(state);
     let last_good = last_good::load(&shared, &state);
     tokio::spawn(last_good::keep(Arc::clone(&shared), Arc::clone(&state)));
+    tokio::spawn(ports::keep_trying(Arc::clone(&shared), Arc::clone(&state)));
     tokio::spawn(http::serve_tcp(status, Arc::new(Status(Arc::clone(&shared)))));
     tokio::spawn(http::serve_unix(admin, Arc::new(Admin(Arc::clone(&shared)))));
     tokio::spawn(health::run(Arc::clone(&shared)));

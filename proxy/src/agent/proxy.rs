@@ -101,23 +101,27 @@ impl Proxy {
         let former = state.published(LISTENERS).map(|text| Former::read(&text)).unwrap_or_default();
         let mut settings = settings(&bootstrap, &start, access_log)?;
         settings.former = former.dataplane();
-        let (dataplane, listening) = Dataplane::start(settings, events)?;
+        let (dataplane, mut listening) = Dataplane::start(settings, events)?;
         let (status, status_address) = listen_status(former.status, bootstrap.status)?;
         let admin = listen_admin(&bootstrap.admin)?;
+        let unbound = std::mem::take(&mut listening.unbound);
+        for dataplane::Unbound { service, address, error } in &unbound {
+            tracing::warn!(%service, %address, error, "the port cannot be listened on; the rest is served");
+        }
         let bound = bound(&bootstrap, listening, status_address);
         let listeners = bound.to_json().to_string();
         state.publish(LISTENERS, listeners.as_bytes())?;
         let recorder = PrometheusBuilder::new().build_recorder();
-        let shared = Arc::new(Shared::new(bootstrap, start, bound, dataplane, recorder.handle()));
+        let shared = Arc::new(Shared::new(bootstrap, start, (bound, unbound), dataplane, recorder.handle()));
         let control =
             Control { shared: Arc::clone(&shared), state, token, events: events_out, status, admin, recorder };
         let control = control.spawn().map_err(StartError::Thread)?;
         Ok(Self { shared, control: Some(control) })
     }
 
-    /// What was bound.
+    /// What was bound at the start; a TCP service port whose address was taken then is not in it.
     pub fn bound(&self) -> &Bound {
-        &self.shared.bound
+        self.shared.bound_first()
     }
 
     /// Blocks until the first configuration is in effect (as `/ready` tells it), at most `within`.

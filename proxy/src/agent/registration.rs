@@ -11,7 +11,7 @@ use super::{bootstrap::ControlPlaneAddress, health, shared::Shared};
 pub(super) async fn registration(shared: &Shared) -> Registration {
     let bootstrap = &shared.bootstrap;
     let text = |name: &Option<LocalityName>| name.as_ref().map(ToString::to_string).unwrap_or_default();
-    let address = match shared.bound.inbound {
+    let address = match shared.bound_first().inbound {
         Some(bound) => advertised(bound, &bootstrap.ads).await.to_string(),
         None => String::new(),
     };

@@ -18,10 +18,11 @@ use super::{
     config::Config,
     health::Application,
     lifecycle::{Lifecycle, Readiness},
+    ports::Ports,
     receipts::Receipts,
     source::Source,
 };
-use crate::dataplane::{Dataplane, EdgeSummary};
+use crate::dataplane::{Dataplane, EdgeSummary, Progress, Unbound};
 
 /// The state of one proxy.
 #[derive(Debug)]
@@ -29,7 +30,12 @@ pub(super) struct Shared {
     pub(super) bootstrap: Bootstrap,
     /// Five random characters, drawn once a process start.
     pub(super) start: String,
-    pub(super) bound: Bound,
+    /// What was bound at the start.
+    bound: Bound,
+    /// What could not be bound then.
+    pub(super) ports: Ports,
+    /// How far the workers have come with what was published.
+    pub(super) progress: Arc<Progress>,
     pub(super) lifecycle: Lifecycle,
     pub(super) application: Application,
     /// Taken when the proxy ends.
@@ -68,7 +74,7 @@ impl Shared {
     pub(super) fn new(
         bootstrap: Bootstrap,
         start: String,
-        bound: Bound,
+        (bound, unbound): (Bound, Vec<Unbound>),
         dataplane: Dataplane,
         metrics: PrometheusHandle,
     ) -> Self {
@@ -79,6 +85,8 @@ impl Shared {
             bootstrap,
             start,
             bound,
+            ports: Ports::new(unbound),
+            progress: dataplane.progress(),
             lifecycle: Lifecycle::new(identity, configuration),
             dataplane: Mutex::new(Some(dataplane)),
             receipts: Receipts::default(),
@@ -100,6 +108,18 @@ impl Shared {
     /// Takes the data plane, to end it.
     pub(super) fn take_dataplane(&self) -> Option<Dataplane> {
         lock(&self.dataplane).take()
+    }
+
+    /// What was bound at the start.
+    pub(super) fn bound_first(&self) -> &Bound {
+        &self.bound
+    }
+
+    /// What is bound now.
+    pub(super) fn bound(&self) -> Bound {
+        let mut bound = self.bound.clone();
+        bound.tcp.extend(self.ports.late());
+        bound
     }
 
     /// The configuration in force. Never held across an await.
@@ -174,7 +194,7 @@ impl Shared {
             "lastGood": self.source.text(),
             "revision": self.config().revision(),
             "controlPlane": self.bootstrap.ads.to_string(),
-            "listeners": self.bound.to_json(),
+            "listeners": self.bound().to_json(),
         })
     }
 }

@@ -1,6 +1,7 @@
 //! The control thread's handle on the workers.
 use std::{
-    fmt,
+    fmt, io,
+    net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -12,14 +13,16 @@ use std::{
 use tokio::sync::{mpsc, oneshot};
 use weft_certs::{Svid, TrustBundles, tls::TlsError};
 use weft_decide::Snapshot;
-use weft_net::listen_again;
+use weft_ir::ServicePort;
+use weft_net::{LocalAddr, listen, listen_again};
 
 use super::{
-    Bound, EdgeSummary, Event, Identity, Settings, StartError,
+    Bound, EdgeSummary, Event, Identity, Settings, StartError, Unbound,
     expose::Exposition,
     gate::Gate,
     ledger::{Ledger, LogWriter},
     metrics::{Metrics, Totals},
+    progress::Progress,
     refusals::{KEPT, Refusals},
     worker::{self, Command, Role, Start},
 };
@@ -35,6 +38,7 @@ pub struct Dataplane {
     log: Option<LogWriter>,
     /// Of each worker.
     refusals: Vec<Arc<Refusals>>,
+    progress: Arc<Progress>,
 }
 
 struct WorkerHandle {
@@ -47,8 +51,11 @@ impl Dataplane {
     /// Binds the listeners and starts the workers. Nothing is accepted before a snapshot and an identity have been
     /// published: until then clients wait in the kernel's queue.
     ///
+    /// The listener of a TCP service port that cannot be bound is told in [`Bound::unbound`] and may be
+    /// [tried again](Self::listen): the rest is served.
+    ///
     /// # Errors
-    /// A listener cannot be bound, or a thread cannot be started.
+    /// The inbound or outbound listener cannot be bound, or a thread cannot be started.
     pub fn start(settings: Settings, events: mpsc::Sender<Event>) -> Result<(Self, Bound), StartError> {
         let Settings {
             workers,
@@ -76,11 +83,14 @@ impl Dataplane {
                 Role::Outbound => former.outbound,
                 Role::Tcp(service) => former.tcp(service),
             };
-            let listeners = listen_again(was.map(|was| was.0), address, count).map_err(|error| StartError::Bind {
-                listener: role.to_string(),
-                address,
-                error,
-            })?;
+            let listeners = match (listen_again(was.map(|was| was.0), address, count), &role) {
+                (Ok(listeners), _) => listeners,
+                (Err(error), Role::Tcp(service)) => {
+                    bound.unbound.push(Unbound { service: service.clone(), address, error: error.to_string() });
+                    continue;
+                }
+                (Err(error), _) => return Err(StartError::Bind { listener: role.to_string(), address, error }),
+            };
             match &role {
                 Role::Inbound => bound.inbound = Some(listeners.address),
                 Role::Outbound => bound.outbound = Some(listeners.address),
@@ -94,6 +104,7 @@ impl Dataplane {
         let (registry, registered) = channel();
         let running = Arc::new(AtomicUsize::new(count));
         let gate = Gate::new(limits);
+        let progress = Progress::new(count);
         let (mut workers, mut totals, mut refusals) = (Vec::new(), Vec::new(), Vec::new());
         for (index, listeners) in sockets.into_iter().enumerate() {
             let cells = Arc::new(Totals::default());
@@ -108,6 +119,7 @@ impl Dataplane {
                 applications: applications.values().copied().collect(),
                 events: events.clone(),
                 seed: rand::random(),
+                taker: progress.taker(index),
             };
             let kept = Arc::new(Refusals::default());
             refusals.push(kept.clone());
@@ -115,19 +127,40 @@ impl Dataplane {
             workers.push(spawn(index, ledger, begin, running.clone()).map_err(StartError::Worker)?);
         }
         let exposition = Mutex::new(Exposition::new(totals, registered));
-        Ok((Self { workers, exposition, kept: Mutex::default(), log, refusals }, bound))
+        Ok((Self { workers, exposition, kept: Mutex::default(), log, refusals, progress }, bound))
     }
 
-    /// Makes every worker decide from this snapshot, each from its next turn on and in a lane of its own.
-    pub fn publish(&self, snapshot: Arc<Snapshot>) {
+    /// Makes every worker decide from this snapshot, each from its next turn on and in a lane of its own. Returns the
+    /// snapshot's number, by which [`Progress`] tells when all of them do.
+    pub fn publish(&self, snapshot: Arc<Snapshot>) -> u64 {
+        let number = self.progress.next();
         let mut kept = lock(&self.kept);
         kept.retain(|snapshot| Arc::strong_count(snapshot) > 1);
         for (lane, worker) in self.workers.iter().enumerate() {
             let own = if lane == 0 { snapshot.clone() } else { Arc::new(snapshot.for_lane(lane)) };
             kept.push(own.clone());
             // A worker that has drained is not told any more.
-            let _ = worker.commands.send(Command::Snapshot(own));
+            let _ = worker.commands.send(Command::Snapshot(own, number));
         }
+        number
+    }
+
+    /// How far the workers have come with what was published.
+    pub fn progress(&self) -> Arc<Progress> {
+        self.progress.clone()
+    }
+
+    /// Listens for a TCP service port that could not be bound before.
+    ///
+    /// # Errors
+    /// It still cannot.
+    pub fn listen(&self, service: &ServicePort, address: SocketAddr) -> io::Result<LocalAddr> {
+        let listeners = listen(address, self.workers.len())?;
+        for (worker, socket) in self.workers.iter().zip(listeners.sockets) {
+            // A worker that has drained is not told any more.
+            let _ = worker.commands.send(Command::Listen(Role::Tcp(service.clone()), socket));
+        }
+        Ok(listeners.address)
     }
 
     /// Makes every worker prove itself by this SVID, and check peers against these bundles. Unused upstream connections,
@@ -214,7 +247,7 @@ fn spawn(
     ledger: impl FnOnce() -> Ledger + Send + 'static,
     start: Start,
     running: Arc<AtomicUsize>,
-) -> std::io::Result<WorkerHandle> {
+) -> io::Result<WorkerHandle> {
     let (commands, receiver) = mpsc::unbounded_channel();
     let (stop, stopped) = oneshot::channel();
     let thread = thread::Builder::new().name(format!("weft-worker-{index}")).spawn(move || {

@@ -148,6 +148,19 @@ pub struct Bound {
     pub outbound: Option<LocalAddr>,
     /// Where the application connects for each TCP service port, in the order of the settings.
     pub tcp: Vec<(ServicePort, LocalAddr)>,
+    /// The TCP service ports whose address could not be bound.
+    pub unbound: Vec<Unbound>,
+}
+
+/// A listener that could not be bound, while the others are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unbound {
+    /// The TCP service port that it is for.
+    pub service: ServicePort,
+    /// The address that was asked for.
+    pub address: SocketAddr,
+    /// What the system said.
+    pub error: String,
 }
 
 impl Bound {

@@ -30,6 +30,7 @@ use super::{
     metrics::{Direction, Totals},
     outbound,
     pool::Pool,
+    progress::Taker,
     tls::LocalIdentity,
     watch::{self, Watch},
 };
@@ -39,8 +40,10 @@ const REST: Duration = Duration::from_millis(20);
 
 /// From the control thread.
 pub(super) enum Command {
-    /// Decide from this snapshot from now on.
-    Snapshot(Arc<Snapshot>),
+    /// Decide from this snapshot, which has this number, from now on.
+    Snapshot(Arc<Snapshot>, u64),
+    /// Accept there too.
+    Listen(Role, std::net::TcpListener),
     /// Prove yourself by this identity from now on.
     Identity(Arc<Identity>),
     /// Finish.
@@ -63,6 +66,7 @@ pub(super) struct Start {
     pub(super) applications: Vec<SocketAddr>,
     pub(super) events: mpsc::Sender<Event>,
     pub(super) seed: u64,
+    pub(super) taker: Taker,
 }
 
 /// A snapshot as a worker holds it: one `Arc` for the worker, counted within it without an atomic.
@@ -90,6 +94,7 @@ pub(super) struct Worker {
     watch: Watch,
     open: Cell<usize>,
     closed: Notify,
+    taker: Taker,
 }
 
 impl Worker {
@@ -183,7 +188,7 @@ impl Worker {
 
     fn take(&self, command: Command) {
         match command {
-            Command::Snapshot(snapshot) => {
+            Command::Snapshot(snapshot, number) => {
                 let revision = (**snapshot.revision()).into();
                 let view = Rc::new(View { snapshot, revision });
                 let former = self.view.replace(Some(view.clone()));
@@ -191,7 +196,10 @@ impl Worker {
                     self.watch.look_again();
                 }
                 self.published.notify_waiters();
+                self.taker.took(number);
             }
+            // The loop's own: it holds the listeners.
+            Command::Listen(..) => {}
             Command::Identity(identity) => {
                 *self.identity.borrow_mut() = Some(Rc::new(LocalIdentity::new(identity)));
                 self.pool.clear();
@@ -289,7 +297,7 @@ pub(super) fn run(ledger: Ledger, start: Start, commands: mpsc::UnboundedReceive
 }
 
 async fn work(ledger: Rc<Ledger>, start: Start, mut commands: mpsc::UnboundedReceiver<Command>) -> io::Result<()> {
-    let Start { listeners, timeouts, gate, applications, events, seed } = start;
+    let Start { listeners, timeouts, gate, applications, events, seed, taker } = start;
     let pool = Rc::new(Pool::default());
     spawn_local(ledger.clone().flush_in_time());
     spawn_local(pool.clone().sweep());
@@ -311,17 +319,19 @@ async fn work(ledger: Rc<Ledger>, start: Start, mut commands: mpsc::UnboundedRec
         watch: Watch::default(),
         open: Cell::new(0),
         closed: Notify::new(),
+        taker,
     });
     spawn_local(watch::look(worker.clone()));
-    let mut listeners = Some(listeners);
+    let mut listeners = listeners;
     let mut accepting = Vec::new();
     while let Some(command) = commands.recv().await {
-        worker.take(command);
+        match command {
+            Command::Listen(role, listener) => listeners.push((role, listener)),
+            command => worker.take(command),
+        }
         // Nothing is accepted before it can be decided: until then clients wait in the kernel's queue.
-        if worker.is_ready()
-            && let Some(listeners) = listeners.take()
-        {
-            for (role, listener) in listeners {
+        if worker.is_ready() {
+            for (role, listener) in listeners.drain(..) {
                 let listener = TcpListener::from_std(listener)?;
                 accepting.push(spawn_local(accept(worker.clone(), role, listener)));
             }

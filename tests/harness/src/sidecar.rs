@@ -33,7 +33,7 @@ pub struct Plan {
     pub applications: Vec<(String, SocketAddr)>,
     /// How the application's ports are checked.
     pub health: HealthCheck,
-    /// TCP services that it calls, as `namespace/service:port`.
+    /// TCP services that it calls, as `namespace/service:port`, with `=ip:port` where it listens at a fixed address.
     pub tcp: Vec<String>,
     /// Worker threads.
     pub workers: usize,
@@ -76,7 +76,7 @@ impl Plan {
         self
     }
 
-    /// With a TCP service that it calls, as `namespace/service:port`.
+    /// With a TCP service that it calls, as `namespace/service:port`; `=ip:port` behind it fixes the local address.
     #[must_use]
     pub fn calls(mut self, service: &str) -> Self {
         self.tcp.push(service.to_owned());
@@ -175,7 +175,10 @@ fn choices(state: &Path, plan: &Plan) -> Result<LocalChoices> {
     for (port, address) in &plan.applications {
         applications.insert(port.parse()?, *address);
     }
-    let tcp = plan.tcp.iter().map(|service| format!("{service}={any}").parse::<TcpChoice>());
+    let tcp = plan.tcp.iter().map(|service| match service.contains('=') {
+        true => service.parse::<TcpChoice>(),
+        false => format!("{service}={any}").parse(),
+    });
     Ok(LocalChoices {
         state_directory: state.to_owned(),
         workload: Some(plan.workload.parse()?),

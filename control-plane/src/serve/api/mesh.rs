@@ -1,5 +1,5 @@
 //! What runs: workloads, edges, status, metrics.
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     Json,
@@ -14,6 +14,7 @@ use weft_proto::weft::AdminAnswer;
 
 use super::{Api, error::Failure};
 use crate::{
+    effect::Selection,
     registry::QueryError,
     wire::{EdgeList, Status, WorkloadItem, WorkloadList},
 };
@@ -23,6 +24,11 @@ const MAX_PATH: usize = 1_024;
 
 /// `GET /v1/workloads`.
 pub(super) async fn workloads(Shared(api): Shared<Arc<Api>>) -> Json<WorkloadList> {
+    Json(WorkloadList { items: listed(&api) })
+}
+
+/// What is known of each workload.
+pub(super) fn listed(api: &Api) -> Vec<WorkloadItem> {
     let sequence = api.state.sequence();
     let mut items = api.registry.list();
     for item in &mut items {
@@ -30,7 +36,7 @@ pub(super) async fn workloads(Shared(api): Shared<Arc<Api>>) -> Json<WorkloadLis
             api.streams.describe(&workload, sequence, item);
         }
     }
-    Json(WorkloadList { items })
+    items
 }
 
 fn reference(item: &WorkloadItem) -> Option<WorkloadRef> {
@@ -91,7 +97,15 @@ pub(super) async fn edges(Shared(api): Shared<Arc<Api>>) -> Json<EdgeList> {
 /// Where the objects in force cannot be judged.
 pub(super) async fn status(Shared(api): Shared<Arc<Api>>) -> Result<Json<Status>, Failure> {
     let (faults, state) = (api.faults.clone(), api.state.clone());
-    let judged = tokio::task::spawn_blocking(move || faults.now(&state)).await.map_err(Failure::unavailable)?;
+    let effects = api.effects();
+    let judge = move || {
+        let mut objects = BTreeMap::new();
+        for (_, status) in effects.select(&Selection::default()) {
+            *objects.entry(status.effect.state).or_default() += 1;
+        }
+        (faults.now(&state), objects)
+    };
+    let (judged, objects) = tokio::task::spawn_blocking(judge).await.map_err(Failure::unavailable)?;
     let names = api.state.look(|compiler| compiler.names().clone());
     // The revision before the sequence: what is in sync with the later is in sync with the former.
     let revision = api.state.revision().to_string();
@@ -106,6 +120,8 @@ pub(super) async fn status(Shared(api): Shared<Arc<Api>>) -> Result<Json<Status>
         started: api.started.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         warnings: judged.to_vec(),
+        silent: api.registry.silent().iter().map(ToString::to_string).collect(),
+        objects,
     }))
 }
 

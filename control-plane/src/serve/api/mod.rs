@@ -1,6 +1,7 @@
 //! The admin API: JSON over HTTPS, with a bearer token.
 mod apply;
 mod ca;
+mod effect;
 mod error;
 mod mesh;
 mod objects;
@@ -38,7 +39,8 @@ use super::{
     tls::TlsConnection,
 };
 use crate::{
-    authority::Certifier, faults::Faults, metrics::Metrics, registry::Registry, state::MeshState, tokens::Issuer,
+    authority::Certifier, effect::Effects, faults::Faults, metrics::Metrics, registry::Registry, state::MeshState,
+    tokens::Issuer,
 };
 use error::Failure;
 
@@ -71,12 +73,26 @@ pub(crate) struct Api {
     pub(crate) started: String,
     /// Held from judging a change until it is in force, so that each is judged against what it meets.
     pub(crate) changes: Mutex<()>,
+    /// The control plane stops.
+    pub(crate) stop: watch::Receiver<bool>,
+}
+
+impl Api {
+    /// What the status of objects is computed from.
+    fn effects(&self) -> Effects {
+        let (state, registry, streams) = (self.state.clone(), self.registry.clone(), self.streams.clone());
+        Effects { state, registry, streams }
+    }
 }
 
 fn router(api: Arc<Api>) -> Router {
     Router::new()
         .route("/v1/objects", get(objects::list))
         .route("/v1/objects/{kind}/{namespace}/{name}", delete(apply::delete))
+        .route("/v1/objects/{kind}/{namespace}/{name}/status", get(effect::status))
+        .route("/v1/statuses", get(effect::list))
+        .route("/v1/wait", post(effect::wait))
+        .route("/v1/watch", get(effect::watch))
         .route("/v1/apply", post(apply::apply))
         .route("/v1/tokens", post(token::create))
         .route("/v1/ca/rotate", post(ca::rotate))

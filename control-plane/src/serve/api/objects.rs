@@ -6,37 +6,40 @@ use axum::{
     extract::{Query, State as Shared, rejection::QueryRejection},
 };
 use serde::Deserialize;
-use weft_model::{Kind, ObjectRef, Stored, encode::to_json};
+use weft_model::{Kind, Stored, encode::to_json};
 
 use super::{Api, error::Failure};
-use crate::wire::{ObjectItem, ObjectList};
+use crate::{
+    effect::Selection,
+    wire::{ObjectItem, ObjectList},
+};
 
 /// Which objects; absent fields choose all.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Selection {
+pub(super) struct Selected {
     kind: Option<String>,
     namespace: Option<String>,
     name: Option<String>,
 }
 
+/// The selection that a query makes.
+pub(super) fn selection(query: Result<Query<Selected>, QueryRejection>) -> Result<Selection, Failure> {
+    let Query(Selected { kind, namespace, name }) = query.map_err(|rejection| {
+        Failure::bad_request(rejection.body_text(), "the query may have kind, namespace and name")
+    })?;
+    Ok(Selection { kind: kind.map(|kind| parse_kind(&kind)).transpose()?, namespace, name })
+}
+
 /// `GET /v1/objects`. Workloads that registered themselves are listed with owner `agent`.
 pub(super) async fn list(
     Shared(api): Shared<Arc<Api>>,
-    selection: Result<Query<Selection>, QueryRejection>,
+    query: Result<Query<Selected>, QueryRejection>,
 ) -> Result<Json<ObjectList>, Failure> {
-    let Query(Selection { kind, namespace, name }) = selection.map_err(|rejection| {
-        Failure::bad_request(rejection.body_text(), "the query may have kind, namespace and name")
-    })?;
-    let kind = kind.map(|kind| parse_kind(&kind)).transpose()?;
-    let chosen = |object: &ObjectRef| {
-        kind.is_none_or(|kind| object.kind == kind)
-            && namespace.as_ref().is_none_or(|namespace| object.namespace.as_str() == namespace)
-            && name.as_ref().is_none_or(|name| object.name.as_str() == name)
-    };
+    let selection = selection(query)?;
     let revision = api.state.revision().to_string();
     let found: Vec<Arc<Stored>> = api.state.look(|compiler| {
-        compiler.objects().filter(|(object, _)| chosen(object)).map(|(_, stored)| stored.clone()).collect()
+        compiler.objects().filter(|(object, _)| selection.has(object)).map(|(_, stored)| stored.clone()).collect()
     });
     Ok(Json(ObjectList { revision, items: found.iter().map(|stored| item(stored)).collect() }))
 }
@@ -49,7 +52,7 @@ pub(super) fn parse_kind(text: &str) -> Result<Kind, Failure> {
     })
 }
 
-fn item(Stored { object, owner, created, modified, source }: &Stored) -> ObjectItem {
+pub(super) fn item(Stored { object, owner, created, modified, source }: &Stored) -> ObjectItem {
     ObjectItem {
         object: to_json(object),
         owner: owner.to_string(),

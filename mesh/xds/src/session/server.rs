@@ -143,6 +143,11 @@ impl Server {
         name.is_some_and(Name::is_wanted)
     }
 
+    /// Whether the client subscribed to everything that there is for it of a type.
+    pub fn subscribes_to_all(&self, resource_type: ResourceType) -> bool {
+        self.types.get(&resource_type).is_some_and(|it| it.wildcard)
+    }
+
     /// What the stream has done so far.
     pub fn counts(&self) -> ServerCounts {
         self.counts

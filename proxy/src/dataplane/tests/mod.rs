@@ -4,5 +4,6 @@ mod http;
 mod idle;
 mod limits;
 mod mesh;
+mod progress;
 mod refusals;
 mod tcp;

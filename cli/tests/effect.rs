@@ -1,0 +1,237 @@
+//! `apply --wait`, `status <object>`, `get -w`, and a proxy that falls silent, over real processes.
+use std::{
+    path::{Path, PathBuf},
+    process::{Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
+    process::{Child, ChildStdout, Command},
+    time::timeout,
+};
+use weft_harness::{Application, DEADLINE, Mesh, Plan, Sidecar, eventually};
+
+const WEFT: &str = env!("CARGO_BIN_EXE_weft");
+
+const OBJECTS: &str = "\
+{ apiVersion: v1, kind: Service, metadata: { name: stock, namespace: shop },
+  spec: { selector: { app: stock }, ports: [{ name: http, port: 80, targetPort: http }] } }
+---
+{ apiVersion: v1, kind: Service, metadata: { name: idle, namespace: shop },
+  spec: { selector: { app: idle }, ports: [{ name: http, port: 80, targetPort: http }] } }
+---
+apiVersion: weft.dev/v1alpha1
+kind: AccessPolicy
+metadata: { name: stock, namespace: shop }
+spec:
+  targetRefs: [{ group: \"\", kind: Service, name: stock }]
+  rules: [{ action: Allow, from: [{ namespace: shop, account: web }] }]
+";
+
+fn policy(timeout: &str) -> String {
+    format!(
+        "
+apiVersion: weft.dev/v1alpha1
+kind: TrafficPolicy
+metadata: {{ name: stock, namespace: shop }}
+spec:
+  targetRefs: [{{ group: \"\", kind: Service, name: stock }}]
+  timeouts: {{request: {timeout}}}
+"
+    )
+}
+
+async fn weft(mesh: &Mesh, line: &str, input: &str) -> Output {
+    let mut command = Command::new(WEFT);
+    command.args(line.split_whitespace()).env("WEFT_CONTEXT", mesh.folder().join("context.json"));
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let mut child = command.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    // A command that does not read its input closes it.
+    let _closed = stdin.write_all(input.as_bytes()).await;
+    drop(stdin);
+    timeout(DEADLINE, child.wait_with_output()).await.unwrap().unwrap()
+}
+
+async fn said(mesh: &Mesh, line: &str, input: &str) -> String {
+    let output = weft(mesh, line, input).await;
+    assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// A sidecar in a process of its own, which ends with it.
+struct Process {
+    child: Child,
+    state: PathBuf,
+}
+
+impl Process {
+    async fn start(mesh: &Mesh, workload: &str) -> Self {
+        let join = mesh.join_file(&Plan::new(workload, "web")).await.unwrap();
+        let state = mesh.folder().join(workload);
+        let mut command = Command::new(WEFT);
+        command.args(["proxy", "run", "--outbound", "127.0.0.1:0", "--status", "127.0.0.1:0", "--label", "app=web"]);
+        command.arg("--workload").arg(workload).arg("--join").arg(join).arg("--state-dir").arg(&state);
+        command.stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+        let started = Self { child: command.spawn().unwrap(), state };
+        eventually("the sidecar to be in sync", async || {
+            let items = mesh.client().workloads().await.unwrap().items;
+            items.iter().any(|item| item.name == workload && item.connected && item.in_sync).then_some(())
+        })
+        .await;
+        started
+    }
+
+    fn outbound(&self) -> std::net::SocketAddr {
+        let written = std::fs::read_to_string(self.state.join("listeners.json")).unwrap();
+        serde_json::from_str::<Value>(&written).unwrap()["outbound"].as_str().unwrap().parse().unwrap()
+    }
+
+    async fn signal(&self, signal: &str) {
+        let pid = self.child.id().unwrap().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().await.unwrap().success());
+    }
+
+    async fn get(&self) {
+        let mut connection = weft_harness::Connection::open(self.outbound()).await.unwrap();
+        assert_eq!(connection.get("stock", "/", &[]).await.unwrap().status, 200);
+    }
+}
+
+async fn opened() -> (Mesh, Application, Sidecar) {
+    let mesh = Mesh::start().await.unwrap();
+    mesh.apply(OBJECTS).await.unwrap();
+    let application = Application::http("stock").await;
+    let stock = Plan::new("stock-0", "stock").application("http", application.address);
+    let stock = Sidecar::start(&mesh, stock).await.unwrap();
+    (mesh, application, stock)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_proxy_is_named_within_two_seconds_and_apply_waits_for_it_in_vain_until_it_lives() {
+    let (mesh, _application, _stock) = opened().await;
+    let (one, other) = (Process::start(&mesh, "web-0").await, Process::start(&mesh, "web-1").await);
+    one.get().await;
+    other.get().await;
+    let waited = said(&mesh, "apply -f - --wait=20s", &policy("3s")).await;
+    assert!(waited.contains("TrafficPolicy shop/stock in effect on 2 of 2 proxies"), "{waited}");
+
+    other.signal("-STOP").await;
+    let stopped = Instant::now();
+    eventually("the silent proxy to be named", async || {
+        let status = mesh.client().status().await.unwrap();
+        status.silent.iter().any(|workload| workload == "shop/web-1").then_some(())
+    })
+    .await;
+    // Noticed within 2 s; a loaded machine takes its time to ask.
+    assert!(stopped.elapsed() < Duration::from_secs(5), "it took {:?}", stopped.elapsed());
+    let glance = said(&mesh, "status", "").await;
+    assert!(glance.contains("silent         shop/web-1"), "{glance}");
+    let workloads = said(&mesh, "get workloads", "").await;
+    let row = workloads.lines().find(|line| line.contains("web-1")).unwrap();
+    assert!(row.contains("silent for "), "{workloads}");
+    let json: Value = serde_json::from_str(&said(&mesh, "get workloads -o json", "").await).unwrap();
+    let items = json["items"].as_array().unwrap();
+    assert!(items.iter().any(|item| item["name"] == "web-1" && item["silentMs"].as_u64() >= Some(1_500)), "{json}");
+
+    let output = weft(&mesh, "apply -f - --wait=3s", &policy("4s")).await;
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    for part in ["after 3s", "TrafficPolicy shop/stock: 1 of 2", "shop/web-1 waits for", "silent for", "hint: "] {
+        assert!(error.contains(part), "{part:?} is not in\n{error}");
+    }
+    assert!(!error.contains("shop/web-0"), "{error}");
+    let status = said(&mesh, "status TrafficPolicy shop/stock", "").await;
+    for part in ["on 1 of 2 proxies", "slowest     shop/web-1, waits for", "silent for"] {
+        assert!(status.contains(part), "{part:?} is not in\n{status}");
+    }
+
+    other.signal("-CONT").await;
+    let waited: Value =
+        serde_json::from_str(&said(&mesh, "apply -f - --wait=20s -o json", &policy("4s")).await).unwrap();
+    assert_eq!((&waited["inEffect"], &waited["items"][0]["effective"]), (&Value::Bool(true), &Value::from(2)));
+    assert_eq!(waited["changes"][0]["change"], "unchanged");
+    let json: Value =
+        serde_json::from_str(&said(&mesh, "status trafficpolicy stock -n shop -o json", "").await).unwrap();
+    assert_eq!((&json["state"], &json["proxies"]), (&Value::from("inEffect"), &Value::from(2)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_no_proxy_uses_says_so_and_is_not_waited_for() {
+    let (mesh, _application, _stock) = opened().await;
+    let waited = said(&mesh, "apply -f - --wait", OBJECTS).await;
+    assert!(waited.contains("Service shop/idle: no proxy uses it yet"), "{waited}");
+    let status = said(&mesh, "status service shop/idle", "").await;
+    assert!(status.contains("no proxy uses it") && !status.contains("0 of 0"), "{status}");
+    let table = said(&mesh, "get services", "").await;
+    assert!(table.contains("IN EFFECT") && table.contains("no proxy uses it"), "{table}");
+    let glance = said(&mesh, "status", "").await;
+    assert!(glance.contains("1 used by no proxy"), "{glance}");
+    let output = weft(&mesh, "status service shop/nobody", "").await;
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(1) && error.contains("there is no Service shop/nobody"), "{error}");
+    // Programs read the same as ever: the object in its Kubernetes form.
+    let json: Value = serde_json::from_str(&said(&mesh, "get service idle -n shop -o json", "").await).unwrap();
+    assert_eq!((&json["kind"], json.as_object().unwrap().len()), (&Value::from("Service"), 4));
+}
+
+struct Watch {
+    _child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Watch {
+    fn start(context: &Path, line: &str) -> Self {
+        let mut command = Command::new(WEFT);
+        command.args(line.split_whitespace()).env("WEFT_CONTEXT", context).stdout(Stdio::piped()).kill_on_drop(true);
+        let mut child = command.spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self { _child: child, lines }
+    }
+
+    async fn until(&mut self, wanted: impl Fn(&str) -> bool) -> String {
+        let found = async {
+            loop {
+                let line = self.lines.next_line().await.unwrap().expect("the watch goes on");
+                if wanted(&line) {
+                    return line;
+                }
+            }
+        };
+        timeout(DEADLINE, found).await.expect("the line came")
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_tells_what_there_is_and_then_each_change_of_objects_and_their_status() {
+    let (mesh, _application, _stock) = opened().await;
+    let context = mesh.folder().join("context.json");
+    let mut json = Watch::start(&context, "get all -n shop -w -o json");
+    let mut table = Watch::start(&context, "get trafficpolicies -w");
+    let mut workloads = Watch::start(&context, "get workloads -w");
+    json.until(|line| line.contains("Service shop/idle")).await;
+    table.until(|line| line.starts_with("EVENT")).await;
+    workloads.until(|line| line.contains("shop/stock-0") && line.starts_with("added")).await;
+
+    mesh.apply(&policy("3s")).await.unwrap();
+    let event = json.until(|line| line.contains("\"TrafficPolicy shop/stock\"")).await;
+    let event: Value = serde_json::from_str(&event).unwrap();
+    assert_eq!((&event["event"], &event["status"]["state"]), (&"added".into(), &"unused".into()));
+    assert_eq!(event["item"]["object"]["spec"]["timeouts"]["request"], "3s");
+    table.until(|line| line.starts_with("added") && line.contains("no proxy uses it")).await;
+
+    let web = Sidecar::start(&mesh, Plan::new("web-0", "web")).await.unwrap();
+    workloads.until(|line| line.contains("shop/web-0") && line.starts_with("added")).await;
+    web.connect().await.unwrap().get("stock", "/", &[]).await.unwrap();
+    let of_policy = |line: &str| line.contains("\"TrafficPolicy shop/stock\"") && line.contains("\"inEffect\"");
+    let event: Value = serde_json::from_str(&json.until(of_policy).await).unwrap();
+    assert_eq!((&event["event"], &event["status"]["effective"]), (&"status".into(), &1.into()));
+    table.until(|line| line.starts_with("status") && line.contains("1 of 1")).await;
+
+    mesh.client().delete("TrafficPolicy", "shop", "stock").await.unwrap();
+    let event: Value = serde_json::from_str(&json.until(|line| line.contains("\"deleted\"")).await).unwrap();
+    assert_eq!(event["name"], "TrafficPolicy shop/stock");
+    table.until(|line| line.starts_with("deleted") && line.contains("TrafficPolicy shop/stock")).await;
+}
