@@ -6,3 +6,4 @@ mod limits;
 mod mesh;
 mod refusals;
 mod tcp;
+mod tunnels;
