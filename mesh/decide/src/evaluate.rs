@@ -95,9 +95,7 @@ pub fn evaluate_outbound_in(
     circumstances: &Circumstances,
 ) -> Decision {
     match normalize(snapshot.scope(), head) {
-        Ok(request) => {
-            finish(route(snapshot, &request, draws.split), Some(&request), &circumstances.turn(draws.pick))
-        }
+        Ok(request) => finish(route(snapshot, &request, draws.split), Some(&request), &circumstances.turn(draws.pick)),
         Err(cause) => Decision::Refused(cause.into()),
     }
 }

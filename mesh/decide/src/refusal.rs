@@ -202,6 +202,7 @@ impl Refusal {
             | Self::Denied(_)
             | Self::NoHealthyEndpoint { .. }
             | Self::ControlPlaneUnreachable { .. }
+            | Self::NoTunnel { .. }
             | Self::Misdirected { .. } => None,
         }
     }

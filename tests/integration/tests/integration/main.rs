@@ -1,6 +1,7 @@
 //! A whole mesh in one process: a file for each behaviour.
 mod access;
 mod change;
+mod drain;
 mod endpoints;
 mod explain;
 mod health;
