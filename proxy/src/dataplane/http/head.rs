@@ -203,6 +203,7 @@ impl ResponseHead {
         if (200..300).contains(&self.status) {
             self.fields.remove_framing(head);
             self.framing = Framing::Empty;
+            self.keeps_alive = false;
         }
     }
 

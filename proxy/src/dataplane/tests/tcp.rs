@@ -42,7 +42,7 @@ async fn bytes_pass_unchanged_and_each_half_close_by_itself() {
 async fn a_connection_that_outlives_the_drain_is_reset_on_both_sides_and_its_record_says_drained() {
     let mesh = Mesh::start(Protocol::Tcp, Some(&["web"]), None).await;
     let Mesh { web, server, application, authority } = mesh;
-    let short = Side::start("server", |settings| settings.timeouts.drain = Duration::from_millis(200));
+    let short = Side::start("server", |settings| settings.timeouts.drain = Duration::from_secs(2));
     let mut short = short.with_identity(&authority, "reviews");
     let port = application.local_addr().unwrap();
     short.dataplane.publish(snapshot([inbound("stock:9000", Protocol::Tcp, port, Some(&["web"]))]));
@@ -68,7 +68,7 @@ async fn a_connection_that_outlives_the_drain_is_reset_on_both_sides_and_its_rec
 #[tokio::test]
 async fn a_connection_on_which_nothing_moves_is_ended_by_its_bound_and_one_that_moves_is_not() {
     let mesh = Mesh::start(Protocol::Tcp, Some(&["web"]), None).await;
-    let bound = Duration::from_millis(300);
+    let bound = Duration::from_secs(1);
     let web =
         Side::start("web", |settings| settings.timeouts.stream_idle = bound).with_identity(&mesh.authority, "web");
     let endpoints = [(mesh.server.inbound(), identity("reviews"))];

@@ -202,19 +202,19 @@ fn tunnelled() -> Vec<Case> {
             "RFC 9110 9.3.6",
             "what follows a 200 is the tunnel's",
             "HTTP/1.1 200 OK\r\nServer: x\r\n\r\nabc",
-            taken("200 OK", "Server: x\r\n", "", "abc"),
+            taken("200 OK close", "Server: x\r\n", "", "abc"),
         ),
         to_connect(
             "RFC 9110 9.3.6",
             "a length is ignored and not passed on",
             "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nServer: x\r\n\r\nabc",
-            taken("200 OK", "Server: x\r\n", "", "abc"),
+            taken("200 OK close", "Server: x\r\n", "", "abc"),
         ),
         to_connect(
             "RFC 9110 9.3.6",
             "so are chunks",
             "HTTP/1.1 299 X\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-            taken("299 X", "", "", "0\r\n\r\n"),
+            taken("299 X close", "", "", "0\r\n\r\n"),
         ),
         to_connect(
             "RFC 9112 6.1",
