@@ -80,7 +80,12 @@ impl Load {
         };
         let mut connection = match kept {
             Some((_, connection)) => connection,
-            None => Connection::open(address).await?,
+            None => match Connection::open(address).await {
+                Ok(connection) => connection,
+                // The sidecar was replaced between the look and the call: nothing was sent.
+                Err(_) if self.target().0 != address => Connection::open(self.target().0).await?,
+                Err(error) => return Err(error),
+            },
         };
         let method = if number.is_multiple_of(5) { "POST" } else { "GET" };
         let head = format!("{method} /{number} HTTP/1.1\r\nHost: reviews\r\nContent-Length: 0\r\n\r\n");
@@ -98,7 +103,10 @@ impl Load {
     /// One connection: the server's greeting, and our bytes back.
     async fn connection(&self) -> io::Result<()> {
         let (_, address) = self.target();
-        let mut stream = TcpStream::connect(address).await?;
+        let mut stream = match TcpStream::connect(address).await {
+            Err(_) if self.target().1 != address => TcpStream::connect(self.target().1).await?,
+            connected => connected?,
+        };
         stream.write_all(b"ping").await?;
         stream.shutdown().await?;
         let mut answer = Vec::new();
