@@ -8,8 +8,8 @@ use weft_ir::{EndpointAddress, RouteOrigin, RuleName, ServicePort};
 use weft_model::{Port, SpiffeId, WorkloadRef};
 
 use crate::{
-    Circumstances, Destination, Refusal, RequestHead, Routing, Snapshot, Turn, normalize, permit, permit_outbound,
-    pick_with, route, route_tcp,
+    Circumstances, Destination, Normal, Refusal, RequestHead, Routing, Snapshot, Turn, normalize, permit,
+    permit_outbound, pick_with, route, route_tcp,
 };
 
 /// The random draws of a decision, kept in its record.
@@ -50,6 +50,8 @@ pub struct Forwarded {
     pub identity: SpiffeId,
     /// The target that is forwarded: path and query; `None` for TCP.
     pub target: Option<String>,
+    /// The Host that is forwarded; `None` for TCP.
+    pub host: Option<String>,
     /// How long it may take in all.
     pub timeout: Option<Duration>,
     /// The `set-cookie` field that its answer gets, for affinity.
@@ -76,6 +78,8 @@ pub struct Accepted {
     pub rule: Option<RuleName>,
     /// The target that the application sees: path and query; `None` for TCP.
     pub target: Option<String>,
+    /// The Host that the application sees; `None` for TCP.
+    pub host: Option<String>,
 }
 
 /// Decides an outbound HTTP request, in its first try while nothing is ejected.
@@ -91,10 +95,7 @@ pub fn evaluate_outbound_in(
     circumstances: &Circumstances,
 ) -> Decision {
     match normalize(snapshot.scope(), head) {
-        Ok(request) => {
-            let target = request.target.to_string();
-            finish(route(snapshot, &request, draws.split), Some(target), &circumstances.turn(draws.pick))
-        }
+        Ok(request) => finish(route(snapshot, &request, draws.split), Some(&request), &circumstances.turn(draws.pick)),
         Err(cause) => Decision::Refused(cause.into()),
     }
 }
@@ -125,8 +126,8 @@ pub fn evaluate_inbound(
         return InboundDecision::Refused(Refusal::Misdirected { server_name: server_name.to_owned() });
     };
     // A request that has no canonical form never gets as far as policy.
-    let target = match head.map(|head| normalize(snapshot.scope(), head)).transpose() {
-        Ok(request) => request.map(|request| request.target.to_string()),
+    let request = match head.map(|head| normalize(snapshot.scope(), head)).transpose() {
+        Ok(request) => request,
         Err(cause) => return InboundDecision::Refused(cause.into()),
     };
     match permit(chain, caller) {
@@ -134,13 +135,14 @@ pub fn evaluate_inbound(
             service: chain.service.clone(),
             port: chain.application_port,
             rule: admitted.permit().rule().cloned(),
-            target,
+            target: request.as_ref().map(|request| request.target.to_string()),
+            host: request.map(|request| request.host.into_owned()),
         }),
         Err(denied) => InboundDecision::Refused(denied.into()),
     }
 }
 
-fn finish(routing: Routing<'_>, target: Option<String>, turn: &Turn<'_>) -> Decision {
+fn finish(routing: Routing<'_>, request: Option<&Normal<'_>>, turn: &Turn<'_>) -> Decision {
     let routed = match routing {
         Routing::Routed(routed) => routed,
         Routing::Needs(destination) => return Decision::Needs(destination),
@@ -154,7 +156,8 @@ fn finish(routing: Routing<'_>, target: Option<String>, turn: &Turn<'_>) -> Deci
             workload: picked.endpoint().workload.clone(),
             address: picked.address(),
             identity: picked.identity().clone(),
-            target,
+            target: request.map(|request| request.target.to_string()),
+            host: request.map(|request| request.host.clone().into_owned()),
             timeout: routed.timeout(),
             set_cookie: routed.set_cookie().map(|cookie| cookie.to_string()),
         })),

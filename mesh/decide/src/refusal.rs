@@ -85,6 +85,13 @@ pub enum Refusal {
         /// The request's normalized path.
         path: String,
     },
+    /// The host is known and none of its routes opens a tunnel. 501 and not 405, which would have to name the methods that
+    /// the target takes (RFC 9110 §15.5.6).
+    #[error("no route of {host} takes CONNECT: an HTTPRoute's rule must name the method")]
+    NoTunnel {
+        /// The host.
+        host: HostPort,
+    },
     /// The matching route's rule has no backend that exists (Gateway API: 500).
     #[error("{origin}: {cause}")]
     BackendMissing {
@@ -154,7 +161,6 @@ impl Refusal {
     pub const fn status(&self) -> u16 {
         match self {
             Self::BadRequest(BadRequest::TargetTooLong) => 414,
-            Self::BadRequest(BadRequest::Connect) => 501,
             Self::BadRequest(
                 BadRequest::Method
                 | BadRequest::HostMissing
@@ -172,6 +178,7 @@ impl Refusal {
                 | BadRequest::Query,
             ) => 400,
             Self::NotInMesh { .. } | Self::NoRoute { .. } => 404,
+            Self::NoTunnel { .. } => 501,
             Self::BackendMissing { .. } | Self::ClusterMissing { .. } => 500,
             Self::Denied(_) => 403,
             Self::NoHealthyEndpoint { .. }
@@ -195,6 +202,7 @@ impl Refusal {
             | Self::Denied(_)
             | Self::NoHealthyEndpoint { .. }
             | Self::ControlPlaneUnreachable { .. }
+            | Self::NoTunnel { .. }
             | Self::Misdirected { .. } => None,
         }
     }
@@ -205,6 +213,7 @@ impl Refusal {
             Self::BadRequest(_) => "bad-request",
             Self::NotInMesh { .. } => "not-in-mesh",
             Self::NoRoute { .. } => "no-route",
+            Self::NoTunnel { .. } => "no-tunnel",
             Self::BackendMissing { .. } => "backend-missing",
             Self::ClusterMissing { .. } => "cluster-missing",
             Self::Denied(_) => "denied",

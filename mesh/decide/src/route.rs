@@ -95,6 +95,9 @@ pub fn route<'s>(snapshot: &'s Snapshot, request: &Normal<'_>, split: u64) -> Ro
         }
     };
     let Some(route) = first_match(host, request, snapshot.lane()) else {
+        if request.is_connect() {
+            return Routing::Refused(Refusal::NoTunnel { host: host.virtual_host().authority.clone() });
+        }
         return Routing::Refused(Refusal::NoRoute {
             host: host.virtual_host().authority.clone(),
             method: request.method.to_owned(),
@@ -200,16 +203,20 @@ fn share_by_key(clusters: &[WeightedCluster], key: u64) -> Option<&WeightedClust
 }
 
 fn matches(route: &Route, patterns: &Patterns, request: &Normal<'_>, lane: usize) -> bool {
-    let path = &*request.target.path;
+    let (path, connect) = (&*request.target.path, request.is_connect());
     let path_matches = match &route.matches.path {
+        // A CONNECT has no path: only a rule that asks nothing of it can match.
+        PathMatch::Exact(_) | PathMatch::Regex(_) if connect => false,
         PathMatch::Exact(exact) => exact == path,
+        PathMatch::Prefix(prefix) if connect => prefix == "/",
         PathMatch::Prefix(prefix) => has_prefix(path, prefix),
         PathMatch::Regex(_) => patterns.path.as_ref().is_some_and(|regex| regex.of(lane).is_match(path)),
     };
     path_matches
-        && route.matches.method.as_ref().is_none_or(|method| method.0 == request.method)
+        // Nor does a rule that was written for requests open a tunnel: it must say so.
+        && route.matches.method.as_ref().map_or(!connect, |method| method.0 == request.method)
         && (route.matches.headers.iter().zip(&patterns.headers))
-            .all(|(header, pattern)| header_matches((&header.name, &header.value), pattern, request.headers, lane))
+            .all(|(header, pattern)| header_matches((&header.name, &header.value), pattern, request, lane))
 }
 
 /// Whether `prefix` is whole leading elements of `path` (Gateway API `PathPrefix`); `/` takes everything, `*` too.
@@ -221,16 +228,20 @@ fn has_prefix(path: &str, prefix: &str) -> bool {
 fn header_matches(
     (name, value): (&str, &TextMatch),
     pattern: &HeaderPattern,
-    headers: &[(&[u8], &[u8])],
+    request: &Normal<'_>,
     lane: usize,
 ) -> bool {
-    let mut values =
-        headers.iter().filter(|(its, _)| its.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| *value);
-    let Some(first) = values.next() else { return false };
     let test = |text: &[u8]| match value {
         TextMatch::Exact(exact) => exact.as_bytes() == text,
         TextMatch::Regex(_) => pattern.as_ref().is_some_and(|regex| regex.of(lane).is_match(text)),
     };
+    // What the next hop sees, not what was written.
+    if name.eq_ignore_ascii_case("host") {
+        return test(request.host.as_bytes());
+    }
+    let mut values =
+        request.headers.iter().filter(|(its, _)| its.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| *value);
+    let Some(first) = values.next() else { return false };
     let Some(second) = values.next() else { return test(first) };
     let mut joined: SmallVec<[u8; 256]> = SmallVec::from_slice(first);
     for value in std::iter::once(second).chain(values) {

@@ -242,6 +242,7 @@ impl Session {
                 () = asked_to_stop(&mut stop, Stop::Draining), if !said_draining => {
                     said_draining = true;
                     self.send(Message::Draining(Draining {})).await?;
+                    shared.lifecycle.set_told();
                 }
             }
         }

@@ -78,6 +78,7 @@ impl Former {
             inbound: self.inbound.map(LocalAddr),
             outbound: self.outbound.map(LocalAddr),
             tcp: tcp.collect(),
+            unbound: Vec::new(),
         }
     }
 }

@@ -3,7 +3,7 @@ use std::{
     fs, io,
     net::TcpListener as StdTcpListener,
     os::unix::net::UnixListener as StdUnixListener,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -13,6 +13,7 @@ use tokio::{
     net::{TcpListener, UnixListener},
     runtime,
     sync::{mpsc, watch},
+    time::timeout,
 };
 
 use super::{
@@ -32,6 +33,9 @@ use crate::dataplane::{Dataplane, Event};
 
 /// How often the exposition's recorder drains its histograms.
 const UPKEEP: Duration = Duration::from_secs(5);
+
+/// How long draining waits for the control plane to be told of it.
+const TELL: Duration = Duration::from_secs(1);
 
 /// How long the end waits for a name that is being looked up, or for a file that is being written.
 const SHUTDOWN: Duration = Duration::from_secs(2);
@@ -116,6 +120,10 @@ async fn serve(tasks: Tasks, recorder: &PrometheusRecorder) {
     });
     let mut stop = shared.lifecycle.stop();
     asked_to_stop(&mut stop, Stop::Draining).await;
+    // Peers first choose no longer this instance, then their connections end.
+    if shared.streams.agent.load(Ordering::Relaxed) {
+        let _ = timeout(TELL, shared.lifecycle.told()).await;
+    }
     shared.with_dataplane(Dataplane::drain);
     tokio::select! {
         () = shared.lifecycle.drained() => {

@@ -45,6 +45,7 @@ pub(super) struct Lifecycle {
     state: Mutex<State>,
     changed: Condvar,
     stop: watch::Sender<Stop>,
+    told: watch::Sender<bool>,
     drained: watch::Sender<bool>,
     stopped: watch::Sender<bool>,
 }
@@ -90,6 +91,7 @@ impl Lifecycle {
             state: Mutex::new(State { awaited, ready: false }),
             changed: Condvar::new(),
             stop: watch::Sender::new(Stop::Running),
+            told: watch::Sender::new(false),
             drained: watch::Sender::new(false),
             stopped: watch::Sender::new(false),
         }
@@ -158,6 +160,16 @@ impl Lifecycle {
     /// How far stopping has come, now and as it changes.
     pub(super) fn stop(&self) -> watch::Receiver<Stop> {
         self.stop.subscribe()
+    }
+
+    /// The control plane was told of the draining.
+    pub(super) fn set_told(&self) {
+        self.told.send_replace(true);
+    }
+
+    /// Waits until the control plane was told of the draining.
+    pub(super) async fn told(&self) {
+        until(self.told.subscribe()).await;
     }
 
     /// Every worker has stopped.

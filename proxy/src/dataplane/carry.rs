@@ -25,6 +25,8 @@ pub(super) struct Http1<'a> {
     pub(super) body: &'a mut Flow,
     /// What was done so far.
     pub(super) progress: &'a mut Progress,
+    /// Where the upstream is left once both connections have ended HTTP.
+    pub(super) tunnel: &'a mut Option<Conn>,
     /// Whether part of the body went to an upstream and is not there any more.
     pub(super) spent: bool,
 }
@@ -47,7 +49,9 @@ impl Carrier for Http1<'_> {
             return Err(AttemptFailed::HeldBack);
         }
         let outcome = exchange.finish(head).await?;
-        if outcome.upstream_lives {
+        if outcome.switched {
+            *self.tunnel = Some(upstream);
+        } else if outcome.upstream_lives {
             let EndpointAddress::Socket(address) = attempt.picked().address();
             let worker = attempt.worker();
             worker.pool().put(address, proven(attempt.picked()), worker.timeouts().pool_idle, upstream);

@@ -8,7 +8,7 @@ use weft_certs::tls::peer_identity;
 use weft_decide::{Detection, Draws, Refusal, detect, normalize, permit};
 use weft_ir::InboundChain;
 use weft_model::{Protocol, SpiffeId};
-use weft_net::{PeerAddr, reset_on_close};
+use weft_net::{PeerAddr, Relay, reset_on_close};
 
 use super::{
     gate::Stranger,
@@ -23,6 +23,7 @@ use super::{
     serve::{Job, Path, serve},
     tls::{Io, alpn},
     upstream,
+    watch::Watching,
     worker::{View, Worker},
 };
 
@@ -117,7 +118,7 @@ fn chain<'v>(view: &'v View, server_name: &str, protocol: Protocol) -> Result<&'
 
 /// The rest of a TCP connection's path.
 async fn tcp_stream(worker: &Worker, secured: Secured, record: &mut Record) {
-    let Secured { io, caller, server_name, protocol } = secured;
+    let Secured { mut io, caller, server_name, protocol } = secured;
     let watching = worker.watch().begin(&caller, &server_name);
     let upstream = async {
         record.at(Stage::Route);
@@ -132,7 +133,9 @@ async fn tcp_stream(worker: &Worker, secured: Secured, record: &mut Record) {
     // A permission that is withdrawn meanwhile is found by the relay's first turn: connecting takes less than the second
     // within which it must have effect.
     match upstream.await {
-        Ok(upstream) => relay(record, Some(&watching), io, upstream).await,
+        Ok(mut upstream) => {
+            relay(worker, record, Some(&watching), (&mut io, &mut upstream), Relay::default()).await;
+        }
         Err(Failure { ending, detail }) => {
             // Where even the option fails, the socket is gone.
             let _ = reset_on_close(io.tcp());
@@ -171,12 +174,19 @@ impl Path for Inbound<'_> {
         self.worker.timeouts().server_idle
     }
 
+    fn watch(&self) -> Option<Watching<'_>> {
+        let Self { worker, caller, server_name } = self;
+        let watching = worker.watch().begin(caller, server_name);
+        // It was permitted when its request was: what has been withdrawn since is found now.
+        if let Some(view) = worker.view() {
+            watching.look(&view);
+        }
+        Some(watching)
+    }
+
     async fn carry(&self, incoming: &Incoming, job: &mut Job<'_>) -> Result<Outcome, Failure> {
         let Self { worker, caller, server_name } = self;
         job.record.note(Key::Caller, caller);
-        if incoming.head.upgrade {
-            return Err(Failure::new(Ending::NotOffered, "Upgrade to another protocol is not offered"));
-        }
         job.record.at(Stage::Normalize);
         let view = worker.view();
         let view = view.ok_or_else(|| Failure::new(Ending::Unready, "this proxy has no configuration yet"))?;
@@ -191,8 +201,9 @@ impl Path for Inbound<'_> {
         let address = admitted(worker, chain, caller, job.record)?;
         job.record.at(Stage::Connect);
         let (path, query) = (&*request.target.path, request.target.query);
-        let (last, body_idle) = (worker.is_draining(), worker.timeouts().body_idle);
-        let forward = Forward { path, query, last, trusts_answers: false, body_idle };
+        let (last, body_idle) = (worker.is_draining(Direction::Inbound), worker.timeouts().body_idle);
+        let host = incoming.host(&request.host);
+        let forward = Forward { path, query, host, last, trusts_answers: false, body_idle };
         to_application(worker, address, incoming, &forward, job).await
     }
 }
@@ -220,7 +231,9 @@ async fn to_application(
     let mut exchange = Exchange::begin(incoming, forward, sides, &mut upstream, job.progress).await?;
     let head = exchange.final_head().await?;
     let outcome = exchange.finish(head).await?;
-    if outcome.upstream_lives {
+    if outcome.switched {
+        *job.tunnel = Some(upstream);
+    } else if outcome.upstream_lives {
         worker.pool().put(address, proven, timeouts.application_idle, upstream);
     }
     Ok(outcome)

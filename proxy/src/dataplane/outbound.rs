@@ -5,7 +5,7 @@ use std::{rc::Rc, time::Duration};
 use tokio::net::TcpStream;
 use weft_decide::{Draws, Refusal, RequestHead, Routing, normalize, permit_outbound, route, route_tcp};
 use weft_ir::ServicePort;
-use weft_net::PeerAddr;
+use weft_net::{PeerAddr, Relay};
 
 use super::{
     attempts::Attempts,
@@ -17,6 +17,7 @@ use super::{
     respond::{Ending, Failure},
     serve::{Job, Path, serve},
     tls::Io,
+    watch::Watching,
     worker::{View, Worker},
 };
 
@@ -31,7 +32,10 @@ pub(super) async fn tcp(worker: &Worker, tcp: TcpStream, peer: PeerAddr, service
     // Boxed: what finds an upstream is gone when bytes flow.
     match Box::pin(tcp_upstream(worker, service, &mut record)).await {
         // Nothing narrows what goes out: there is nothing to look at again.
-        Ok(upstream) => relay(&mut record, None, Io::Plain(tcp), upstream).await,
+        Ok(mut upstream) => {
+            let ends = (&mut Io::Plain(tcp), &mut upstream);
+            relay(worker, &mut record, None, ends, Relay::default()).await;
+        }
         Err(Failure { ending, detail }) => {
             // Where even the option fails, the socket is gone.
             let _ = weft_net::reset_on_close(&tcp);
@@ -74,11 +78,13 @@ impl Path for Outbound<'_> {
         self.worker.timeouts().client_idle
     }
 
+    /// Nothing narrows what goes out.
+    fn watch(&self) -> Option<Watching<'_>> {
+        None
+    }
+
     async fn carry(&self, incoming: &Incoming, job: &mut Job<'_>) -> Result<Outcome, Failure> {
         let Self { worker } = self;
-        if incoming.head.upgrade {
-            return Err(Failure::new(Ending::NotOffered, "Upgrade to another protocol is not offered"));
-        }
         job.record.at(Stage::Normalize);
         let (mut view, split) = (view(worker)?, worker.draw());
         // From here on, so that a refusal is replayed as well as a forwarded request.
@@ -99,10 +105,11 @@ impl Path for Outbound<'_> {
                         job.record.note(Key::Route, origin);
                     }
                     let (path, query) = (&*request.target.path, request.target.query);
-                    let (last, body_idle) = (worker.is_draining(), worker.timeouts().body_idle);
-                    let forward = Forward { path, query, last, trusts_answers: true, body_idle };
-                    let Job { client, body, record, progress } = job;
-                    let mut carrier = Http1 { incoming, forward, client, body, progress, spent: false };
+                    let (last, body_idle) = (worker.is_draining(Direction::Outbound), worker.timeouts().body_idle);
+                    let host = incoming.host(&request.host);
+                    let forward = Forward { path, query, host, last, trusts_answers: true, body_idle };
+                    let Job { client, body, record, progress, tunnel } = job;
+                    let mut carrier = Http1 { incoming, forward, client, body, progress, tunnel, spent: false };
                     return Attempts { worker, view: &view, permitted, split }.run(&mut carrier, record).await;
                 }
                 Routing::Refused(refusal) => return Err(refusal.into()),

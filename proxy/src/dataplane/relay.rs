@@ -1,40 +1,68 @@
-//! The stage *stream* of a TCP connection.
-use std::{future::poll_fn, task::Poll};
+//! The stage *stream* of a TCP connection, and of a tunnel that HTTP has opened.
+use std::{
+    future::poll_fn,
+    task::{Context, Poll},
+    time::Duration,
+};
 
+use tokio::time::Instant;
 use weft_decide::Draws;
-use weft_net::{Relay, RelayEnd, Side, reset_on_close};
+use weft_net::{Relay, RelayEnd, Relayed, Side, reset_on_close};
 
 use super::{
+    alarm::Alarm,
     record::{Record, Stage},
     respond::Ending,
     tls::Io,
-    watch::Watching,
+    watch::{Revoked, Watching},
+    worker::Worker,
 };
 
 /// Copies both ways until both sides have ended or one has failed, or the connection is no longer permitted, and ends the
 /// record.
-pub(super) async fn relay(record: &mut Record, watching: Option<&Watching<'_>>, mut downstream: Io, mut upstream: Io) {
+pub(super) async fn relay(
+    worker: &Worker,
+    record: &mut Record,
+    watching: Option<&Watching<'_>>,
+    (downstream, upstream): (&mut Io, &mut Io),
+    relay: Relay,
+) {
     record.at(Stage::Stream);
-    let mut counted = Counted { record, relay: Relay::default() };
-    let end = poll_fn(|cx| match watching.map_or(Poll::Pending, |watching| watching.poll(cx)) {
-        Poll::Ready(revoked) => Poll::Ready(Err(revoked)),
-        Poll::Pending => counted.relay.poll(cx, &mut downstream, &mut upstream).map(Ok),
+    let before = (record.sent, record.received);
+    let mut counted = Counted { record, relay, before };
+    let (over, bound) = (worker.over().listen(), worker.timeouts().stream_idle);
+    let mut quiet = Quiet::default();
+    let end = poll_fn(|cx| {
+        if let Some(Poll::Ready(revoked)) = watching.map(|watching| watching.poll(cx)) {
+            return Poll::Ready(End::Revoked(revoked));
+        }
+        if over.poll(cx).is_ready() {
+            return Poll::Ready(End::Drained);
+        }
+        match counted.relay.poll(cx, downstream, upstream) {
+            Poll::Ready(end) => Poll::Ready(End::Relay(end)),
+            Poll::Pending => quiet.poll(cx, counted.relay.relayed(), bound).map(|()| End::Idle),
+        }
     });
     let end = end.await;
     let record = &mut *counted.record;
-    if !matches!(end, Ok(RelayEnd::Closed)) {
+    if !matches!(end, End::Relay(RelayEnd::Closed)) {
         // The other side must not take what it got for the whole. Where the option fails, the socket is gone.
-        for io in [&downstream, &upstream] {
+        for io in [downstream, upstream] {
             let _ = reset_on_close(io.tcp());
         }
     }
     match end {
-        Ok(RelayEnd::Closed) => record.complete(),
-        Err(revoked) => {
+        End::Relay(RelayEnd::Closed) => record.complete(),
+        End::Revoked(revoked) => {
             record.decided_by(&revoked.revision, Draws::default());
             record.fail(revoked.failure.ending, revoked.failure.detail);
         }
-        Ok(RelayEnd::Failed { side, error }) => {
+        End::Drained => {
+            record.fail(Ending::Drained, "this proxy has drained, and its time for open connections is over")
+        }
+        End::Idle => record.fail(Ending::StreamIdle, format!("no byte either way for {bound:?}")),
+        End::Relay(RelayEnd::Failed { side, error }) => {
             let ending = match side {
                 Side::Downstream => Ending::ClientGone,
                 Side::Upstream => Ending::UpstreamGone,
@@ -44,15 +72,48 @@ pub(super) async fn relay(record: &mut Record, watching: Option<&Watching<'_>>, 
     }
 }
 
+/// How a connection's bytes came to an end.
+enum End {
+    /// Of themselves.
+    Relay(RelayEnd),
+    /// It is permitted no more.
+    Revoked(Revoked),
+    /// The proxy has drained.
+    Drained,
+    /// Nothing moved for too long.
+    Idle,
+}
+
+/// Watches that bytes move. Its timer is made at the first wait and moved once a bound, not once a byte.
+#[derive(Default)]
+struct Quiet {
+    last: Option<Relayed>,
+    alarm: Alarm,
+}
+
+impl Quiet {
+    /// Ready when nothing has moved for the whole bound.
+    fn poll(&mut self, cx: &mut Context<'_>, now: Relayed, bound: Duration) -> Poll<()> {
+        if self.last != Some(now) {
+            self.last = Some(now);
+            self.alarm.set(Instant::now() + bound);
+        }
+        self.alarm.poll(cx)
+    }
+}
+
 /// Tells the record what was copied also when the relay is dropped half-way.
 struct Counted<'a> {
     record: &'a mut Record,
     relay: Relay,
+    /// What was counted before: the request that opened a tunnel, and its answer.
+    before: (u64, u64),
 }
 
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
         let relayed = self.relay.relayed();
-        (self.record.sent, self.record.received) = (relayed.sent, relayed.received);
+        let (sent, received) = self.before;
+        (self.record.sent, self.record.received) = (sent + relayed.sent, received + relayed.received);
     }
 }

@@ -45,8 +45,6 @@ pub(super) enum Ending {
     ClientTimeout,
     /// The client went away.
     ClientGone,
-    /// The client asked for something that is not offered: another protocol by Upgrade.
-    NotOffered,
     /// A client on the inbound port did not speak mesh TLS.
     Plaintext,
     /// The TLS handshake with the client failed, or took too long.
@@ -65,6 +63,10 @@ pub(super) enum Ending {
     UpstreamMalformed(Malformed),
     /// The route's time was over.
     Timeout,
+    /// A TCP connection or tunnel on which nothing moved for too long.
+    StreamIdle,
+    /// A TCP connection or tunnel that was still open when this proxy had drained.
+    Drained,
     /// A body stood still for too long, and this is who did not move it.
     BodyIdle(Blame),
     /// This proxy is not able to: no certificate yet, no descriptor left.
@@ -77,11 +79,12 @@ impl Ending {
         let blame = match refusal {
             Refusal::BadRequest(_) => Blame::Downstream,
             Refusal::NotInMesh { .. } | Refusal::Denied(_) | Refusal::Misdirected { .. } => Blame::Downstream,
-            Refusal::NoRoute { .. } | Refusal::BackendMissing { .. } | Refusal::ClusterMissing { .. } => {
-                Blame::Configuration
-            }
+            Refusal::NoRoute { .. }
+            | Refusal::NoTunnel { .. }
+            | Refusal::BackendMissing { .. }
+            | Refusal::ClusterMissing { .. }
+            | Refusal::LimitReached { .. } => Blame::Configuration,
             Refusal::NoHealthyEndpoint { .. } | Refusal::BreakerOpen { .. } => Blame::Upstream,
-            Refusal::LimitReached { .. } => Blame::Configuration,
             Refusal::ControlPlaneUnreachable { .. } => Blame::ControlPlane,
         };
         Self::Refused(refusal.code(), refusal.status(), blame)
@@ -96,7 +99,6 @@ impl Ending {
             Self::Malformed(_) => "malformed",
             Self::ClientTimeout => "client-timeout",
             Self::ClientGone => "client-gone",
-            Self::NotOffered => "not-offered",
             Self::Plaintext => "plaintext",
             Self::Handshake => "handshake",
             Self::WrongProtocol => "wrong-protocol",
@@ -106,6 +108,8 @@ impl Ending {
             Self::UpstreamGone => "upstream-gone",
             Self::UpstreamMalformed(_) => "upstream-malformed",
             Self::Timeout => "timeout",
+            Self::StreamIdle => "stream-idle",
+            Self::Drained => "drained",
             Self::BodyIdle(_) => "body-idle",
             Self::Unready => "unready",
         }
@@ -114,12 +118,12 @@ impl Ending {
     /// Whose fault it is; nobody's if it ended in order.
     pub(super) const fn blame(self) -> Option<Blame> {
         match self {
-            Self::Complete => None,
+            // Whoever had the turn to speak is not known here.
+            Self::Complete | Self::StreamIdle => None,
             Self::Refused(_, _, blame) | Self::BodyIdle(blame) => Some(blame),
             Self::Malformed(_)
             | Self::ClientTimeout
             | Self::ClientGone
-            | Self::NotOffered
             | Self::Plaintext
             | Self::Handshake
             | Self::WrongProtocol => Some(Blame::Downstream),
@@ -129,7 +133,7 @@ impl Ending {
             | Self::UpstreamGone
             | Self::UpstreamMalformed(_)
             | Self::Timeout => Some(Blame::Upstream),
-            Self::Abandoned | Self::Unready => Some(Blame::Ourselves),
+            Self::Abandoned | Self::Drained | Self::Unready => Some(Blame::Ourselves),
         }
     }
 
@@ -138,11 +142,10 @@ impl Ending {
     pub(super) fn status(self) -> Option<u16> {
         match self {
             Self::Complete | Self::Abandoned | Self::ClientGone | Self::Plaintext | Self::Handshake => None,
-            Self::WrongProtocol => None,
+            Self::WrongProtocol | Self::StreamIdle | Self::Drained => None,
             Self::Refused(_, status, _) => Some(status),
             Self::Malformed(malformed) => Some(malformed.status()),
             Self::ClientTimeout | Self::BodyIdle(Blame::Downstream) => Some(408),
-            Self::NotOffered => Some(501),
             Self::ConnectFailed | Self::ConnectTimeout | Self::UpstreamHandshake | Self::Unready => Some(503),
             Self::UpstreamGone | Self::UpstreamMalformed(_) => Some(502),
             Self::Timeout | Self::BodyIdle(_) => Some(504),

@@ -3,7 +3,7 @@
 use std::{future::poll_fn, io::IoSlice, task::Poll, time::Duration};
 
 use tokio::time::{Instant, timeout};
-use weft_net::{PeerAddr, reset_on_close};
+use weft_net::{PeerAddr, Relay, reset_on_close};
 
 use super::{
     alarm::Alarm,
@@ -11,6 +11,7 @@ use super::{
     metrics::Direction,
     record::{Record, Stage},
     respond::{Ending, Failure, reason},
+    watch::Watching,
     worker::Worker,
 };
 
@@ -27,6 +28,8 @@ pub(super) struct Job<'a> {
     pub(super) record: &'a mut Record,
     /// What was done so far.
     pub(super) progress: &'a mut Progress,
+    /// The upstream, once both connections have left HTTP.
+    pub(super) tunnel: &'a mut Option<Conn>,
 }
 
 /// What is done with a request: everything between reading its head and ending its record.
@@ -36,6 +39,9 @@ pub(super) trait Path {
 
     /// How long a client may be silent between requests.
     fn idle(&self) -> Duration;
+
+    /// Watches that a tunnel of this client stays permitted, where anything could withdraw it.
+    fn watch(&self) -> Option<Watching<'_>>;
 
     /// Takes a request through the path's stages.
     async fn carry(&self, incoming: &Incoming, job: &mut Job<'_>) -> Result<Outcome, Failure>;
@@ -102,10 +108,17 @@ async fn one(
     record: &mut Record,
 ) -> After {
     let mut progress = Progress::default();
-    let mut job = Job { client: &mut *client, body: &mut body, record: &mut *record, progress: &mut progress };
+    let (sides, mut tunnel) = ((&mut *client, &mut body), None);
+    let mut job =
+        Job { client: sides.0, body: sides.1, record: &mut *record, progress: &mut progress, tunnel: &mut tunnel };
     let carried = path.carry(incoming, &mut job).await;
     (record.status, record.sent, record.received) = (progress.status, progress.sent, progress.received);
     match carried {
+        Ok(_) if let Some(upstream) = tunnel => {
+            // Boxed: hardly any connection comes to it.
+            Box::pin(tunnelled(worker, path, client, upstream, record)).await;
+            After::Drop
+        }
         Ok(outcome) => {
             record.complete();
             After::answer(outcome.client_lives)
@@ -117,10 +130,19 @@ async fn one(
             After::Drop
         }
         Err(failure) => {
-            let lives = body.is_read() && incoming.head.keeps_alive && !worker.is_draining();
+            // What comes behind a request for another protocol may be meant for that.
+            let Incoming { head, .. } = incoming;
+            let lives = body.is_read() && head.keeps_alive && !head.upgrade && !worker.is_draining(direction(path));
             refuse(client, record, failure, Answer { lives, to_head: incoming.is_head() }).await
         }
     }
+}
+
+/// Carries a tunnel's bytes to its end, those first that came behind the heads.
+async fn tunnelled(worker: &Worker, path: &impl Path, client: &mut Conn, mut upstream: Conn, record: &mut Record) {
+    let watching = path.watch();
+    let relay = Relay::new(client.take_input(), upstream.take_input());
+    super::relay::relay(worker, record, watching.as_ref(), (client.io_mut(), upstream.io_mut()), relay).await;
 }
 
 /// How a refusal is answered.
@@ -169,7 +191,7 @@ async fn next_head(
     // Nothing is held and no timer is touched where the head comes with the first read.
     let mut reading = !client.input().is_empty();
     alarm.set(Instant::now() + if reading { worker.timeouts().head } else { path.idle() });
-    let bell = worker.bell().listen();
+    let bell = worker.bell(direction(path)).listen();
     poll_fn(|cx| {
         match client.poll_head(cx) {
             Poll::Ready(Ok(length)) => return Poll::Ready(length.map(Ok)),

@@ -83,6 +83,9 @@ pub struct Timeouts {
     /// timeout: 5 min; nginx: 60 s between two reads or writes). The time that an upstream takes to begin its answer to a
     /// whole request is not bounded by it but by the route's timeout.
     pub body_idle: Duration,
+    /// How long a TCP connection, or a tunnel that HTTP has opened, may go without a byte in either direction (Envoy: 1 h;
+    /// nginx: 10 min).
+    pub stream_idle: Duration,
     /// How long connecting to the local application may take (Linkerd: 1 s).
     pub application_connect: Duration,
     /// How long an upstream connection is kept unused by the client side (below common servers' 60 s).
@@ -95,8 +98,9 @@ pub struct Timeouts {
     pub server_idle: Duration,
     /// How long an unused connection of the local application is kept open (Envoy: 1 h; nginx: 75 s).
     pub client_idle: Duration,
-    /// How long draining goes on accepting, so that peers that have not heard of it yet are still served;
-    /// then unused connections are closed too.
+    /// How long draining goes on accepting, so that peers that have not heard of it yet are still served; then unused
+    /// connections are closed too. The application is served so much longer than the last peer, whose request it may need
+    /// others for.
     pub drain_accept: Duration,
     /// When draining ends, whatever is still in flight (ztunnel: 5 s; Linkerd: 120 s).
     pub drain: Duration,
@@ -109,6 +113,7 @@ impl Default for Timeouts {
             handshake: Duration::from_secs(10),
             head: Duration::from_secs(10),
             body_idle: Duration::from_secs(300),
+            stream_idle: Duration::from_secs(3600),
             application_connect: Duration::from_secs(1),
             pool_idle: Duration::from_secs(45),
             application_idle: Duration::from_secs(4),
@@ -186,4 +191,15 @@ pub enum StartError {
     /// A thread or its runtime could not be made.
     #[error("cannot start a worker: {0}")]
     Worker(io::Error),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_side_keeps_idle_connections_fifteen_seconds_longer_than_client_sides_use_them() {
+        let Timeouts { pool_idle, server_idle, .. } = Timeouts::default();
+        assert!(server_idle >= pool_idle + Duration::from_secs(15), "{server_idle:?}, {pool_idle:?}");
+    }
 }

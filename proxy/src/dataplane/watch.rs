@@ -128,6 +128,11 @@ pub(super) struct Watching<'a> {
 }
 
 impl Watching<'_> {
+    /// Looks at it now, out of turn.
+    pub(super) fn look(&self, view: &View) {
+        self.watched.look(view);
+    }
+
     /// Ready once the connection is no longer permitted.
     pub(super) fn poll(&self, cx: &Context<'_>) -> Poll<Revoked> {
         if let Some(revoked) = self.watched.revoked.borrow_mut().take() {

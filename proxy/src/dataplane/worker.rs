@@ -13,8 +13,8 @@ use std::{
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Notify, mpsc},
-    task::{LocalSet, spawn_local},
-    time::{self, Instant, timeout_at},
+    task::{JoinHandle, LocalSet, spawn_local},
+    time::{self, Instant, timeout, timeout_at},
 };
 use weft_decide::{Destination, Refusal, Snapshot};
 use weft_ir::ServicePort;
@@ -38,6 +38,9 @@ use super::{
 /// How long accepting rests after a failure that is ours (no descriptor left): the queue is still there afterwards.
 const REST: Duration = Duration::from_millis(20);
 
+/// How long those that end with draining have for it.
+const LAST_WORDS: Duration = Duration::from_millis(100);
+
 /// From the control thread.
 pub(super) enum Command {
     /// Decide from this snapshot, which has this number, from now on.
@@ -56,6 +59,26 @@ pub(super) enum Role {
     Inbound,
     Outbound,
     Tcp(ServicePort),
+}
+
+impl Role {
+    const fn direction(&self) -> Direction {
+        match self {
+            Self::Inbound => Direction::Inbound,
+            Self::Outbound | Self::Tcp(_) => Direction::Outbound,
+        }
+    }
+}
+
+/// How far draining has come.
+#[derive(Clone, Copy, Debug)]
+enum Draining {
+    /// Not asked for.
+    No,
+    /// Peers are let go; the application may still call others to finish what it has.
+    Inbound,
+    /// The application is let go too.
+    All,
 }
 
 /// What a worker is started with.
@@ -89,10 +112,13 @@ pub(super) struct Worker {
     events: mpsc::Sender<Event>,
     random: Cell<u64>,
     cursors: RefCell<HashMap<ServicePort, u64>>,
-    draining: Cell<bool>,
-    bell: Bell,
+    draining: Cell<Draining>,
+    /// By direction.
+    bells: [Bell; 2],
+    over: Bell,
     watch: Watch,
-    open: Cell<usize>,
+    /// By direction.
+    open: [Cell<usize>; 2],
     closed: Notify,
     taker: Taker,
 }
@@ -114,8 +140,18 @@ impl Worker {
         &self.pool
     }
 
-    pub(super) fn bell(&self) -> &Bell {
-        &self.bell
+    /// Rings when connections of that direction are to end that have nothing under way.
+    pub(super) fn bell(&self, direction: Direction) -> &Bell {
+        let [inbound, outbound] = &self.bells;
+        match direction {
+            Direction::Inbound => inbound,
+            Direction::Outbound => outbound,
+        }
+    }
+
+    /// Rings when draining has come to its end: what is a stream of bytes ends then.
+    pub(super) fn over(&self) -> &Bell {
+        &self.over
     }
 
     /// The open TCP connections that must stay permitted.
@@ -123,8 +159,21 @@ impl Worker {
         &self.watch
     }
 
-    pub(super) fn is_draining(&self) -> bool {
-        self.draining.get()
+    /// Whether a client of that direction is to be told that its connection ends with the next answer.
+    pub(super) fn is_draining(&self, direction: Direction) -> bool {
+        match (self.draining.get(), direction) {
+            (Draining::All, _) | (Draining::Inbound, Direction::Inbound) => true,
+            (Draining::No, _) | (Draining::Inbound, Direction::Outbound) => false,
+        }
+    }
+
+    /// How many connections of that direction are open.
+    fn open(&self, direction: Direction) -> &Cell<usize> {
+        let [inbound, outbound] = &self.open;
+        match direction {
+            Direction::Inbound => inbound,
+            Direction::Outbound => outbound,
+        }
     }
 
     /// What is decided from. There always is one while connections are accepted.
@@ -204,7 +253,7 @@ impl Worker {
                 *self.identity.borrow_mut() = Some(Rc::new(LocalIdentity::new(identity)));
                 self.pool.clear();
             }
-            Command::Drain => self.draining.set(true),
+            Command::Drain => self.draining.set(Draining::Inbound),
         }
     }
 
@@ -261,7 +310,8 @@ struct Open {
 impl Open {
     /// Of a connection for which there is room.
     fn begin(worker: Rc<Worker>, direction: Direction) -> Self {
-        worker.open.set(worker.open.get() + 1);
+        let open = worker.open(direction);
+        open.set(open.get() + 1);
         let totals = worker.totals();
         if let (Some(accepted), Some(active)) =
             (totals.accepted.get(direction as usize), totals.active.get(direction as usize))
@@ -275,7 +325,8 @@ impl Open {
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.worker.open.set(self.worker.open.get() - 1);
+        let open = self.worker.open(self.direction);
+        open.set(open.get() - 1);
         self.worker.gate.leave(Limit::Connections);
         if let Some(active) = self.worker.totals().active.get(self.direction as usize) {
             add(active, u64::MAX);
@@ -314,10 +365,11 @@ async fn work(ledger: Rc<Ledger>, start: Start, mut commands: mpsc::UnboundedRec
         events,
         random: Cell::new(seed),
         cursors: RefCell::default(),
-        draining: Cell::new(false),
-        bell: Bell::default(),
+        draining: Cell::new(Draining::No),
+        bells: Default::default(),
+        over: Bell::default(),
         watch: Watch::default(),
-        open: Cell::new(0),
+        open: Default::default(),
         closed: Notify::new(),
         taker,
     });
@@ -333,10 +385,11 @@ async fn work(ledger: Rc<Ledger>, start: Start, mut commands: mpsc::UnboundedRec
         if worker.is_ready() {
             for (role, listener) in listeners.drain(..) {
                 let listener = TcpListener::from_std(listener)?;
-                accepting.push(spawn_local(accept(worker.clone(), role, listener)));
+                let direction = role.direction();
+                accepting.push((direction, spawn_local(accept(worker.clone(), role, listener))));
             }
         }
-        if worker.is_draining() {
+        if worker.is_draining(Direction::Inbound) {
             drop(listeners);
             let ending = drain(&worker, &accepting);
             tokio::pin!(ending);
@@ -354,19 +407,33 @@ async fn work(ledger: Rc<Ledger>, start: Start, mut commands: mpsc::UnboundedRec
     Ok(())
 }
 
-/// Goes on accepting for a moment, then waits for what is open.
-async fn drain(worker: &Worker, accepting: &[tokio::task::JoinHandle<()>]) {
+/// Lets peers go first, then the application: what a peer has asked for may need calls of the application's own. Each
+/// side is accepted from for a moment longer, because who has not heard of the draining still comes.
+async fn drain(worker: &Worker, accepting: &[(Direction, JoinHandle<()>)]) {
     let deadline = Instant::now() + worker.timeouts.drain;
-    time::sleep(worker.timeouts.drain_accept).await;
-    worker.bell.ring();
-    accepting.iter().for_each(tokio::task::JoinHandle::abort);
     let finished = async {
-        while worker.open.get() > 0 {
-            worker.closed.notified().await;
+        for direction in [Direction::Inbound, Direction::Outbound] {
+            if let Direction::Outbound = direction {
+                worker.draining.set(Draining::All);
+            }
+            let mut accepting = accepting.iter().filter(|(of, _)| *of == direction).peekable();
+            if accepting.peek().is_some() {
+                time::sleep(worker.timeouts.drain_accept).await;
+            }
+            worker.bell(direction).ring();
+            accepting.for_each(|(_, accept)| accept.abort());
+            while worker.open(direction).get() > 0 {
+                worker.closed.notified().await;
+            }
         }
     };
-    // Past the deadline whatever is open is abandoned.
-    let _ = timeout_at(deadline, finished).await;
+    tokio::pin!(finished);
+    if timeout_at(deadline, &mut finished).await.is_err() {
+        // Streams of bytes end now, with that as their cause; what else is open is abandoned.
+        worker.draining.set(Draining::All);
+        worker.over.ring();
+        let _ = timeout(LAST_WORDS, finished).await;
+    }
 }
 
 /// Accepts until it is aborted: no failure ends it.
@@ -390,8 +457,7 @@ fn begin(worker: &Rc<Worker>, role: &Role, tcp: TcpStream, peer: PeerAddr) {
     }
     // Without it answers wait for the peer's delayed acknowledgement; where it fails, the socket is gone already.
     let _ = tcp.set_nodelay(true);
-    let inbound = matches!(role, Role::Inbound);
-    let open = Open::begin(worker.clone(), if inbound { Direction::Inbound } else { Direction::Outbound });
+    let open = Open::begin(worker.clone(), role.direction());
     match role {
         Role::Inbound => match worker.gate.stranger() {
             Some(stranger) => drop(spawn_local(inbound_task(open, (tcp, stranger), peer))),

@@ -25,7 +25,7 @@ fn an_outbound_decision_is_replayed_from_its_draws() {
     let decision = evaluate_outbound(&snapshot, &head, draws);
     assert_eq!(decision, evaluate_outbound(&snapshot, &head, draws));
     let Decision::Forwarded(forwarded) = decision else { panic!("{decision:?}") };
-    assert_eq!(forwarded.target.as_deref(), Some("/b?c"));
+    assert_eq!((forwarded.target.as_deref(), forwarded.host.as_deref()), (Some("/b?c"), Some("web:80")));
     assert_eq!(forwarded.route.unwrap().rule, 4);
     assert_eq!((forwarded.service, forwarded.cluster), (service("web"), service("v1")));
     assert_eq!(forwarded.workload.to_string(), "shop/v1-1");
@@ -41,7 +41,7 @@ fn an_inbound_decision_names_the_rule_or_the_cause() {
     let InboundDecision::Accepted(accepted) = evaluate_inbound(&snapshot, sni, &identity("web"), Some(&head)) else {
         panic!("it is allowed")
     };
-    assert_eq!(accepted.target.as_deref(), Some("/x"));
+    assert_eq!((accepted.target.as_deref(), accepted.host.as_deref()), (Some("/x"), Some("stock")));
     assert_eq!(accepted.rule.unwrap().to_string(), "AccessPolicy shop/one rule 0");
     assert_eq!(accepted.port.get(), 8080);
     let refused =

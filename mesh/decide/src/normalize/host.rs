@@ -43,10 +43,11 @@ impl fmt::Display for Authority<'_> {
     }
 }
 
-/// The canonical authority of a Host header's value.
+/// The canonical authority of a Host header's value, and the value as it is forwarded: in lower case, without a trailing
+/// dot or an empty port, and not expanded, so that an application sees the name that its client used.
 ///
 /// `svc` is in the scope's own namespace; `svc.ns` and `svc.ns.svc` are in the mesh domain; other names stay.
-pub(super) fn authority<'a>(scope: &Scope, value: &'a [u8]) -> Result<Authority<'a>, BadRequest> {
+pub(super) fn authority<'a>(scope: &Scope, value: &'a [u8]) -> Result<(Authority<'a>, Cow<'a, str>), BadRequest> {
     if value.is_empty() {
         return Err(BadRequest::HostMissing);
     }
@@ -61,17 +62,25 @@ pub(super) fn authority<'a>(scope: &Scope, value: &'a [u8]) -> Result<Authority<
         return Err(BadRequest::HostName);
     }
     let value = str::from_utf8(value).map_err(|_| BadRequest::HostName)?;
-    let (host, port) = match value.split_once(':') {
+    let (host, written) = match value.split_once(':') {
         // RFC 3986 §3.2.3: an empty port is the scheme's.
-        Some((host, "")) => (host, Port::HTTP),
-        Some((host, port)) => (host, port.parse().map_err(|_| BadRequest::HostPort)?),
-        None => (value, Port::HTTP),
+        Some((host, "")) => (host, None),
+        Some((host, port)) => (host, Some(port)),
+        None => (value, None),
     };
+    let port = written.map_or(Ok(Port::HTTP), |port| port.parse().map_err(|_| BadRequest::HostPort))?;
     let host = host.strip_suffix('.').unwrap_or(host);
     if host.is_empty() {
         return Err(BadRequest::HostMissing);
     }
-    Ok(Authority { host: canonical(scope, lower(host)?)?, port })
+    let lower = lower(host)?;
+    let length = host.len() + written.map_or(0, |port| port.len() + 1);
+    let forwarded = match (&lower, written) {
+        (Cow::Borrowed(_), _) if length == value.len() => Cow::Borrowed(value),
+        (host, Some(port)) => Cow::Owned(format!("{host}:{port}")),
+        (host, None) => host.clone(),
+    };
+    Ok((Authority { host: canonical(scope, lower)?, port }, forwarded))
 }
 
 /// The name in lower case, checked by the rules of [`weft_model::Host`].

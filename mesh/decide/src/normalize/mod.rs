@@ -22,7 +22,7 @@ pub struct RequestHead<'a> {
     /// The Host header's value (HTTP/1.1) or `:authority`; empty where there is none. That there is only one is the
     /// codec's to check.
     pub authority: &'a [u8],
-    /// The request target as received: origin-form, absolute-form or asterisk-form (RFC 9112 §3.2).
+    /// The request target as received: origin-form, absolute-form, authority-form or asterisk-form (RFC 9112 §3.2).
     pub target: &'a [u8],
     /// The header fields in their order, values without surrounding white space.
     pub headers: &'a [(&'a [u8], &'a [u8])],
@@ -35,16 +35,30 @@ pub struct Normal<'a> {
     pub method: &'a str,
     /// The authority in full: what hosts are looked up by.
     pub authority: Authority<'a>,
-    /// The target: what is forwarded, in origin-form or asterisk-form.
+    /// The Host that is forwarded: as it was written, in lower case, without a trailing dot or an empty port. Borrowed if
+    /// it was normal already; `reviews` stays `reviews`.
+    pub host: Cow<'a, str>,
+    /// The target: what is forwarded, in origin-form, asterisk-form or, for CONNECT, authority-form.
     pub target: Target<'a>,
     /// The header fields as received.
     pub headers: &'a [(&'a [u8], &'a [u8])],
 }
 
+impl Normal<'_> {
+    /// Whether it asks for a tunnel (RFC 9110 §9.3.6).
+    pub fn is_connect(&self) -> bool {
+        self.method == CONNECT
+    }
+}
+
+/// The method that asks for a tunnel.
+const CONNECT: &str = "CONNECT";
+
 /// A normalized request target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target<'a> {
-    /// The normalized path, starting with `/`; `*` for asterisk-form. Borrowed if it was normal already.
+    /// The normalized path, starting with `/`; `*` for asterisk-form; host and port for authority-form, which has no path.
+    /// Borrowed if it was normal already.
     pub path: Cow<'a, str>,
     /// The query without its `?`, as received.
     pub query: Option<&'a str>,
@@ -68,9 +82,6 @@ pub enum BadRequest {
     /// RFC 9110 §9.1: a method is a token.
     #[error("the method is not a token")]
     Method,
-    /// CONNECT asks for a tunnel, which is not offered.
-    #[error("CONNECT is not offered")]
-    Connect,
     /// RFC 9112 §3.2: a request names its host.
     #[error("the host is missing")]
     HostMissing,
@@ -126,15 +137,15 @@ pub fn normalize<'a>(scope: &Scope, head: &RequestHead<'a>) -> Result<Normal<'a>
     if head.target.len() > MAX_TARGET {
         return Err(BadRequest::TargetTooLong);
     }
-    let authority = host::authority(scope, head.authority)?;
-    let target = target(scope, method, head.target, &authority)?;
-    Ok(Normal { method, authority, target, headers: head.headers })
+    let (authority, host) = host::authority(scope, head.authority)?;
+    let (target, its) = target(scope, method, head.target, &authority)?;
+    // RFC 9112 §3.2.2: where the target names the host, it is the target's that counts.
+    Ok(Normal { method, authority, host: its.unwrap_or(host), target, headers: head.headers })
 }
 
 fn method(method: &[u8]) -> Result<&str, BadRequest> {
     match method {
         [] => Err(BadRequest::Method),
-        b"CONNECT" => Err(BadRequest::Connect),
         method if method.iter().copied().all(is_token) => str::from_utf8(method).map_err(|_| BadRequest::Method),
         _ => Err(BadRequest::Method),
     }
@@ -149,17 +160,37 @@ pub(crate) const fn is_token(byte: u8) -> bool {
         )
 }
 
+/// A target, and the host that is forwarded where the target names one.
+type TargetAndHost<'a> = (Target<'a>, Option<Cow<'a, str>>);
+
 fn target<'a>(
     scope: &Scope,
     method: &str,
     target: &'a [u8],
     authority: &Authority<'_>,
-) -> Result<Target<'a>, BadRequest> {
+) -> Result<TargetAndHost<'a>, BadRequest> {
     match target {
-        [b'/', ..] => origin_form(target),
-        b"*" if method == "OPTIONS" => Ok(Target { path: Cow::Borrowed("*"), query: None }),
+        _ if method == CONNECT => authority_form(scope, target, authority),
+        [b'/', ..] => Ok((origin_form(target)?, None)),
+        b"*" if method == "OPTIONS" => Ok((Target { path: Cow::Borrowed("*"), query: None }, None)),
         _ => absolute_form(scope, method, target, authority),
     }
+}
+
+/// RFC 9112 §3.2.3: host and port, with no default for the port (RFC 9110 §9.3.6), and the Host field says the same.
+fn authority_form<'a>(
+    scope: &Scope,
+    target: &'a [u8],
+    authority: &Authority<'_>,
+) -> Result<TargetAndHost<'a>, BadRequest> {
+    if !target.last().is_some_and(u8::is_ascii_digit) || !target.contains(&b':') {
+        return Err(BadRequest::TargetForm);
+    }
+    let (its, host) = host::authority(scope, target)?;
+    if its != *authority {
+        return Err(BadRequest::HostMismatch);
+    }
+    Ok((Target { path: host.clone(), query: None }, Some(host)))
 }
 
 fn origin_form(target: &[u8]) -> Result<Target<'_>, BadRequest> {
@@ -179,7 +210,7 @@ fn absolute_form<'a>(
     method: &str,
     target: &'a [u8],
     authority: &Authority<'_>,
-) -> Result<Target<'a>, BadRequest> {
+) -> Result<TargetAndHost<'a>, BadRequest> {
     let rest = ["http://", "https://"]
         .iter()
         .find_map(|scheme| {
@@ -189,18 +220,20 @@ fn absolute_form<'a>(
         .ok_or(BadRequest::TargetForm)?;
     let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#')).unwrap_or(rest.len());
     let (its, rest) = rest.split_at(end);
-    if host::authority(scope, its)? != *authority {
+    let (its, host) = host::authority(scope, its)?;
+    if its != *authority {
         return Err(BadRequest::HostMismatch);
     }
-    match rest {
-        [] if method == "OPTIONS" => Ok(Target { path: Cow::Borrowed("*"), query: None }),
-        [] => Ok(Target { path: Cow::Borrowed("/"), query: None }),
+    let target = match rest {
+        [] if method == "OPTIONS" => Target { path: Cow::Borrowed("*"), query: None },
+        [] => Target { path: Cow::Borrowed("/"), query: None },
         [b'?', query_text @ ..] if !query_text.contains(&b'#') => {
-            Ok(Target { path: Cow::Borrowed("/"), query: Some(query(query_text)?) })
+            Target { path: Cow::Borrowed("/"), query: Some(query(query_text)?) }
         }
-        [b'/', ..] => origin_form(rest),
-        _ => Err(BadRequest::Fragment),
-    }
+        [b'/', ..] => origin_form(rest)?,
+        _ => return Err(BadRequest::Fragment),
+    };
+    Ok((target, Some(host)))
 }
 
 /// A query is opaque to weft: it is kept byte for byte, but may hold nothing that breaks a request line.

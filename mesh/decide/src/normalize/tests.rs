@@ -146,11 +146,58 @@ fn absolute_targets_come_out_in_origin_form() {
 }
 
 #[test]
-fn methods_are_tokens_and_tunnels_are_refused() {
-    for (method, cause) in [("", BadRequest::Method), ("G T", BadRequest::Method), ("CONNECT", BadRequest::Connect)] {
+fn methods_are_tokens() {
+    for (method, cause) in [("", BadRequest::Method), ("G T", BadRequest::Method)] {
         let head = RequestHead { method: method.as_bytes(), ..get("web", "/") };
         assert_eq!(normalize(&scope(), &head), Err(cause));
     }
+}
+
+#[test]
+fn a_tunnel_is_asked_for_by_the_host_and_port_that_the_host_field_says_too() {
+    let connect = |host: &'static str, target: &'static str| {
+        let head = RequestHead { method: b"CONNECT", ..get(host, target) };
+        normalize(&scope(), &head).map(|it| (it.authority.to_string(), it.host.into_owned(), it.target.to_string()))
+    };
+    let is = |authority: &str, text: &str| Ok((authority.to_owned(), text.to_owned(), text.to_owned()));
+    assert_eq!(connect("web:80", "web:80"), is("web.shop.svc.cluster.local", "web:80"));
+    assert_eq!(connect("web", "WEB.shop.:80"), is("web.shop.svc.cluster.local", "web.shop:80"));
+    assert_eq!(connect("web:9000", "web:9000"), is("web.shop.svc.cluster.local:9000", "web:9000"));
+    for (host, target, cause) in [
+        ("web:80", "web", BadRequest::TargetForm),
+        ("web:80", "web:", BadRequest::TargetForm),
+        ("web:80", "/", BadRequest::TargetForm),
+        ("web:80", "*", BadRequest::TargetForm),
+        ("web:80", "http://web:80", BadRequest::HostPort),
+        ("web:80", "web:81", BadRequest::HostMismatch),
+        ("web:80", "other:80", BadRequest::HostMismatch),
+        ("web:80", "user@web:80", BadRequest::HostUserInfo),
+        ("web:80", "web:80,other:80", BadRequest::HostList),
+        ("web:80", "[::1]:80", BadRequest::HostName),
+        ("web:80", "web:0", BadRequest::HostPort),
+    ] {
+        assert_eq!(connect(host, target), Err(cause), "{target}");
+    }
+}
+
+#[test]
+fn a_host_is_forwarded_in_lower_case_without_dot_or_empty_port_and_not_expanded() {
+    let forwarded = |host: &str, target: &str| normalize(&scope(), &get(host, target)).unwrap().host.into_owned();
+    for (written, host) in [
+        ("web", "web"),
+        ("web:80", "web:80"),
+        ("web.shop.svc.cluster.local:8080", "web.shop.svc.cluster.local:8080"),
+        ("Web", "web"),
+        ("web.", "web"),
+        ("WEB.Shop.:080", "web.shop:080"),
+        ("web:", "web"),
+        ("web.:", "web"),
+        ("10.0.0.1:99", "10.0.0.1:99"),
+    ] {
+        assert_eq!(forwarded(written, "/"), host, "{written}");
+    }
+    // RFC 9112 §3.2.2: the target's host counts, which is the same one here in another spelling.
+    assert_eq!(forwarded("web", "http://Web.Shop./x"), "web.shop");
 }
 
 #[test]
@@ -159,6 +206,8 @@ fn a_canonical_request_is_borrowed() {
     let normal = normalize(&scope(), &head).unwrap();
     assert!(matches!(normal.target.path, Cow::Borrowed("/a/b-c/d;e=1,2")));
     assert_eq!(normal.target.query, Some("f=%2f"));
+    assert!(matches!(normal.host, Cow::Borrowed("web.shop.svc.cluster.local")));
+    assert!(matches!(normalize(&scope(), &get("web:8080", "/")).unwrap().host, Cow::Borrowed("web:8080")));
 }
 
 /// Paths made of what normalization cares about.
@@ -192,6 +241,15 @@ proptest! {
         let head = RequestHead { method: &method, authority: &host, target: &target, headers: &[] };
         let _ = normalize(&scope(), &head);
         let _ = normalize(&scope(), &RequestHead { method: b"GET", authority: b"web", ..head });
+    }
+
+    #[test]
+    fn the_forwarded_host_is_the_same_host_and_normal_already(host in "[a-cA-C0-1.:]{1,12}") {
+        if let Ok(normal) = normalize(&scope(), &get(&host, "/")) {
+            let again = normalize(&scope(), &get(&normal.host, "/")).unwrap();
+            prop_assert_eq!(&again.authority, &normal.authority);
+            prop_assert!(matches!(&again.host, Cow::Borrowed(it) if *it == normal.host), "{:?}", again.host);
+        }
     }
 
     #[test]

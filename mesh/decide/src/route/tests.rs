@@ -51,6 +51,42 @@ fn prefixes_match_whole_elements() {
 }
 
 #[test]
+fn a_tunnel_is_opened_by_a_rule_that_names_connect_and_asks_for_no_path() {
+    let head = RequestHead { method: b"CONNECT", ..get("web:80", "web:80") };
+    let named = |matches: RouteMatch| RouteMatch { method: method("CONNECT"), ..matches };
+    let prefix = |text: &str| path(PathMatch::Prefix(text.to_owned()));
+    for (matches, takes) in [
+        (named(everything()), true),
+        (everything(), false),
+        (RouteMatch { method: method("GET"), ..everything() }, false),
+        (named(prefix("/a")), false),
+        (named(prefix("web:80")), false),
+        (named(path(PathMatch::Exact("web:80".to_owned()))), false),
+        (named(path(PathMatch::Regex(".*".to_owned()))), false),
+    ] {
+        let routes = vec![route_to(0, matches.clone(), &[("v1", 1)])];
+        let snapshot = snapshot(host("web", routes));
+        match route(&snapshot, &normalize(&scope(), &head).unwrap(), 0) {
+            Routing::Routed(_) if takes => {}
+            Routing::Refused(refusal @ Refusal::NoTunnel { .. }) if !takes => assert_eq!(refusal.status(), 501),
+            other => panic!("{matches:?}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_match_on_the_host_field_sees_what_the_next_hop_sees() {
+    let headers = vec![HeaderMatch { name: "host".to_owned(), value: TextMatch::Exact("web".to_owned()) }];
+    let matches = RouteMatch { headers, ..everything() };
+    let written = |host: &'static str| {
+        let field: &[(&[u8], &[u8])] = &[(b"Host", host.as_bytes())];
+        takes(matches.clone(), &RequestHead { headers: field, ..get(host, "/") })
+    };
+    assert!(written("web") && written("WEB.") && written("Web:"));
+    assert!(!written("web.shop") && !written("web:80"));
+}
+
+#[test]
 fn exact_and_regex_matches_take_whole_paths() {
     let exact = |text: &str| path(PathMatch::Exact(text.to_owned()));
     assert!(takes(exact("/a"), &get("web", "/a?b")));

@@ -1,5 +1,6 @@
 //! One HTTP/1.1 connection, of either side: what was read and not used yet, what is to be written and was not taken yet.
 use std::{
+    future::poll_fn,
     io::{self, IoSlice},
     pin::Pin,
     task::{Context, Poll, ready},
@@ -57,6 +58,11 @@ impl Conn {
     /// The socket below.
     pub(crate) fn tcp(&self) -> &TcpStream {
         self.io.tcp()
+    }
+
+    /// The stream, for what is not HTTP any more.
+    pub(crate) fn io_mut(&mut self) -> &mut Io {
+        &mut self.io
     }
 
     /// Whether the end of its stream is authenticated.
@@ -163,6 +169,16 @@ impl Conn {
             }
         }
         Poll::Pending
+    }
+
+    /// Whether anything was sent behind what was used, as far as it has arrived.
+    pub(crate) async fn has_more(&mut self) -> bool {
+        poll_fn(|cx| {
+            // Whether it has gone is found by whoever writes to it.
+            let _ = self.poll_gone(cx);
+            Poll::Ready(!self.input.is_empty())
+        })
+        .await
     }
 
     /// Writes the slices with one call as far as the stream takes them; what it does not take waits for

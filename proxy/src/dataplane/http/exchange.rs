@@ -10,7 +10,7 @@ use std::{
 use smallvec::SmallVec;
 
 use super::{
-    Decoder, Framing, Malformed, Pieces, RequestHead, ResponseHead, Version,
+    Decoder, Fields, Framing, Malformed, Pieces, RequestHead, ResponseHead, Version,
     conn::{Conn, HeadError, slices},
     flow::{Flow, FlowError},
     idle::{Idle, Mark, Party},
@@ -37,6 +37,8 @@ pub(crate) struct Outcome {
     pub(crate) client_lives: bool,
     /// Whether the upstream may be sent another.
     pub(crate) upstream_lives: bool,
+    /// Whether the connections have left HTTP: what follows is a tunnel's, both ways.
+    pub(crate) switched: bool,
 }
 
 /// Why an exchange failed.
@@ -98,6 +100,12 @@ impl Incoming {
         self.head.fields.kept(&self.bytes).collect()
     }
 
+    /// The Host to forward in place of the one that was written; `None` where that is normal already, and its line goes
+    /// out with the others as it came.
+    pub(crate) fn host<'a>(&self, normal: &'a str) -> Option<&'a str> {
+        (self.head.host.bytes(&self.bytes) != normal.as_bytes()).then_some(normal)
+    }
+
     /// Whether the method is HEAD, whose answers have no body.
     pub(crate) fn is_head(&self) -> bool {
         self.head.method.bytes(&self.bytes) == b"HEAD"
@@ -110,6 +118,8 @@ pub(crate) struct Forward<'a> {
     pub(crate) path: &'a str,
     /// The query that is forwarded.
     pub(crate) query: Option<&'a str>,
+    /// The Host that is forwarded in place of the one that was written; see [`Incoming::host`].
+    pub(crate) host: Option<&'a str>,
     /// Whether this is the client's last request, whatever it asks for.
     pub(crate) last: bool,
     /// Whether answers' own fields of ours are passed on: those of mesh peers are.
@@ -121,6 +131,7 @@ pub(crate) struct Forward<'a> {
 /// An exchange under way.
 pub(crate) struct Exchange<'a> {
     forward: &'a Forward<'a>,
+    bytes: &'a [u8],
     head: &'a RequestHead,
     client: &'a mut Conn,
     upstream: &'a mut Conn,
@@ -149,6 +160,7 @@ impl<'a> Exchange<'a> {
         let Incoming { bytes, head, pieces } = incoming;
         let method = head.method.bytes(bytes);
         upstream.take_wrote();
+        let switch = if head.upgrade { switch_lines(&head.fields, bytes) } else { Vec::new() };
         let sent = {
             let mut out: SmallVec<[IoSlice<'_>; 16]> = SmallVec::new();
             out.extend([method, b" ", forward.path.as_bytes()].map(IoSlice::new));
@@ -156,8 +168,13 @@ impl<'a> Exchange<'a> {
                 out.extend([b"?", query.as_bytes()].map(IoSlice::new));
             }
             out.push(IoSlice::new(b" HTTP/1.1\r\n"));
-            slices(bytes, &head.fields.runs(), &mut out);
-            out.push(IoSlice::new(b"\r\n"));
+            if let Some(host) = forward.host {
+                out.extend([&b"Host: "[..], host.as_bytes(), b"\r\n"].map(IoSlice::new));
+                slices(bytes, &head.fields.runs_without(head.host), &mut out);
+            } else {
+                slices(bytes, &head.fields.runs(), &mut out);
+            }
+            out.extend([&*switch, b"\r\n"].map(IoSlice::new));
             slices(bytes.get(head.length..).unwrap_or_default(), &pieces.ranges, &mut out);
             out.push(IoSlice::new(&pieces.tail));
             poll_fn(|cx| Poll::Ready(upstream.queue(cx, &out))).await
@@ -169,6 +186,7 @@ impl<'a> Exchange<'a> {
         let (whole, to_head) = (uplink.is_read(), incoming.is_head());
         Ok(Self {
             forward,
+            bytes,
             head,
             client,
             upstream,
@@ -182,8 +200,11 @@ impl<'a> Exchange<'a> {
         })
     }
 
-    /// Passes the final answer on until it is whole.
+    /// Passes the final answer on until it is whole, or HTTP has ended on both connections.
     pub(crate) async fn finish(mut self, head: ResponseHead) -> Result<Outcome, ExchangeError> {
+        if head.status == 101 || self.head.connect && (200..300).contains(&head.status) {
+            return self.switch(&head).await;
+        }
         let keeps_alive = head.keeps_alive;
         let (mut downlink, client_lives) = self.answer(head).await?;
         let done = poll_fn(|cx| self.poll_bodies(cx, &mut downlink)).await;
@@ -191,7 +212,33 @@ impl<'a> Exchange<'a> {
         done?;
         let whole = self.uplink.is_read() && !self.deaf;
         let upstream_lives = whole && keeps_alive && self.upstream.is_clean();
-        Ok(Outcome { client_lives: client_lives && whole, upstream_lives })
+        Ok(Outcome { client_lives: client_lives && whole, upstream_lives, switched: false })
+    }
+
+    /// Sends the head that ends HTTP; what either side has sent behind its last head is still in its input.
+    async fn switch(self, head: &ResponseHead) -> Result<Outcome, ExchangeError> {
+        let bytes = self.upstream.input().get(..head.length).unwrap_or_default();
+        let status = StatusLine::of(head);
+        let switch = if head.status == 101 { switch_lines(&head.fields, bytes) } else { Vec::new() };
+        let mut out = SmallVec::new();
+        status.slices(bytes, head, &mut out);
+        out.extend([&*switch, b"\r\n"].map(IoSlice::new));
+        let client = &mut *self.client;
+        poll_fn(|cx| Poll::Ready(client.queue(cx, &out))).await.map_err(|_| ExchangeError::ClientGone)?;
+        self.progress.status = Some(head.status);
+        drop(out);
+        poll_fn(|cx| client.poll_drain(cx)).await.map_err(|_| ExchangeError::ClientGone)?;
+        self.upstream.consume(head.length);
+        Ok(Outcome { client_lives: false, upstream_lives: false, switched: true })
+    }
+
+    /// Whether a 101 is what was asked for (RFC 9110 §7.8): the whole request was sent, and it offered the protocol.
+    fn may_switch(&self, head: &ResponseHead, bytes: &[u8]) -> bool {
+        let offered = |protocol: &[u8]| {
+            self.head.fields.protocols(self.bytes).any(|offered| offered.eq_ignore_ascii_case(protocol))
+        };
+        let sent = self.uplink.is_read() && !self.deaf && self.upstream.backlog() == 0;
+        self.head.upgrade && sent && head.upgrade && head.fields.protocols(bytes).all(offered)
     }
 
     /// The final answer's head, after the interim ones were passed on. The client is sent nothing of it before
@@ -204,8 +251,11 @@ impl<'a> Exchange<'a> {
             if !self.forward.trusts_answers {
                 head.fields.remove_ours(bytes);
             }
-            if head.status == 101 {
+            if head.status == 101 && !self.may_switch(&head, bytes) {
                 return Err(ExchangeError::UpstreamMalformed(Malformed::UnaskedUpgrade));
+            }
+            if self.head.connect {
+                head.to_connect(bytes);
             }
             if !head.is_interim() {
                 return Ok(head);
@@ -258,6 +308,8 @@ impl<'a> Exchange<'a> {
     /// Sends the answer's head with as much of its body as is there; the rest of the body, and whether the client may go
     /// on after it.
     async fn answer(&mut self, mut head: ResponseHead) -> Result<(Flow, bool), ExchangeError> {
+        // What a client has sent already for a protocol that it does not get is never read as its next request.
+        let early = self.head.upgrade && self.client.has_more().await;
         let old = self.head.version == Version::Http10;
         let input = self.upstream.input();
         let (bytes, body) = input.split_at_checked(head.length).unwrap_or((input, &[]));
@@ -269,8 +321,11 @@ impl<'a> Exchange<'a> {
         let mut pieces = Pieces::default();
         let used = downlink.first(body, &mut pieces).map_err(ExchangeError::UpstreamMalformed)?;
         // A client that is still sending must not send another request behind a body that nobody reads any more.
-        let lives =
-            self.head.keeps_alive && !self.forward.last && head.framing != Framing::UntilClose && self.uplink.is_read();
+        let lives = self.head.keeps_alive
+            && !self.forward.last
+            && head.framing != Framing::UntilClose
+            && self.uplink.is_read()
+            && !early;
         let status = StatusLine::of(&head);
         let mut out = SmallVec::new();
         status.slices(bytes, &head, &mut out);
@@ -343,6 +398,12 @@ impl<'a> Exchange<'a> {
             Poll::Ready(Err(FlowError::Malformed(malformed))) => Err(ExchangeError::ClientMalformed(malformed)),
         }
     }
+}
+
+/// The lines by which this hop asks for, or answers with, the protocols that a head names (RFC 9110 §7.8).
+fn switch_lines(fields: &Fields, head: &[u8]) -> Vec<u8> {
+    let protocols: Vec<_> = fields.protocols(head).collect();
+    [b"connection: upgrade\r\nupgrade: ", &*protocols.join(&b", "[..]), b"\r\n"].concat()
 }
 
 /// The start line of an answer, up to its reason phrase.

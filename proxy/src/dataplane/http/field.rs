@@ -70,13 +70,15 @@ pub(super) struct Facts {
     pub(super) authorized: bool,
     pub(super) close: bool,
     pub(super) keep_alive: bool,
+    /// Connection names `upgrade`.
+    switches: bool,
     /// Connection names an option that is not one of the well-known.
     nominates: bool,
     pub(super) expects_continue: bool,
     /// Expect asks for something else; in an answer that says nothing.
     pub(super) expects_other: bool,
     /// Upgrade names something else than `h2c`, which a reader may ignore (RFC 9113 §3.1).
-    pub(super) upgrade: bool,
+    names_protocol: bool,
 }
 
 impl Fields {
@@ -155,6 +157,24 @@ impl Fields {
         runs
     }
 
+    /// The same without the line whose value stands there.
+    pub(super) fn runs_without(&self, value: Span) -> SmallVec<[Range<usize>; 4]> {
+        let mut others = self.clone();
+        others.lines.iter_mut().filter(|field| field.value == value).for_each(|field| field.kept = false);
+        others.runs()
+    }
+
+    /// The protocols that Upgrade names, `h2c` apart.
+    pub(super) fn protocols<'a>(&'a self, head: &'a [u8]) -> impl Iterator<Item = &'a [u8]> + 'a {
+        self.values(head, "upgrade").flat_map(list).filter(|protocol| is_taken_up(protocol))
+    }
+
+    /// Passes no field on that tells of content.
+    pub(super) fn remove_framing(&mut self, head: &[u8]) {
+        self.remove(head, "content-length");
+        self.remove_coding(head);
+    }
+
     /// What Connection names: its options, the well-known included.
     pub(super) fn nominated<'a>(&'a self, head: &'a [u8]) -> impl Iterator<Item = &'a [u8]> + 'a {
         self.values(head, "connection").flat_map(list)
@@ -181,6 +201,12 @@ impl Fields {
 const NOT_TO_BE_NAMED: [&str; 5] = ["host", "content-length", "transfer-encoding", "authorization", "cookie"];
 
 impl Facts {
+    /// Whether the message is about another protocol on its connection: Upgrade names one, and Connection names Upgrade,
+    /// without which the field is to be ignored (RFC 9110 §7.8).
+    pub(super) const fn upgrades(&self) -> bool {
+        self.switches && self.names_protocol
+    }
+
     /// Takes one field in; whether it is passed on.
     fn take(&mut self, name: &[u8], value: &[u8], head: &[u8]) -> Result<bool, Malformed> {
         // By length first: most fields are none of these.
@@ -196,7 +222,7 @@ impl Facts {
                 Ok(true)
             }
             7 if name.eq_ignore_ascii_case(b"upgrade") => {
-                self.upgrade |= list(value).any(|protocol| !protocol.eq_ignore_ascii_case(b"h2c"));
+                self.names_protocol |= list(value).any(is_taken_up);
                 Ok(false)
             }
             10 if name.eq_ignore_ascii_case(b"connection") => {
@@ -224,10 +250,17 @@ impl Facts {
             self.close = true;
         } else if option.eq_ignore_ascii_case(b"keep-alive") {
             self.keep_alive = true;
-        } else if !option.eq_ignore_ascii_case(b"upgrade") && !option.eq_ignore_ascii_case(b"te") {
+        } else if option.eq_ignore_ascii_case(b"upgrade") {
+            self.switches = true;
+        } else if !option.eq_ignore_ascii_case(b"te") {
             self.nominates = true;
         }
     }
+}
+
+/// Whether a protocol may be switched to: `h2c` is done without (RFC 9113 §3.1).
+fn is_taken_up(protocol: &[u8]) -> bool {
+    !protocol.eq_ignore_ascii_case(b"h2c")
 }
 
 fn once(again: bool, name: &'static str) -> Result<(), Malformed> {

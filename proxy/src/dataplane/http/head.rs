@@ -63,6 +63,8 @@ pub struct RequestHead {
     pub expects_continue: bool,
     /// Whether the client asks for another protocol (RFC 9110 §7.8), `h2c` apart.
     pub upgrade: bool,
+    /// Whether the client asks for a tunnel (RFC 9110 §9.3.6).
+    pub connect: bool,
 }
 
 impl RequestHead {
@@ -77,6 +79,7 @@ impl RequestHead {
         let length = match parsed {
             Ok(Status::Complete(length)) if length == head.len() => length,
             Ok(Status::Complete(_) | Status::Partial) => return Err(Malformed::StartLine),
+            Err(httparse::Error::Version) if !names_version(head) => return Err(Malformed::StartLine),
             Err(error) => return Err(syntax(error)),
         };
         let (method, target) = (request.method.unwrap_or_default(), request.path.unwrap_or_default());
@@ -85,6 +88,10 @@ impl RequestHead {
         }
         let version = if request.version == Some(0) { Version::Http10 } else { Version::Http11 };
         let (fields, facts) = Fields::read(head, request.headers)?;
+        let connect = method == "CONNECT";
+        if connect && (facts.chunked || facts.length.is_some_and(|length| length > 0)) {
+            return Err(Malformed::TunnelContent);
+        }
         if facts.expects_other {
             return Err(Malformed::Expectation);
         }
@@ -106,10 +113,11 @@ impl RequestHead {
             // RFC 9112 §9.3: a proxy keeps no connection to an HTTP/1.0 client.
             // Behind a CONNECT comes what its client wants tunnelled, perhaps before it knows whether there is a tunnel:
             // to read it as a request would be to let whoever is inside speak for the client.
-            keeps_alive: version == Version::Http11 && !facts.close && method != "CONNECT",
+            keeps_alive: version == Version::Http11 && !facts.close && !connect,
             expects_continue: facts.expects_continue && version == Version::Http11,
             // RFC 9110 §7.8: to be ignored in HTTP/1.0.
-            upgrade: facts.upgrade && version == Version::Http11,
+            upgrade: facts.upgrades() && version == Version::Http11 && !connect,
+            connect,
         })
     }
 
@@ -134,6 +142,8 @@ pub struct ResponseHead {
     pub framing: Framing,
     /// Whether the upstream lets the connection be used again after the body.
     pub keeps_alive: bool,
+    /// Whether the fields say that the connection goes on in another protocol; it does with status 101 only.
+    pub upgrade: bool,
 }
 
 impl ResponseHead {
@@ -179,7 +189,7 @@ impl ResponseHead {
         };
         let keeps_alive = !facts.close && (http11 || facts.keep_alive) && framing != Framing::UntilClose;
         let reason = Span::of(response.reason.unwrap_or_default().as_bytes(), head);
-        Ok(Self { length, status, reason, fields, framing, keeps_alive })
+        Ok(Self { length, status, reason, fields, framing, keeps_alive, upgrade: facts.upgrades() })
     }
 
     /// A decoder for the body behind this head, of whose bytes `head` is the start.
@@ -187,9 +197,32 @@ impl ResponseHead {
         Decoder::new(self.framing).without_nominated(&self.fields, head)
     }
 
+    /// Takes a successful answer for one to CONNECT: what follows the head is the tunnel's, whatever the fields say of
+    /// content, and those are not passed on (RFC 9110 §9.3.6).
+    pub fn to_connect(&mut self, head: &[u8]) {
+        if (200..300).contains(&self.status) {
+            self.fields.remove_framing(head);
+            self.framing = Framing::Empty;
+            self.keeps_alive = false;
+        }
+    }
+
     /// Whether more heads follow (RFC 9110 §15.2): any 1xx but 101, which ends HTTP on the connection.
     pub fn is_interim(&self) -> bool {
         self.status < 200 && self.status != 101
+    }
+}
+
+/// Whether the start line ends in a version of HTTP's form (RFC 9112 §2.3): another number is a version that is not spoken,
+/// anything else is no start line, one with a third space above all.
+fn names_version(head: &[u8]) -> bool {
+    let line = head.trim_ascii_start().split(|byte| *byte == b'\r').next().unwrap_or_default();
+    let mut words = line.split(|byte| *byte == b' ').skip(2);
+    match (words.next(), words.next()) {
+        (Some([b'H', b'T', b'T', b'P', b'/', major, b'.', minor]), None) => {
+            major.is_ascii_digit() && minor.is_ascii_digit()
+        }
+        _ => false,
     }
 }
 

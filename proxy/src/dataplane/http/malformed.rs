@@ -47,8 +47,10 @@ pub enum Malformed {
     Trailers,
     /// More than ten interim answers (1xx) to one request.
     TooManyInterim,
-    /// A 101 that was not asked for (RFC 9110 §15.2.2).
+    /// A 101 that was not asked for, names another protocol, or came before the request was whole (RFC 9110 §7.8).
     UnaskedUpgrade,
+    /// A CONNECT with content (RFC 9110 §9.3.6): a reader that skips it and one that tunnels it would differ.
+    TunnelContent,
     /// The stream ended inside a head or body (RFC 9112 §8).
     Truncated,
 }
@@ -78,6 +80,7 @@ impl Malformed {
             | Self::Trailers
             | Self::TooManyInterim
             | Self::UnaskedUpgrade
+            | Self::TunnelContent
             | Self::Truncated => 400,
         }
     }
@@ -107,7 +110,8 @@ impl fmt::Display for Malformed {
             Self::ChunkEnd => "a chunk does not end where its size says",
             Self::Trailers => "the trailers are malformed or too large",
             Self::TooManyInterim => "there are more than ten interim answers",
-            Self::UnaskedUpgrade => "the answer upgrades a connection that did not ask for it",
+            Self::UnaskedUpgrade => "the answer switches to a protocol that was not asked for, or too early",
+            Self::TunnelContent => "a CONNECT has content",
             Self::Truncated => "the stream ended inside a message",
         })
     }

@@ -9,6 +9,32 @@ use super::mesh::{Mesh, Peer, snapshot};
 const GET: &str = "GET /a/./b?x=1 HTTP/1.1\r\nHost: reviews\r\nX-Case-Kept: Yes\r\n\r\n";
 
 #[tokio::test]
+async fn the_host_is_forwarded_in_its_normal_form_and_untouched_where_it_is_normal_already() {
+    let mesh = Mesh::http().await;
+    let mut client = mesh.client().await;
+    let mut app = None;
+    for (fields, seen) in [
+        ("hOST:   reviews \r\nA: b\r\n", "hOST:   reviews \r\nA: b\r\n"),
+        ("A: b\r\nHost: reviews.shop:80\r\n", "A: b\r\nHost: reviews.shop:80\r\n"),
+        ("A: b\r\nhost: REVIEWS.\r\nC: d\r\n", "Host: reviews\r\nA: b\r\nC: d\r\n"),
+        ("Host: Reviews.Shop.:80\r\n", "Host: reviews.shop:80\r\n"),
+        ("Host: reviews:\r\nConnection: x\r\nX: y\r\nZ: z\r\n", "Host: reviews\r\nZ: z\r\n"),
+    ] {
+        client.send(format!("GET / HTTP/1.1\r\n{fields}\r\n")).await;
+        if app.is_none() {
+            app = Some(mesh.accept().await);
+        }
+        let app = app.as_mut().unwrap();
+        assert_eq!(app.until("\r\n\r\n").await, format!("GET / HTTP/1.1\r\n{seen}\r\n"), "{fields}");
+        app.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+        client.answer().await;
+    }
+    // RFC 9112 §3.2.2: the target's host is the one that counts.
+    client.send("GET http://Reviews.Shop./ HTTP/1.1\r\nHost: reviews\r\n\r\n").await;
+    assert_eq!(app.unwrap().until("\r\n\r\n").await, "GET / HTTP/1.1\r\nHost: reviews.shop\r\n\r\n");
+}
+
+#[tokio::test]
 async fn a_request_goes_through_both_proxies_with_names_case_kept_and_its_path_normalized() {
     let mesh = Mesh::http().await;
     let mut client = mesh.client().await;

@@ -7,3 +7,4 @@ mod mesh;
 mod progress;
 mod refusals;
 mod tcp;
+mod tunnels;

@@ -171,7 +171,11 @@ async fn what_is_not_http_gets_400_and_a_close() {
         ("CONNECT reviews:80 HTTP/1.1\r\nHost: reviews:80\r\nConnection: close\r\n\r\n", 501),
         // What was sent early for the tunnel was once read as the next request.
         ("CONNECT reviews:80 HTTP/1.1\r\nHost: reviews:80\r\n\r\nGET / HTTP/1.1\r\nHost: reviews\r\n\r\n", 501),
-        ("GET / HTTP/1.1\r\nHost: reviews\r\nConnection: upgrade, close\r\nUpgrade: websocket\r\n\r\n", 501),
+        ("CONNECT reviews:80 HTTP/1.1\r\nHost: reviews:80\r\nContent-Length: 2\r\n\r\nhi", 400),
+        ("CONNECT / HTTP/1.1\r\nHost: reviews\r\n\r\n", 400),
+        ("CONNECT reviews:80 HTTP/1.1\r\nHost: other:80\r\n\r\n", 400),
+        ("GET  / HTTP/1.1\r\nHost: reviews\r\n\r\n", 400),
+        ("GET /  HTTP/1.1\r\nHost: reviews\r\n\r\n", 400),
     ] {
         let mut client = mesh.client().await;
         let (head, _) = client.ask(request).await;

@@ -9,7 +9,8 @@ use tokio::io::AsyncWriteExt;
 use weft_decide::Snapshot;
 use weft_model::Protocol;
 
-use super::mesh::{Mesh, Peer, identity, inbound, snapshot};
+use super::mesh::{Mesh, PATIENCE, Peer, Side, identity, inbound, outbound, snapshot};
+use crate::dataplane::Event;
 
 #[tokio::test]
 async fn bytes_pass_unchanged_and_each_half_close_by_itself() {
@@ -35,6 +36,54 @@ async fn bytes_pass_unchanged_and_each_half_close_by_itself() {
     let record = &mesh.server.log.records(1).await[0];
     assert_eq!(record["caller"], "spiffe://weft.local/ns/shop/sa/web");
     assert_eq!(record["outcome"], "complete");
+}
+
+#[tokio::test]
+async fn a_connection_that_outlives_the_drain_is_reset_on_both_sides_and_its_record_says_drained() {
+    let mesh = Mesh::start(Protocol::Tcp, Some(&["web"]), None).await;
+    let Mesh { web, server, application, authority } = mesh;
+    let short = Side::start("server", |settings| settings.timeouts.drain = Duration::from_secs(2));
+    let mut short = short.with_identity(&authority, "reviews");
+    let port = application.local_addr().unwrap();
+    short.dataplane.publish(snapshot([inbound("stock:9000", Protocol::Tcp, port, Some(&["web"]))]));
+    let endpoints = [(short.inbound(), identity("reviews"))];
+    web.dataplane.publish(snapshot(outbound("stock:9000", Protocol::Tcp, None, &endpoints)));
+    let mut client = Peer::connect(web.stock()).await;
+    client.send("order").await;
+    let mut app = Peer::over(application.accept().await.unwrap().0);
+    app.until("order").await;
+    short.dataplane.drain();
+    // It is served while the drain lasts.
+    app.send("goods").await;
+    client.until("goods").await;
+    assert_eq!(client.failure().await, Some(ErrorKind::ConnectionReset));
+    assert_eq!(app.failure().await, Some(ErrorKind::ConnectionReset));
+    let record = &short.log.records(1).await[0];
+    assert_eq!((&record["outcome"], &record["blame"]), (&"drained".into(), &"ourselves".into()));
+    assert_eq!((&record["sent"], &record["received"]), (&5.into(), &5.into()));
+    assert_eq!(tokio::time::timeout(PATIENCE, short.events.recv()).await.unwrap(), Some(Event::Drained));
+    drop(server);
+}
+
+#[tokio::test]
+async fn a_connection_on_which_nothing_moves_is_ended_by_its_bound_and_one_that_moves_is_not() {
+    let mesh = Mesh::start(Protocol::Tcp, Some(&["web"]), None).await;
+    let bound = Duration::from_secs(1);
+    let web =
+        Side::start("web", |settings| settings.timeouts.stream_idle = bound).with_identity(&mesh.authority, "web");
+    let endpoints = [(mesh.server.inbound(), identity("reviews"))];
+    web.dataplane.publish(snapshot(outbound("stock:9000", Protocol::Tcp, None, &endpoints)));
+    let mut client = Peer::connect(web.stock()).await;
+    let begun = Instant::now();
+    client.send("0").await;
+    let mut app = mesh.accept().await;
+    while begun.elapsed() < 2 * bound {
+        app.send("x").await;
+        client.until("x").await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(client.failure().await, Some(ErrorKind::ConnectionReset));
+    assert_eq!(web.log.records(1).await[0]["outcome"], "stream-idle");
 }
 
 #[tokio::test]

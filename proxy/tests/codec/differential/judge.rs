@@ -120,6 +120,7 @@ fn strict_request(kind: Malformed) -> Option<&'static str> {
         Malformed::Expectation => Some("RFC 9110 §10.1.1: may be answered with 417"),
         Malformed::ChunkSize => Some("RFC 9112 §7.1: whitespace behind a size, leading zeros without end"),
         Malformed::ChunkExtension => Some("RFC 9112 §7.1.1: control characters; hyper checks for line feeds only"),
+        Malformed::TunnelContent => Some("RFC 9110 §9.3.6: a CONNECT has no content"),
         Malformed::Version
         | Malformed::TargetTooLong
         | Malformed::FieldName

@@ -34,6 +34,7 @@ enum Reader {
     Requests,
     Answer,
     AnswerToHead,
+    AnswerToConnect,
 }
 
 /// What is to come of it.
@@ -97,6 +98,11 @@ fn ok(section: &'static str, what: &'static str, fields: &str, body: &str, expec
 /// An answer to HEAD, byte for byte.
 fn to_head(section: &'static str, what: &'static str, bytes: &str, expected: Expected) -> Case {
     Case { section, what, bytes: bytes.into(), reader: Reader::AnswerToHead, expected }
+}
+
+/// An answer to CONNECT, byte for byte.
+fn to_connect(section: &'static str, what: &'static str, bytes: &str, expected: Expected) -> Case {
+    Case { section, what, bytes: bytes.into(), reader: Reader::AnswerToConnect, expected }
 }
 
 /// All requests of a connection, byte for byte.

@@ -78,6 +78,7 @@ fn every_kind_of_refusal_of_a_head_or_body_occurs() {
         Malformed::Expectation,
         Malformed::ChunkSize,
         Malformed::ChunkExtension,
+        Malformed::TunnelContent,
         Malformed::ChunkEnd,
         Malformed::Trailers,
         Malformed::Truncated,
@@ -101,8 +102,7 @@ fn judge(case: &Case, step: usize) -> Result<(), String> {
     let Case { bytes, reader, expected, .. } = case;
     let got = match reader {
         Reader::Request => request(bytes, step),
-        Reader::Answer => answer(bytes, step, false),
-        Reader::AnswerToHead => answer(bytes, step, true),
+        Reader::Answer | Reader::AnswerToHead | Reader::AnswerToConnect => answer(bytes, step, *reader),
         Reader::Requests => {
             let all = all(bytes, step);
             let Expected::All(expected) = expected else { return Err("not a list".to_owned()) };
@@ -170,15 +170,19 @@ fn request(bytes: &[u8], step: usize) -> Result<Read, Malformed> {
     finish(short, &head.fields, (head.decoder(bytes), head.framing), (bytes, length, step), head.keeps_alive)
 }
 
-fn answer(bytes: &[u8], step: usize, to_head: bool) -> Result<Read, Malformed> {
+fn answer(bytes: &[u8], step: usize, reader: Reader) -> Result<Read, Malformed> {
     let length = head(bytes, step)?;
-    let head = ResponseHead::parse(&bytes[..length], to_head)?;
+    let mut head = ResponseHead::parse(&bytes[..length], matches!(reader, Reader::AnswerToHead))?;
+    if matches!(reader, Reader::AnswerToConnect) {
+        head.to_connect(&bytes[..length]);
+    }
     let mut short = head.status.to_string();
     if !head.reason.range().is_empty() {
         write!(short, " {}", String::from_utf8_lossy(head.reason.bytes(bytes))).unwrap();
     }
     short.push_str(framing(head.framing).as_str());
     short.push_str(if head.is_interim() { " interim" } else { "" });
+    short.push_str(if head.status == 101 && head.upgrade { " switches" } else { "" });
     short.push_str(if head.keeps_alive || head.framing == Framing::UntilClose { "" } else { " close" });
     finish(short, &head.fields, (head.decoder(bytes), head.framing), (bytes, length, step), head.keeps_alive)
 }

@@ -2,6 +2,7 @@
 mod access;
 mod change;
 mod effect;
+mod drain;
 mod endpoints;
 mod explain;
 mod health;

@@ -19,6 +19,8 @@ pub(crate) struct Reached {
     pub(crate) method: String,
     /// The request line's target.
     pub(crate) target: String,
+    /// The Host field.
+    pub(crate) host: String,
     /// The body without its framing.
     pub(crate) body: String,
 }
@@ -26,8 +28,8 @@ pub(crate) struct Reached {
 impl Reached {
     /// What it is answered with.
     pub(crate) fn answer(&self) -> String {
-        let Self { port, method, target, body } = self;
-        format!("port {port}: {method} {target} with {body:?}\n")
+        let Self { port, method, target, host, body } = self;
+        format!("port {port}: {method} {target} of {host} with {body:?}\n")
     }
 }
 
@@ -69,7 +71,8 @@ async fn connection(mut stream: TcpStream, port: Port, visits: &Visits) -> io::R
         let mut line = head.lines().next().unwrap_or_default().split(' ');
         let mut word = || line.next().unwrap_or_default().to_owned();
         let (method, target) = (word(), word());
-        let reached = Reached { port, method, target, body: String::from_utf8_lossy(&body).into_owned() };
+        let host = field("host").unwrap_or_default();
+        let reached = Reached { port, method, target, host, body: String::from_utf8_lossy(&body).into_owned() };
         let answer = reached.answer();
         let shown = if reached.method == "HEAD" { "" } else { &answer };
         let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{shown}", answer.len());

@@ -116,7 +116,7 @@ impl Observed<'_> {
     }
 
     fn refused(&self, refusal: &Refusal) -> Result<(), String> {
-        equal("the status", self.reply.status, if self.request.is_torn() { 505 } else { refusal.status() })?;
+        equal("the status", self.reply.status, refusal.status())?;
         equal("the decision's id", self.reply.decision.as_deref(), self.outbound.text("id"))?;
         equal("the endpoint", self.outbound.text("endpoint"), None)?;
         if self.outbound.text("outcome") != Some("malformed") {
@@ -146,11 +146,12 @@ impl Observed<'_> {
         let snapshot = snapshots.inbound(revision, called).ok_or("the called side's revision is unknown")?;
         let sni = forwarded.cluster.sni(&called.scope().names.trust_domain);
         let target = forwarded.target.as_deref().unwrap_or_default();
-        let head = RequestHead { target: target.as_bytes(), ..head };
+        let host = forwarded.host.as_deref().unwrap_or_default();
+        let head = RequestHead { authority: host.as_bytes(), target: target.as_bytes(), ..head };
         let decision = evaluate_inbound(snapshot, &sni, &self.caller.identity(), Some(&head));
         self.called(&inbound, &decision).map_err(|differs| format!("{differs}; the called side: {inbound:?}"))?;
         match &decision {
-            InboundDecision::Accepted(accepted) => self.accepted(&inbound, accepted, target)?,
+            InboundDecision::Accepted(accepted) => self.accepted(&inbound, accepted, (target, host))?,
             InboundDecision::Refused(refusal) => {
                 equal("the status", self.reply.status, refusal.status())?;
                 equal("the decision's id", self.reply.decision.as_deref(), inbound.text("id"))?;
@@ -174,10 +175,11 @@ impl Observed<'_> {
         equal("the rule", inbound.text("rule"), rule.as_deref())
     }
 
-    fn accepted(&self, inbound: &Record, accepted: &Accepted, forwarded: &str) -> Result<(), String> {
+    fn accepted(&self, inbound: &Record, accepted: &Accepted, (forwarded, host): (&str, &str)) -> Result<(), String> {
         equal("the called side's outcome", inbound.text("outcome"), Some("complete"))?;
         equal("the called service", inbound.text("service"), Some(&*accepted.service.to_string()))?;
         equal("the target on both sides", accepted.target.as_deref(), Some(forwarded))?;
+        equal("the Host on both sides", accepted.host.as_deref(), Some(host))?;
         let body = match self.request.form {
             Form::Length | Form::Chunked => BODY,
             Form::Plain | Form::NoHost | Form::Smuggled(..) => "",
@@ -186,6 +188,7 @@ impl Observed<'_> {
             port: accepted.port,
             method: self.request.method.clone(),
             target: forwarded.to_owned(),
+            host: host.to_owned(),
             body: body.to_owned(),
         };
         equal("what the application saw", self.visits, std::slice::from_ref(&reached))?;

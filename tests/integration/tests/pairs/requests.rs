@@ -113,12 +113,6 @@ impl Request {
         fields
     }
 
-    /// Whether its request line has more than its three words: there is no request in it to decide on, and what stands in
-    /// the version's place is none.
-    pub(crate) fn is_torn(&self) -> bool {
-        self.method.contains(' ') || self.target.contains(&b' ')
-    }
-
     /// A random request of `caller`.
     pub(crate) fn generate(dice: &mut Dice, configuration: &Configuration, caller: &Member, pair: u64) -> Self {
         let all: Vec<&Service> = configuration.objects.values().filter_map(|it| service(&it.object)).collect();
@@ -325,7 +319,13 @@ fn attack(dice: &mut Dice, path: &str, request: &mut Request) {
         20 => b"http://other.example/".to_vec(),
         21 => {
             request.method = "CONNECT".to_owned();
-            request.target.clone()
+            if dice.percent(30) {
+                return;
+            }
+            // The form that it must have; no rule opens a tunnel.
+            let host = request.authority.trim_end_matches(':');
+            let port = if host.contains(':') { "" } else { ":80" };
+            format!("{host}{port}").into_bytes()
         }
         22 | 26 => {
             request.method = (*dice.pick(&["G@T", "GE T", "G{T}", "get", "PURGE"])).to_owned();

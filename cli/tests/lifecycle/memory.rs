@@ -1,0 +1,48 @@
+//! What an idle connection costs a sidecar.
+use std::fs;
+
+use weft_harness::{Application, Connection, Mesh, Plan};
+
+use crate::{rolling::OBJECTS, sidecar::Sidecar};
+
+/// How many connections idle.
+const CONNECTIONS: usize = 4_000;
+/// How many were opened before the first look, so that what is there once for all of them is not counted.
+const BEFORE: usize = 400;
+/// What one plain HTTP/1.1 connection may cost, in bytes of resident memory.
+const BOUND: usize = 3 * 1024;
+
+/// The resident memory of a process, in bytes.
+fn resident(id: u32) -> usize {
+    let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
+}
+
+async fn idle(sidecar: &Sidecar, count: usize) -> Vec<Connection> {
+    let mut connections = Vec::with_capacity(count);
+    for _ in 0..count {
+        let mut connection = Connection::open(sidecar.outbound()).await.unwrap();
+        assert_eq!(connection.get("reviews", "/", &[]).await.unwrap().status, 200);
+        connections.push(connection);
+    }
+    connections
+}
+
+/// The kernel's own memory for sockets is not in this: a peer's proxy pays it too.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_plain_connection_that_has_been_used_costs_at_most_three_kibibytes() {
+    let mesh = Mesh::start().await.unwrap();
+    mesh.apply(OBJECTS).await.unwrap();
+    let application = Application::http("reviews").await;
+    let plan = Plan::new("reviews-0", "reviews").application("http", application.address);
+    let _reviews = Sidecar::start(&mesh, &plan).await;
+    let web = Sidecar::start(&mesh, &Plan::new("web-0", "web")).await;
+    let first = idle(&web, BEFORE).await;
+    let before = resident(web.id());
+    let others = idle(&web, CONNECTIONS - BEFORE).await;
+    let each = resident(web.id()).saturating_sub(before) / others.len();
+    println!("{each} bytes of resident memory an idle plain connection, {before} bytes before");
+    assert!(each <= BOUND, "{each} bytes");
+    drop((first, others));
+}
