@@ -119,7 +119,9 @@ fn an_empty_block_turns_its_part_on_and_a_cookie_has_defaults() {
 #[test]
 fn the_first_form_of_load_balancing_is_read_but_not_beside_the_present_one() {
     assert_eq!(policy("  balancing: {policy: RoundRobin}\n").balancing, Some(Balancing::RoundRobin));
-    insta::assert_snapshot!(told("  balancing: {policy: RoundRobin}\n  loadBalancing: {type: RoundRobin}\n"), @"");
+    insta::assert_snapshot!(told("  balancing: {policy: RoundRobin}\n  loadBalancing: {type: RoundRobin}\n"), @r#"
+    6: error[duplicate]: balancing: it says the same as loadBalancing, which stands here too (remove it)
+    "#);
 }
 
 #[test]
@@ -133,8 +135,29 @@ fn numbers_out_of_bounds_are_told_with_their_bounds() {
     backoff: {base: 0s, max: 2m}
     budget: {percent: 101, minPerSecond: -1}
 ";
-    insta::assert_snapshot!(told(fields), @"");
-    insta::assert_snapshot!(told("  retries: {attempts: 0}\n  outlierEjection: {maxSharePercent: 0}\n"), @"");
+    insta::assert_snapshot!(told(fields), @r#"
+    6: error[invalid-value]: limits.maxConnections: 0 is out of bounds (write a number from 1 to 1000000)
+    6: error[invalid-value]: limits.maxPending: 1000001 is out of bounds (write a number from 1 to 1000000)
+    6: error[wrong-type]: limits.maxRequests: expected a whole number, found the text "many"
+    7: error[invalid-value]: circuitBreaker.consecutiveFailures: 0 is out of bounds (write a number from 1 to 10000)
+    7: error[invalid-value]: circuitBreaker.openTime: 0s is out of bounds (write a duration from 1ms to 24h)
+    7: error[invalid-value]: circuitBreaker.maxOpenTime: 25h is out of bounds (write a duration from 1ms to 24h)
+    7: error[invalid-value]: circuitBreaker.probes: 101 is out of bounds (write a number from 1 to 100)
+    8: error[invalid-value]: outlierEjection.consecutiveErrors: 0 is out of bounds (write a number from 1 to 10000)
+    8: error[wrong-type]: outlierEjection.baseTime: expected a duration, found the number 1 (write its unit too, such as 1s)
+    8: error[invalid-value]: outlierEjection.maxTime: 0s is out of bounds (write a duration from 1ms to 24h)
+    8: error[invalid-value]: outlierEjection.maxSharePercent: 101 is out of bounds (write a number from 1 to 100)
+    10: error[invalid-value]: retries.attempts: 11 is out of bounds (write a number from 1 to 10)
+    11: error[invalid-value]: retries.on[0]: 302 is out of bounds (write a number from 400 to 599)
+    12: error[invalid-value]: retries.backoff.base: 0s is out of bounds (write a duration from 1ms to 1m)
+    12: error[invalid-value]: retries.backoff.max: 2m is out of bounds (write a duration from 1ms to 1m)
+    13: error[invalid-value]: retries.budget.percent: 101 is out of bounds (write a number from 0 to 100)
+    13: error[invalid-value]: retries.budget.minPerSecond: -1 is out of bounds (write a number from 0 to 100000)
+    "#);
+    insta::assert_snapshot!(told("  retries: {attempts: 0}\n  outlierEjection: {maxSharePercent: 0}\n"), @r#"
+    6: error[invalid-value]: retries.attempts: 0 is out of bounds (write a number from 1 to 10)
+    7: error[invalid-value]: outlierEjection.maxSharePercent: 0 is out of bounds (write a number from 1 to 100)
+    "#);
 }
 
 #[test]
@@ -149,7 +172,14 @@ fn fields_that_contradict_each_other_are_told() {
     budget: {percent: 0, minPerSecond: 0}
   timeouts: {request: 1s}
 ";
-    insta::assert_snapshot!(told(fields), @"");
+    insta::assert_snapshot!(told(fields), @r#"
+    6: error[invalid-value]: circuitBreaker.maxOpenTime: 5s is shorter than openTime, 10s (write 10s or more)
+    7: error[invalid-value]: outlierEjection.maxTime: 5s is shorter than baseTime, 10s (write 10s or more)
+    9: error[invalid-value]: retries.perTryTimeout: 2s is longer than timeouts.request, 1s (write 1s or less)
+    10: error[invalid-value]: retries.on: with `safe: never` nothing of this is ever repeated (add connect-failure or refused-stream, which prove that nothing was processed, or change `safe`)
+    12: error[invalid-value]: retries.backoff.max: 100ms is shorter than base, 1s (write 1s or more)
+    13: error[invalid-value]: retries.budget: the budget allows no repetition at all (write `enabled: false` to turn retries off)
+    "#);
     policy("  retries: {perTryTimeout: 2s}\n  timeouts: {request: 0s}\n");
     policy("  retries: {on: [reset, refused-stream], safe: never}\n");
 }
@@ -164,8 +194,23 @@ fn words_that_are_not_known_are_told_with_those_that_are() {
     safe: yes
     numRetries: 3
 ";
-    insta::assert_snapshot!(told(fields), @"");
-    insta::assert_snapshot!(told("  retries: {on: []}\n  affinity: {}\n"), @"");
+    insta::assert_snapshot!(told(fields), @r#"
+    6: error[invalid-value]: affinity: it has both a cookie and a header (write `cookie: {}` or `header: {name: x-user}`)
+    7: error[unknown-field]: circuitBreaker.consecutiveErrors: there is no such field (did you mean `consecutiveFailures`?)
+    8: error[unknown-field]: outlierEjection.consecutiveFailures: there is no such field (its fields are enabled, consecutiveErrors, baseTime, maxTime, maxSharePercent)
+    8: error[unknown-field]: outlierEjection.baseEjectionTime: there is no such field (its fields are enabled, consecutiveErrors, baseTime, maxTime, maxSharePercent)
+    10: error[invalid-value]: retries.on[0]: "5xx" is not a condition (write `server-error`)
+    10: error[invalid-value]: retries.on[1]: "gateway-eror" is not a condition (did you mean `gateway-error`?)
+    10: error[invalid-value]: retries.on[2]: "retriable-4xx" is not a condition (write a status such as 503, or one of connect-failure, refused-stream, reset, gateway-error, server-error, grpc-cancelled, grpc-deadline-exceeded, grpc-resource-exhausted, grpc-internal, grpc-unavailable)
+    10: error[duplicate]: retries.on[4]: reset stands twice (remove it)
+    10: error[duplicate]: retries.on[6]: 503 stands twice (remove it)
+    11: error[invalid-value]: retries.safe: "yes" is not one of its values (write `methods` or `always` or `never`)
+    12: error[unknown-field]: retries.numRetries: there is no such field (its fields are enabled, attempts, on, safe, perTryTimeout, backoff, budget)
+    "#);
+    insta::assert_snapshot!(told("  retries: {on: []}\n  affinity: {}\n"), @r#"
+    6: error[missing-field]: retries.on: the list is empty (write at least 1)
+    7: error[invalid-value]: affinity: it has no key (write `cookie: {}` or `header: {name: x-user}`)
+    "#);
 }
 
 #[test]

@@ -17,8 +17,8 @@ pub(crate) fn doubts(compiler: &Compiler, object: &ObjectRef, policy: &TrafficPo
         if let (Some(Object::Service(service)), true) = (stored, policy.ejection.is_some()) {
             found.extend(lonely(compiler, object, &target_ref, service));
         }
-        for (host, route) in routes(compiler, target, stored).filter(|(host, _)| host.origins.contains(object)) {
-            found.extend(unreached_bound(object, policy, host, route));
+        for (_, route) in routes(compiler, target, stored).filter(|(host, _)| host.origins.contains(object)) {
+            found.extend(unreached_bound(object, policy, route));
             found.extend(repeats(object, policy, route));
         }
     }
@@ -85,16 +85,11 @@ fn lonely<'a>(
 }
 
 /// A bound on each try that is longer than the one on the request.
-fn unreached_bound(
-    object: &ObjectRef,
-    policy: &TrafficPolicy,
-    host: &VirtualHost,
-    route: &Route,
-) -> Option<Diagnostic> {
+fn unreached_bound(object: &ObjectRef, policy: &TrafficPolicy, route: &Route) -> Option<Diagnostic> {
     let written = policy.retries.as_ref().and_then(|retries| retries.per_try_timeout);
     let per_try = route.retry.as_ref()?.per_try_timeout?;
     let whole = route.timeout?;
-    if per_try <= whole || !host.origins.contains(object) {
+    if per_try <= whole {
         return None;
     }
     let field = match written {

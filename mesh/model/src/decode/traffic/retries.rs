@@ -44,7 +44,7 @@ pub(super) fn decode(cx: &mut Context, field: &Field<'_>, request_timeout: Optio
         && !all.is_zero()
     {
         let (one, all) = (duration::format(one), duration::format(all));
-        field.invalid(cx, format!("{one} is longer than timeouts.request, {all}"), &format!("write less than {all}"));
+        field.invalid(cx, format!("{one} is longer than timeouts.request, {all}"), &format!("write {all} or less"));
     }
     if let (Some(field), Some(on), Some(RepeatSafety::Never)) = (&on_field, &on, safe)
         && !on.contains(RetryCondition::ConnectFailure)
