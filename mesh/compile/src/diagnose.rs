@@ -126,7 +126,7 @@ fn traffic(objects: &Objects, object: &ObjectRef, policy: &TrafficPolicy, found:
         }
         for field in own.iter().filter(|it| !misplaced(it)) {
             let Some(path) = field.path() else { continue };
-            let winner = policy::oldest(objects, scope.clone(), |it| written(it).contains(field));
+            let winner = policy::oldest(objects, scope.clone(), |it| field.is_decided_by(it));
             if let Some(winner) = winner.filter(|winner| *winner != object) {
                 let text = format!("{winner} is older, has the same target as spec.targetRefs[{at}], and wins");
                 let hint = "change or delete the older policy, or target something more specific";

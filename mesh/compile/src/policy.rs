@@ -28,17 +28,14 @@ impl<'a> Covering<'a> {
         Some(value)
     }
 
-    /// Whether a block stands in any policy and is not turned off by the most specific one that says so.
+    /// Whether a block is on: the most specific policy that writes it decides, and turns it on unless it says otherwise.
     pub(crate) fn is_on<B>(
         &self,
         origins: &mut BTreeSet<ObjectRef>,
         block: impl Fn(&TrafficPolicy) -> Option<&B>,
         enabled: impl Fn(&B) -> Option<bool>,
     ) -> bool {
-        match self.field(origins, |policy| block(policy).and_then(&enabled)) {
-            Some(said) => said,
-            None => self.field(origins, |policy| block(policy).map(|_| ())).is_some(),
-        }
+        self.field(origins, |policy| block(policy).map(|block| enabled(block).unwrap_or(true))).unwrap_or(false)
     }
 }
 

@@ -1,6 +1,9 @@
 //! Which fields a TrafficPolicy writes, and what each of them changes.
 use weft_model::{BreakerFields, EjectionFields, FieldPath, LimitFields, RetryFields, TrafficPolicy};
 
+/// Turns a block off, or says that it is on.
+const ENABLED: &str = "enabled";
+
 /// What a field changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reach {
@@ -15,16 +18,23 @@ pub(crate) enum Reach {
 pub(crate) struct Written {
     /// The block that it stands in: `spec.retries`.
     pub(crate) block: &'static str,
-    /// Its name within the block; `None` for the block's being there at all, which turns it on whoever wrote it.
+    /// Its name within the block; `None` for the block's being there at all, which turns it on.
     pub(crate) leaf: Option<&'static str>,
     /// What it changes.
     pub(crate) reach: Reach,
 }
 
 impl Written {
-    /// The field's path; `None` for a block's being there, which cannot lose against another policy's.
+    /// The field's path; `None` for a block's being there, which nobody wrote as a field.
     pub(crate) fn path(&self) -> Option<FieldPath> {
         self.leaf.map(|leaf| FieldPath::from(self.block).key(leaf))
+    }
+
+    /// Whether `policy`, where it comes first, decides this field.
+    pub(crate) fn is_decided_by(&self, policy: &TrafficPolicy) -> bool {
+        // A block that stands there says that it is on, also without the word.
+        let leaf = self.leaf.filter(|leaf| *leaf != ENABLED);
+        written(policy).contains(&Self { leaf, ..*self })
     }
 }
 
@@ -72,7 +82,7 @@ fn breaker_leaves(breaker: &BreakerFields) -> [(&'static str, bool); 6] {
     let BreakerFields { enabled, consecutive_failures, open_time, max_open_time, probes } = breaker;
     [
         ("", true),
-        ("enabled", enabled.is_some()),
+        (ENABLED, enabled.is_some()),
         ("consecutiveFailures", consecutive_failures.is_some()),
         ("openTime", open_time.is_some()),
         ("maxOpenTime", max_open_time.is_some()),
@@ -84,7 +94,7 @@ fn ejection_leaves(ejection: &EjectionFields) -> [(&'static str, bool); 6] {
     let EjectionFields { enabled, consecutive_errors, base_time, max_time, max_share_percent } = ejection;
     [
         ("", true),
-        ("enabled", enabled.is_some()),
+        (ENABLED, enabled.is_some()),
         ("consecutiveErrors", consecutive_errors.is_some()),
         ("baseTime", base_time.is_some()),
         ("maxTime", max_time.is_some()),
@@ -106,7 +116,7 @@ fn retry_leaves(retries: &RetryFields) -> [(&'static str, bool); 10] {
     } = retries;
     [
         ("", true),
-        ("enabled", enabled.is_some()),
+        (ENABLED, enabled.is_some()),
         ("attempts", attempts.is_some()),
         ("on", on.is_some()),
         ("safe", safe.is_some()),

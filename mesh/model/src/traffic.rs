@@ -73,7 +73,7 @@ pub struct LimitFields {
 /// `circuitBreaker`: written, even without a field, it is on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 pub struct BreakerFields {
-    /// `false` takes back what a less specific policy turns on.
+    /// The most specific policy that writes the block decides: `false` takes back what a wider one turns on.
     pub enabled: Option<bool>,
     /// Errors in a row, over all endpoints, that open it; above zero.
     pub consecutive_failures: Option<u32>,
@@ -88,7 +88,7 @@ pub struct BreakerFields {
 /// `outlierEjection`: written, even without a field, it is on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 pub struct EjectionFields {
-    /// `false` takes back what a less specific policy turns on.
+    /// The most specific policy that writes the block decides: `false` takes back what a wider one turns on.
     pub enabled: Option<bool>,
     /// Errors in a row that eject an endpoint; above zero.
     pub consecutive_errors: Option<u32>,
@@ -103,7 +103,7 @@ pub struct EjectionFields {
 /// `retries`: written, even without a field, they are on.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 pub struct RetryFields {
-    /// `false` takes back what a less specific policy turns on.
+    /// The most specific policy that writes the block decides: `false` takes back what a wider one turns on.
     pub enabled: Option<bool>,
     /// Tries beyond the first, 1 to 10.
     pub attempts: Option<u32>,

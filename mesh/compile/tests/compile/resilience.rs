@@ -117,6 +117,20 @@ fn a_more_specific_policy_takes_back_what_a_wider_one_turns_on() {
 }
 
 #[test]
+fn a_more_specific_policy_turns_on_again_what_a_wider_one_turned_off() {
+    let off = policy("wide", MESH, "circuitBreaker: {enabled: false, openTime: 7s}");
+    let mut mesh = Mesh::of(&(service("web") + &off));
+    assert_eq!(cluster(&mesh).breaker, None);
+    mesh.put(&policy("web", WEB, "circuitBreaker: {probes: 2}"));
+    let breaker = cluster(&mesh).breaker.unwrap();
+    assert_eq!((breaker.probes, breaker.open_time), (2, Duration::from_secs(7)));
+    mesh.put(&policy("younger", WEB, "circuitBreaker: {enabled: false}"));
+    assert!(cluster(&mesh).breaker.is_some(), "the older of two equals decides");
+    let told = mesh.findings(Kind::TrafficPolicy, "shop", "younger");
+    assert_eq!(told, [("spec.circuitBreaker.enabled".to_owned(), Code::OverriddenField)]);
+}
+
+#[test]
 fn bounds_of_different_policies_never_cross() {
     let wide = "circuitBreaker: {maxOpenTime: 5s}, outlierEjection: {maxTime: 5s}, retries: {backoff: {max: 50ms}}";
     let narrow = "circuitBreaker: {openTime: 9s}, outlierEjection: {baseTime: 10m}, retries: {backoff: {base: 1s}}";
