@@ -11,7 +11,9 @@ use crate::{
     policy,
     reference::{self, Reference, ReferenceKind},
     service::service_port,
+    written::{Reach, Written, written},
 };
+use std::collections::BTreeSet;
 
 /// RFC 1035 §2.3.4, written without the root's dot.
 const MAX_DNS_NAME: usize = 253;
@@ -112,25 +114,24 @@ fn targets(object: &ObjectRef, meta: &Meta, targets: &[PolicyTarget], found: &mu
 fn traffic(objects: &Objects, object: &ObjectRef, policy: &TrafficPolicy, found: &mut Vec<Diagnostic>) {
     for (at, target) in policy.targets.iter().enumerate() {
         let Some(scope) = Scope::of(&policy.meta, target) else { continue };
-        let routes = target.kind == TargetKind::HttpRoute;
-        if policy.balancing.is_some() && routes {
-            let text =
-                format!("spec.targetRefs[{at}] is an HTTPRoute, whose requests are balanced by each Service behind it");
-            let diagnostic = Diagnostic::warning(object, "spec.balancing", Code::UnsupportedField, text);
+        let own = written(policy);
+        let misplaced = |it: &&Written| target.kind == TargetKind::HttpRoute && it.reach == Reach::Clusters;
+        let blocks: BTreeSet<_> = own.iter().filter(misplaced).map(|it| it.block).collect();
+        for block in blocks {
+            let text = format!(
+                "spec.targetRefs[{at}] is an HTTPRoute, and this says how each Service behind a route is reached"
+            );
+            let diagnostic = Diagnostic::warning(object, block, Code::UnsupportedField, text);
             found.push(diagnostic.hint("target the Service instead"));
         }
-        let mut overridden = |field: &str, winner: Option<&ObjectRef>| {
+        for field in own.iter().filter(|it| !misplaced(it)) {
+            let Some(path) = field.path() else { continue };
+            let winner = policy::oldest(objects, scope.clone(), |it| field.is_decided_by(it));
             if let Some(winner) = winner.filter(|winner| *winner != object) {
                 let text = format!("{winner} is older, has the same target as spec.targetRefs[{at}], and wins");
                 let hint = "change or delete the older policy, or target something more specific";
-                found.push(Diagnostic::warning(object, field, Code::OverriddenField, text).hint(hint));
+                found.push(Diagnostic::warning(object, path, Code::OverriddenField, text).hint(hint));
             }
-        };
-        if policy.balancing.is_some() && !routes {
-            overridden("spec.balancing", policy::oldest(objects, scope.clone(), |it| it.balancing).map(|it| it.1));
-        }
-        if policy.request_timeout.is_some() {
-            overridden("spec.timeouts.request", policy::oldest(objects, scope, |it| it.request_timeout).map(|it| it.1));
         }
     }
 }

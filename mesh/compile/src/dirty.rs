@@ -1,13 +1,14 @@
 //! From a changed object to the units that read it.
 use std::collections::BTreeSet;
 
-use weft_model::{HttpRoute, Kind, Name, Namespace, Object, ObjectRef, Port, Protocol, Stored, TrafficPolicy};
+use weft_model::{HttpRoute, Kind, Name, Namespace, Object, ObjectRef, Port, Protocol, Stored};
 
 use crate::{
     ReferenceKind, Scope, attach,
     objects::{Objects, scopes},
     reference,
     unit::{Unit, UnitKind},
+    written::{Reach, written},
 };
 
 /// In which respects an object differs from its predecessor.
@@ -17,27 +18,27 @@ pub(crate) struct Shift {
     any: bool,
     /// In what those who name it can see: that it exists, a Service's ports, a route's rules.
     surface: bool,
-    /// A policy's say on balancing, if either has one.
-    balancing: bool,
-    /// A policy's say on time, if either has one.
-    timeout: bool,
+    /// A policy's say on clusters, if either has one.
+    clusters: bool,
+    /// A policy's say on routes, if either has one.
+    routes: bool,
 }
 
 impl Shift {
     pub(crate) fn between(before: Option<&Stored>, after: Option<&Stored>) -> Self {
         let content = |stored: Option<&Stored>| stored.map(|it| (it.object.clone(), it.created));
         let any = content(before) != content(after);
-        let says = |field: fn(&TrafficPolicy) -> bool| {
+        let says = |reach: Reach| {
             any && [before, after].into_iter().flatten().any(|stored| match &stored.object {
-                Object::TrafficPolicy(policy) => field(policy),
+                Object::TrafficPolicy(policy) => written(policy).iter().any(|field| field.reach == reach),
                 _ => false,
             })
         };
         Self {
             any,
             surface: before.map(surface) != after.map(surface),
-            balancing: says(|policy| policy.balancing.is_some()),
-            timeout: says(|policy| policy.request_timeout.is_some()),
+            clusters: says(Reach::Clusters),
+            routes: says(Reach::Routes),
         }
     }
 }
@@ -142,7 +143,7 @@ impl Marker<'_> {
             Scope::Namespace(namespace) => self.of_kind(Kind::Service, Some(namespace)),
             Scope::Service(service) => vec![service.clone()],
             Scope::Route(route) | Scope::Rule(route, _) => {
-                if shift.timeout
+                if shift.routes
                     && let Some(route) = self.objects.route(route)
                 {
                     self.hosts_of(route);
@@ -151,10 +152,10 @@ impl Marker<'_> {
             }
         };
         for service in services {
-            if shift.balancing {
+            if shift.clusters {
                 self.add(UnitKind::Clusters, &service);
             }
-            if shift.timeout {
+            if shift.routes {
                 self.add(UnitKind::Hosts, &service);
             }
         }

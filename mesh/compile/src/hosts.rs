@@ -10,8 +10,9 @@ use weft_model::{HttpMatch, HttpRoute, HttpRule, ObjectRef, PathMatch, Port, Pro
 use crate::{
     Scope, attach,
     objects::{Objects, service_ref},
-    policy,
+    policy::{self, Covering},
     reference::{Reference, ReferenceKind},
+    resilience,
     service::service_port,
 };
 
@@ -68,13 +69,14 @@ impl Builder<'_> {
 
     fn default_route(&self, service: &ServicePort, origins: &mut BTreeSet<ObjectRef>) -> Route {
         let own = WeightedCluster { cluster: service.clone(), weight: 1, refusal: None };
+        let policies = Covering::of(self.objects, policy::of_service(self.service));
         Route {
             origin: RouteOrigin { object: self.service.clone(), rule: 0, alternative: 0 },
             matches: RouteMatch { path: PathMatch::Prefix("/".to_owned()), method: None, headers: Vec::new() },
             action: RouteAction::Forward(vec![own]),
-            timeout: self.timeout(None, policy::of_service(self.service), origins),
-            retry: None,
-            affinity: None,
+            timeout: timeout(None, &policies, origins),
+            retry: resilience::retry(&policies, origins),
+            affinity: resilience::affinity(&policies, origins),
         }
     }
 
@@ -89,29 +91,22 @@ impl Builder<'_> {
         for (rule, it) in (0..).zip(&route.rules) {
             let by_rule = it.name.clone().map(|section| Scope::Rule(object.clone(), section));
             let scopes = by_rule.into_iter().chain([Scope::Route(object.clone())]);
-            let timeout = self.timeout(it.request_timeout, scopes.chain(policy::of_service(self.service)), origins);
+            let policies = Covering::of(self.objects, scopes.chain(policy::of_service(self.service)));
+            let timeout = timeout(it.request_timeout, &policies, origins);
             let action = self.action(&object, it);
+            // What is refused goes nowhere: there is nothing to repeat or to keep together.
+            let (retry, affinity) = match &action {
+                RouteAction::Forward(_) => {
+                    (resilience::retry(&policies, origins), resilience::affinity(&policies, origins))
+                }
+                RouteAction::Refuse { .. } => (None, None),
+            };
             for (alternative, matches) in (0..).zip(alternatives(it)) {
                 let origin = RouteOrigin { object: object.clone(), rule, alternative };
-                routes.push(Route { origin, matches, action: action.clone(), timeout, retry: None, affinity: None });
+                let (action, retry, affinity) = (action.clone(), retry.clone(), affinity.clone());
+                routes.push(Route { origin, matches, action, timeout, retry, affinity });
             }
         }
-    }
-
-    /// The route's own bound, else that of the most specific policy. Zero is "no bound" (Gateway API,
-    /// HTTPRouteTimeouts "Request"), and ends the search too.
-    fn timeout(
-        &self,
-        own: Option<Duration>,
-        scopes: impl IntoIterator<Item = Scope>,
-        origins: &mut BTreeSet<ObjectRef>,
-    ) -> Option<Duration> {
-        let timeout = own.or_else(|| {
-            let (timeout, policy) = policy::winner(self.objects, scopes, |policy| policy.request_timeout)?;
-            origins.insert(policy.clone());
-            Some(timeout)
-        });
-        timeout.filter(|timeout| !timeout.is_zero())
     }
 
     fn action(&self, route: &ObjectRef, rule: &HttpRule) -> RouteAction {
@@ -137,6 +132,13 @@ impl Builder<'_> {
         };
         RouteAction::Refuse { cause }
     }
+}
+
+/// The route's own bound, else that of the most specific policy. Zero is "no bound" (Gateway API, HTTPRouteTimeouts
+/// "Request"), and ends the search too.
+fn timeout(own: Option<Duration>, policies: &Covering<'_>, origins: &mut BTreeSet<ObjectRef>) -> Option<Duration> {
+    let timeout = own.or_else(|| policies.field(origins, |policy| policy.request_timeout));
+    timeout.filter(|timeout| !timeout.is_zero())
 }
 
 /// The rule's matches; every path where it has none.

@@ -17,9 +17,11 @@ mod index;
 mod objects;
 mod policy;
 mod reference;
+mod resilience;
 mod scope;
 mod service;
 mod unit;
+mod written;
 
 pub use compiler::{Changed, Compiler};
 pub use reference::{Reference, ReferenceKind};

@@ -1,12 +1,14 @@
 //! A Service's clusters, and the outbound listeners of its TCP ports.
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use weft_ir::{
-    Balance, Cluster, Limits, Listener, ListenerBody, MeshNames, OutboundTcp, Resource, ServicePort, UpstreamTls,
-};
+use weft_ir::{Balance, Cluster, Listener, ListenerBody, MeshNames, OutboundTcp, Resource, ServicePort, UpstreamTls};
 use weft_model::{Balancing, ObjectRef, Port, Protocol};
 
-use crate::{objects::Objects, policy};
+use crate::{
+    objects::Objects,
+    policy::{self, Covering},
+    resilience,
+};
 
 /// How long connecting may take where nothing else is said; Envoy's default is 5 s, which is longer than a request
 /// usually has.
@@ -20,13 +22,17 @@ pub(crate) fn service_port(names: &MeshNames, service: &ObjectRef, port: Port) -
 
 pub(crate) fn clusters(names: &MeshNames, objects: &Objects, reference: &ObjectRef) -> Vec<Resource> {
     let Some(service) = objects.service(reference) else { return Vec::new() };
-    let balancing = policy::winner(objects, policy::of_service(reference), |policy| policy.balancing);
-    let balance = match balancing {
-        Some((Balancing::RoundRobin, _)) | None => Balance::RoundRobin,
+    let policies = Covering::of(objects, policy::of_service(reference));
+    let mut origins = BTreeSet::from([reference.clone()]);
+    let balance = match policies.field(&mut origins, |policy| policy.balancing) {
+        Some(Balancing::RoundRobin) | None => Balance::RoundRobin,
+        Some(Balancing::LeastRequest) => Balance::LeastRequest,
+        Some(Balancing::RingHash) => Balance::RingHash,
     };
-    let mut origins = vec![reference.clone()];
-    origins.extend(balancing.map(|(_, policy)| policy.clone()));
-    origins.sort_unstable();
+    let limits = resilience::limits(&policies, &mut origins);
+    let breaker = resilience::breaker(&policies, &mut origins);
+    let ejection = resilience::ejection(&policies, &mut origins);
+    let origins: Vec<_> = origins.into_iter().collect();
     let mut resources = Vec::new();
     for spec in &service.ports {
         let name = service_port(names, reference, spec.port);
@@ -45,9 +51,9 @@ pub(crate) fn clusters(names: &MeshNames, objects: &Objects, reference: &ObjectR
             tls,
             balance,
             connect_timeout: CONNECT_TIMEOUT,
-            limits: Limits::default(),
-            breaker: None,
-            ejection: None,
+            limits,
+            breaker,
+            ejection,
             origins,
         };
         resources.push(Resource::Cluster(Arc::new(cluster)));

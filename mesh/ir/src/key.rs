@@ -4,7 +4,9 @@ use std::{collections::BTreeSet, fmt, sync::Arc};
 use serde::Serialize;
 use weft_model::PathMatch;
 
-use crate::{Cluster, Endpoints, HostPort, Listener, ListenerBody, RouteConfiguration, ServicePort, VirtualHost};
+use crate::{
+    Cluster, Endpoints, HostPort, Listener, ListenerBody, Route, RouteConfiguration, ServicePort, VirtualHost,
+};
 
 /// The kinds of resource, in the order in which a client must hold them before the next makes sense to it
 /// (make-before-break): clusters, endpoints, listeners, routes, hosts.
@@ -124,16 +126,18 @@ impl Resource {
     /// server does not push it there and says so in the object's status.
     pub fn needs(&self) -> BTreeSet<Feature> {
         match self {
-            Self::Cluster(_) | Self::Endpoints(_) | Self::RouteConfiguration(_) => BTreeSet::new(),
+            Self::Endpoints(_) | Self::RouteConfiguration(_) => BTreeSet::new(),
+            Self::Cluster(cluster) => cluster.breaker.map(|_| Feature::CircuitBreaker).into_iter().collect(),
             Self::Listener(listener) => match listener.body {
                 ListenerBody::Inbound(_) => [Feature::AccessByIdentity].into(),
                 ListenerBody::OutboundHttp { .. } => [Feature::HostsOnDemand].into(),
                 ListenerBody::OutboundTcp(_) => BTreeSet::new(),
             },
             Self::VirtualHost(host) => {
-                let regex = |path: &PathMatch| matches!(path, PathMatch::Regex(_));
-                let any = host.routes.iter().any(|route| regex(&route.matches.path));
-                any.then_some(Feature::PathRegex).into_iter().collect()
+                let any = |is: fn(&Route) -> bool, need| host.routes.iter().any(is).then_some(need);
+                let regex = any(|route| matches!(route.matches.path, PathMatch::Regex(_)), Feature::PathRegex);
+                let retry = any(|route| route.retry.is_some(), Feature::RepeatSafety);
+                regex.into_iter().chain(retry).collect()
             }
         }
     }
@@ -148,11 +152,16 @@ pub enum Feature {
     HostsOnDemand,
     /// Path matches by regular expression.
     PathRegex,
+    /// Which requests may be repeated, and how many: a reader of the standard's retry policy alone would repeat a POST.
+    RepeatSafety,
+    /// Circuit breakers that remember: a reader without them would go on calling what its owner wants left alone.
+    CircuitBreaker,
 }
 
 impl Feature {
     /// Every feature that this version reads.
-    pub const ALL: [Self; 3] = [Self::AccessByIdentity, Self::HostsOnDemand, Self::PathRegex];
+    pub const ALL: [Self; 5] =
+        [Self::AccessByIdentity, Self::HostsOnDemand, Self::PathRegex, Self::RepeatSafety, Self::CircuitBreaker];
 
     /// The feature's text on the wire.
     pub const fn as_str(self) -> &'static str {
@@ -160,6 +169,8 @@ impl Feature {
             Self::AccessByIdentity => "access-by-identity",
             Self::HostsOnDemand => "hosts-on-demand",
             Self::PathRegex => "path-regex",
+            Self::RepeatSafety => "repeat-safety",
+            Self::CircuitBreaker => "circuit-breaker",
         }
     }
 

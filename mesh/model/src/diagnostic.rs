@@ -91,6 +91,10 @@ pub enum Code {
     ShadowedRule,
     /// A field that loses against an equally specific, older policy.
     OverriddenField,
+    /// A field that changes nothing as the other objects stand.
+    NoEffect,
+    /// Requests that are not idempotent may be repeated after they were processed.
+    UnsafeRepeat,
     /// A resource past a documented size.
     OverBudget,
 }
@@ -115,6 +119,8 @@ impl Code {
             Self::UnreachableRoute => "unreachable-route",
             Self::ShadowedRule => "shadowed-rule",
             Self::OverriddenField => "overridden-field",
+            Self::NoEffect => "no-effect",
+            Self::UnsafeRepeat => "unsafe-repeat",
             Self::OverBudget => "over-budget",
         }
     }

@@ -1,10 +1,12 @@
 //! From objects to their Kubernetes form, such that decoding what was encoded yields an equal object.
+mod traffic;
+
 use serde_json::{Map, Value, json};
 
 use crate::{
-    AccessAction, AccessPolicy, AccessRule, BackendRef, Balancing, Callers, HeaderMatch, HttpMatch, HttpRoute,
-    HttpRule, Labels, Locality, Object, ParentRef, PathMatch, PolicyTarget, Protocol, Service, ServicePortSpec,
-    TargetKind, TargetPort, TextMatch, TrafficPolicy, Workload, duration,
+    AccessAction, AccessPolicy, AccessRule, BackendRef, Callers, HeaderMatch, HttpMatch, HttpRoute, HttpRule, Labels,
+    Locality, Object, ParentRef, PathMatch, PolicyTarget, Protocol, Service, ServicePortSpec, TargetKind, TargetPort,
+    TextMatch, Workload, duration,
 };
 
 /// The object in Kubernetes form: `apiVersion`, `kind`, `metadata`, `spec`.
@@ -20,7 +22,7 @@ pub fn to_json(object: &Object) -> Value {
         Object::Service(it) => service(it),
         Object::Workload(it) => workload(it),
         Object::HttpRoute(it) => http_route(it),
-        Object::TrafficPolicy(it) => traffic_policy(it),
+        Object::TrafficPolicy(it) => traffic::policy(it),
         Object::AccessPolicy(it) => access_policy(it),
     };
     let kind = object.kind();
@@ -164,17 +166,6 @@ fn backend(BackendRef { namespace, name, port, weight }: &BackendRef) -> Value {
         "port": port,
         "weight": weight,
     })
-}
-
-fn traffic_policy(policy: &TrafficPolicy) -> Value {
-    let TrafficPolicy { meta: _, targets, balancing, request_timeout } = policy;
-    let mut spec = fields([("targetRefs", targets.iter().map(target).collect())]);
-    let balancing = balancing.map(|balancing| match balancing {
-        Balancing::RoundRobin => json!({"policy": "RoundRobin"}),
-    });
-    put(&mut spec, "balancing", balancing);
-    put(&mut spec, "timeouts", request_timeout.map(|limit| json!({"request": duration::format(limit)})));
-    Value::Object(spec)
 }
 
 fn target(PolicyTarget { kind, namespace: _, name, section }: &PolicyTarget) -> Value {

@@ -14,6 +14,7 @@ mod revision;
 mod route;
 mod service;
 mod spiffe;
+mod traffic;
 mod workload;
 
 pub mod decode;
@@ -27,10 +28,11 @@ pub use name::{
     AccountName, ClusterName, Host, InvalidName, LocalityName, Name, Namespace, NetworkName, Port, PortName,
 };
 pub use object::{Kind, Labels, Meta, Object, ObjectRef, Owner, Selector, Stored};
-pub use policy::{AccessAction, AccessPolicy, AccessRule, Balancing, Callers, PolicyTarget, TargetKind, TrafficPolicy};
+pub use policy::{AccessAction, AccessPolicy, AccessRule, Callers, PolicyTarget, TargetKind};
 pub use resilience::{AffinityKey, GrpcCode, RepeatSafety, RetryCondition, RetryOn};
 pub use revision::{InvalidRevision, Revision};
 pub use route::{BackendRef, HeaderMatch, HttpMatch, HttpMethod, HttpRoute, HttpRule, ParentRef, PathMatch, TextMatch};
 pub use service::{Protocol, Service, ServicePortSpec, TargetPort};
 pub use spiffe::{InvalidSpiffeId, SpiffeId, TrustDomain};
+pub use traffic::{Balancing, BreakerFields, EjectionFields, LimitFields, RetryFields, TrafficPolicy};
 pub use workload::{Locality, Workload, WorkloadRef};

@@ -1,6 +1,4 @@
-//! TrafficPolicy and AccessPolicy, and how policies name their targets.
-use std::time::Duration;
-
+//! AccessPolicy, and how policies name their targets.
 use serde::Serialize;
 
 use crate::{AccountName, Kind, Meta, Name, Namespace, ObjectRef, Port, SpiffeId};
@@ -42,26 +40,6 @@ impl PolicyTarget {
         };
         Some(ObjectRef { kind, namespace: self.namespace.clone()?, name: self.name.clone() })
     }
-}
-
-/// How requests and connections to a target are handled.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
-pub struct TrafficPolicy {
-    /// Name, namespace, labels.
-    pub meta: Meta,
-    /// What it applies to; at least one.
-    pub targets: Vec<PolicyTarget>,
-    /// How an endpoint is chosen.
-    pub balancing: Option<Balancing>,
-    /// How long a request may take in all; zero is no limit.
-    pub request_timeout: Option<Duration>,
-}
-
-/// How an endpoint is chosen among equals.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-pub enum Balancing {
-    /// One after the other, by weight.
-    RoundRobin,
 }
 
 /// Who may call the workloads that it selects. A workload that no policy selects refuses every caller; a selected one

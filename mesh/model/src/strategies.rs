@@ -2,15 +2,19 @@
 //!
 //! Values are small and often equal (few names, few ports), so that references between generated objects meet. Every
 //! form that a kind has comes up.
+mod traffic;
+
 use std::{collections::BTreeMap, fmt, net::SocketAddr, str::FromStr, sync::Arc, time::Duration};
 
 use proptest::{collection, option, prelude::*};
 
 use crate::{
-    AccessAction, AccessPolicy, AccessRule, BackendRef, Balancing, Callers, HeaderMatch, HttpMatch, HttpMethod,
-    HttpRoute, HttpRule, Labels, Locality, Meta, Name, Namespace, Object, ParentRef, PathMatch, PolicyTarget, Port,
-    PortName, Protocol, Selector, Service, ServicePortSpec, TargetKind, TargetPort, TextMatch, TrafficPolicy, Workload,
+    AccessAction, AccessPolicy, AccessRule, BackendRef, Callers, HeaderMatch, HttpMatch, HttpMethod, HttpRoute,
+    HttpRule, Labels, Locality, Meta, Name, Namespace, Object, ParentRef, PathMatch, PolicyTarget, Port, PortName,
+    Protocol, Selector, Service, ServicePortSpec, TargetKind, TargetPort, TextMatch, Workload,
 };
+
+pub use traffic::{affinity, conditions, traffic_policy};
 
 /// An object of any kind.
 pub fn object() -> impl Strategy<Value = Object> {
@@ -81,17 +85,6 @@ pub fn http_route() -> impl Strategy<Value = HttpRoute> {
         named.map(|(index, (has_name, rule))| HttpRule { name: rule_name(has_name, index), ..rule }).collect()
     });
     (meta(subdomain()), parents, rules).prop_map(|(meta, parents, rules)| HttpRoute { meta, parents, rules })
-}
-
-/// A TrafficPolicy of any targets.
-pub fn traffic_policy() -> impl Strategy<Value = TrafficPolicy> {
-    let balancing = option::of(Just(Balancing::RoundRobin));
-    (policy_meta(), targets(true), balancing, option::of(duration())).prop_map(
-        |(meta, targets, balancing, request_timeout)| {
-            let (meta, targets) = place_targets(meta, targets);
-            TrafficPolicy { meta, targets, balancing, request_timeout }
-        },
-    )
 }
 
 /// An AccessPolicy of any targets, with every form of callers.

@@ -18,20 +18,28 @@ pub(crate) fn affected(before: &Compiler, after: &Compiler, changed: &Changed) -
     }
     for service in services {
         for compiler in [before, after] {
-            affected.extend(compiler.referrers(&service).filter(|it| it.kind == Kind::HttpRoute).cloned());
+            affected.extend(compiler.referrers(&service).filter(|it| reads_others(it)).cloned());
         }
         affected.insert(service);
     }
     affected
 }
 
-/// Adds the routes of a host, or the Services whose callers or endpoints a resource is about.
-fn read(compiler: &Compiler, key: &ResourceKey, routes: &mut BTreeSet<ObjectRef>, services: &mut BTreeSet<ObjectRef>) {
+/// Whether what is told of an object depends on what became of others: routes reach Services, and TrafficPolicies may
+/// come to nothing there.
+fn reads_others(object: &ObjectRef) -> bool {
+    matches!(object.kind, Kind::HttpRoute | Kind::TrafficPolicy)
+}
+
+/// Adds the routes and policies of a host or cluster, or the Services whose callers or endpoints a resource is about.
+fn read(compiler: &Compiler, key: &ResourceKey, readers: &mut BTreeSet<ObjectRef>, services: &mut BTreeSet<ObjectRef>) {
     let mut service = |name: &ServicePort| services.insert(service_ref(name));
     match compiler.resource(key) {
         Some(Resource::VirtualHost(host)) => {
-            let origins = host.origins.iter().filter(|origin| origin.kind == Kind::HttpRoute);
-            routes.extend(origins.cloned());
+            readers.extend(host.origins.iter().filter(|origin| reads_others(origin)).cloned());
+        }
+        Some(Resource::Cluster(cluster)) => {
+            readers.extend(cluster.origins.iter().filter(|origin| reads_others(origin)).cloned());
         }
         Some(Resource::Endpoints(endpoints)) => {
             service(&endpoints.name);
@@ -43,6 +51,6 @@ fn read(compiler: &Compiler, key: &ResourceKey, routes: &mut BTreeSet<ObjectRef>
                 }
             }
         }
-        Some(Resource::Cluster(_) | Resource::RouteConfiguration(_)) | None => {}
+        Some(Resource::RouteConfiguration(_)) | None => {}
     }
 }

@@ -3,7 +3,7 @@ use weft_compile::Compiler;
 use weft_ir::{Resource, ResourceKey, ServicePort};
 use weft_model::{Code, Diagnostic, Kind, Object, ObjectRef, Port, Service};
 
-use crate::{MAX_ENDPOINTS, reach, shadow, suggest};
+use crate::{MAX_ENDPOINTS, reach, resilience, shadow, suggest};
 
 pub(crate) fn of(compiler: &Compiler, object: &ObjectRef) -> Vec<Diagnostic> {
     let Some(stored) = compiler.stored(object) else { return Vec::new() };
@@ -16,7 +16,8 @@ pub(crate) fn of(compiler: &Compiler, object: &ObjectRef) -> Vec<Diagnostic> {
             own.extend(reach::unreachable(compiler, object, route));
             own
         }
-        Object::Workload(_) | Object::TrafficPolicy(_) | Object::AccessPolicy(_) => Vec::new(),
+        Object::TrafficPolicy(policy) => resilience::doubts(compiler, object, policy),
+        Object::Workload(_) | Object::AccessPolicy(_) => Vec::new(),
     };
     found.extend(own.into_iter().map(|diagnostic| diagnostic.at(stored.source.clone())));
     found

@@ -7,6 +7,7 @@ mod affected;
 mod findings;
 mod gate;
 mod reach;
+mod resilience;
 mod shadow;
 mod suggest;
 

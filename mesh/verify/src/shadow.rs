@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 
 use weft_compile::Compiler;
 use weft_ir::{HostPort, Resource, ResourceKey, Route, RouteOrigin, VirtualHost};
-use weft_model::{Code, Diagnostic, FieldPath, HttpRoute, Kind, ObjectRef};
+use weft_model::{Code, Diagnostic, FieldPath, HttpRoute, Kind, ObjectRef, Port};
 
 /// Tells each match of a route that an earlier match takes all requests from, at every host that it stands at.
 pub(crate) fn shadowed(compiler: &Compiler, object: &ObjectRef, route: &HttpRoute) -> Vec<Diagnostic> {
@@ -44,24 +44,29 @@ fn shadow(host: &VirtualHost, at: usize) -> Option<&Route> {
 }
 
 /// The hosts that a route stands at. A second authority of the same service port has the same routes, and is left out.
-fn hosts<'a>(compiler: &'a Compiler, route: &HttpRoute) -> Vec<&'a VirtualHost> {
-    let names = compiler.names();
+pub(crate) fn hosts<'a>(compiler: &'a Compiler, route: &HttpRoute) -> Vec<&'a VirtualHost> {
     let mut found = Vec::new();
     for parent in route.parents.iter().filter(|parent| parent.namespace == route.meta.namespace) {
         let (namespace, name) = (parent.namespace.clone(), parent.name.clone());
-        let host = format!("{name}.{namespace}.svc.{}", names.mesh_domain);
-        let service = ObjectRef { kind: Kind::Service, namespace, name };
-        let Some(stored) = compiler.stored(&service) else { continue };
-        let weft_model::Object::Service(service) = &stored.object else { continue };
-        let Ok(host) = host.parse::<weft_model::Host>() else { continue };
-        for spec in service.ports.iter().filter(|spec| parent.port.is_none_or(|port| port == spec.port)) {
-            let authority = HostPort { host: host.clone(), port: spec.port };
-            if let Some(Resource::VirtualHost(host)) = compiler.resource(&ResourceKey::virtual_host(&authority)) {
-                found.push(&**host);
-            }
-        }
+        found.extend(of_service(compiler, &ObjectRef { kind: Kind::Service, namespace, name }, parent.port));
     }
     found
+}
+
+/// The hosts of a Service's ports, or of one of them.
+pub(crate) fn of_service<'a>(compiler: &'a Compiler, service: &ObjectRef, port: Option<Port>) -> Vec<&'a VirtualHost> {
+    let host = format!("{}.{}.svc.{}", service.name, service.namespace, compiler.names().mesh_domain);
+    let stored = compiler.stored(service).map(|stored| &stored.object);
+    let (Some(weft_model::Object::Service(service)), Ok(host)) = (stored, host.parse::<weft_model::Host>()) else {
+        return Vec::new();
+    };
+    let ports = service.ports.iter().filter(|spec| port.is_none_or(|port| port == spec.port));
+    let keys = ports.map(|spec| ResourceKey::virtual_host(&HostPort { host: host.clone(), port: spec.port }));
+    keys.filter_map(|key| match compiler.resource(&key) {
+        Some(Resource::VirtualHost(host)) => Some(&**host),
+        _ => None,
+    })
+    .collect()
 }
 
 /// The field of a match; of the rule where it wrote no match.

@@ -95,6 +95,11 @@ fn among_ten_thousand_services_a_change_touches_what_depends_on_it() {
     });
     assert_eq!(timeout, Work { hosts: 1, diagnoses: 1, ..none });
 
+    let limit = work(&mut mesh, |mesh| {
+        mesh.put(&policy("TrafficPolicy", "s7", "timeouts: {request: 5s}, limits: {maxRequests: 5}"));
+    });
+    assert_eq!(limit, Work { hosts: 1, clusters: 1, diagnoses: 1, ..none });
+
     let access = work(&mut mesh, |mesh| {
         mesh.put(&policy("AccessPolicy", "s7", "rules: [{action: Allow, from: [{anyone: true}]}]"));
     });

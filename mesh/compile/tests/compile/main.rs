@@ -3,6 +3,7 @@ mod access;
 mod incremental;
 mod policies;
 mod random;
+mod resilience;
 mod routes;
 mod services;
 mod support;

@@ -1,6 +1,7 @@
 //! Random objects in random order.
 use std::{
     collections::{BTreeMap, BTreeSet},
+    num::NonZeroU32,
     sync::Arc,
     time::Duration,
 };
@@ -9,10 +10,10 @@ use proptest::{prelude::*, sample};
 use weft_compile::Compiler;
 use weft_ir::{Resource, ResourceKey};
 use weft_model::{
-    AccessAction, AccessPolicy, AccessRule, BackendRef, Balancing, Callers, ClusterName, Diagnostic, HttpMatch,
-    HttpRoute, HttpRule, Labels, Locality, Meta, Name, Namespace, NetworkName, Object, ObjectRef, Owner, ParentRef,
-    PathMatch, PolicyTarget, Port, Protocol, Selector, Service, ServicePortSpec, Stored, TargetKind, TargetPort,
-    TrafficPolicy, Workload,
+    AccessAction, AccessPolicy, AccessRule, AffinityKey, BackendRef, Balancing, BreakerFields, Callers, ClusterName,
+    Diagnostic, HttpMatch, HttpRoute, HttpRule, Labels, LimitFields, Locality, Meta, Name, Namespace, NetworkName,
+    Object, ObjectRef, Owner, ParentRef, PathMatch, PolicyTarget, Port, Protocol, RetryFields, Selector, Service,
+    ServicePortSpec, Stored, TargetKind, TargetPort, TrafficPolicy, Workload,
 };
 
 use crate::support::names;
@@ -130,14 +131,35 @@ fn targets() -> impl Strategy<Value = Vec<PolicyTarget>> {
 }
 
 fn traffic_policy() -> impl Strategy<Value = Object> {
-    (meta(), targets(), any::<bool>(), proptest::option::of(0u64..3)).prop_map(|(meta, targets, balancing, timeout)| {
-        Object::TrafficPolicy(Arc::new(TrafficPolicy {
-            meta,
-            targets,
-            balancing: balancing.then_some(Balancing::RoundRobin),
-            request_timeout: timeout.map(Duration::from_secs),
-        }))
-    })
+    let balancing = proptest::option::of(sample::select(&[Balancing::RoundRobin, Balancing::RingHash][..]));
+    let few = || proptest::option::of(1u32..3);
+    let on = || proptest::option::weighted(0.2, any::<bool>());
+    let breaker = proptest::option::of((on(), few()).prop_map(|(enabled, probes)| BreakerFields {
+        enabled,
+        probes,
+        ..BreakerFields::default()
+    }));
+    let retries = proptest::option::of((on(), few()).prop_map(|(enabled, attempts)| RetryFields {
+        enabled,
+        attempts,
+        ..RetryFields::default()
+    }));
+    let affinity = proptest::option::of(sample::select(&["x-a", "x-b"][..]));
+    let rest = (few(), breaker, retries, affinity);
+    (meta(), targets(), balancing, proptest::option::of(0u64..3), rest).prop_map(
+        |(meta, targets, balancing, timeout, (requests, breaker, retries, affinity))| {
+            let max_requests = requests.and_then(NonZeroU32::new);
+            Object::TrafficPolicy(Arc::new(TrafficPolicy {
+                balancing,
+                affinity: affinity.map(|name| AffinityKey::Header { name: name.to_owned() }),
+                limits: LimitFields { max_requests, ..LimitFields::default() },
+                breaker,
+                retries,
+                request_timeout: timeout.map(Duration::from_secs),
+                ..TrafficPolicy::new(meta, targets)
+            }))
+        },
+    )
 }
 
 fn access_policy() -> impl Strategy<Value = Object> {

@@ -37,14 +37,28 @@ fn fault(path: &str) -> Option<(&'static str, &'static str)> {
     if rest.contains(['?', '#']) {
         return Some(("it has a query or fragment", "write the path alone"));
     }
+    let (directories, _) = rest.rsplit_once('/').unwrap_or(("", rest));
+    let hidden = directories.split('/').any(|segment| before_parameter(segment).is_some_and(str::is_empty));
+    if hidden || rest.split('/').any(|segment| matches!(before_parameter(segment), Some("." | ".."))) {
+        let hint = "such requests are refused: leave the match out";
+        return Some(("a segment is empty, '.' or '..' but for its parameter", hint));
+    }
     escapes(rest)
+}
+
+/// What a server reads of a segment that strips parameters, also encoded ones, before it resolves the path.
+fn before_parameter(segment: &str) -> Option<&str> {
+    let end = segment.find(';').into_iter().chain(segment.find("%3B")).min()?;
+    segment.get(..end)
 }
 
 fn escapes(path: &str) -> Option<(&'static str, &'static str)> {
     let mut bytes = path.bytes();
+    let mut decoded = Vec::with_capacity(path.len());
     while let Some(byte) = bytes.next() {
         if byte != b'%' {
             if is_path_character(byte) {
+                decoded.push(byte);
                 continue;
             }
             return Some(("it has a character that a path must escape", "write it as % and two upper-case hex digits"));
@@ -57,9 +71,14 @@ fn escapes(path: &str) -> Option<(&'static str, &'static str)> {
         if is_unreserved(escaped) {
             return Some(("it escapes a character that needs no escape", "write the character itself"));
         }
-        if matches!(escaped, b'/' | b'\\' | 0) {
-            return Some(("it escapes a slash, backslash or NUL", "such requests are refused: leave the match out"));
+        if matches!(escaped, b'/' | b'\\') || escaped.is_ascii_control() {
+            let hint = "such requests are refused: leave the match out";
+            return Some(("it escapes a slash, a backslash or a control character", hint));
         }
+        decoded.push(escaped);
+    }
+    if str::from_utf8(&decoded).is_err() {
+        return Some(("its escapes are not UTF-8", "such requests are refused: leave the match out"));
     }
     None
 }
@@ -88,8 +107,21 @@ mod tests {
 
     #[test]
     fn normalized_paths_are_taken() {
-        for path in ["/", "/a", "/a/", "/a/b.c", "/a..b", "/...", "/%20", "/a:b@c", "/~x", "/a/.well-known", "/%C3%A4"]
-        {
+        for path in [
+            "/",
+            "/a",
+            "/a/",
+            "/a/b.c",
+            "/a..b",
+            "/...",
+            "/%20",
+            "/a:b@c",
+            "/~x",
+            "/a/.well-known",
+            "/%C3%A4",
+            "/a;x",
+            "/;x",
+        ] {
             assert_eq!(fault(path), None, "{path}");
         }
     }
@@ -97,8 +129,38 @@ mod tests {
     #[test]
     fn paths_that_no_normalized_request_has_are_refused() {
         for path in [
-            "", "a", "//", "/a//b", "/a//", "/.", "/a/./b", "/a/..", "/../a", "/a?b", "/a#b", "/a b", "/%", "/%2",
-            "/%2g", "/%2f", "/%2F", "/%5C", "/%00", "/%41", "/%e4", "/ä", "/a\\b", "/a[b]", "/\"",
+            "",
+            "a",
+            "//",
+            "/a//b",
+            "/a//",
+            "/.",
+            "/a/./b",
+            "/a/..",
+            "/../a",
+            "/a?b",
+            "/a#b",
+            "/a b",
+            "/%",
+            "/%2",
+            "/%2g",
+            "/%2f",
+            "/%2F",
+            "/%5C",
+            "/%00",
+            "/%41",
+            "/%e4",
+            "/ä",
+            "/a\\b",
+            "/a[b]",
+            "/\"",
+            "/%01",
+            "/%7F",
+            "/%FF",
+            "/%C3",
+            "/;a/",
+            "/a/..;x=1/b",
+            "/.%3Bx",
         ] {
             assert!(fault(path).is_some(), "{path:?} was taken");
         }

@@ -1,27 +1,91 @@
 //! TrafficPolicy's `spec`.
+use std::time::Duration;
+
 use super::{
     fields::{Context, Field, Fields},
     target,
 };
-use crate::{Balancing, Meta, TargetKind, TrafficPolicy};
+use crate::{Balancing, Code, Meta, TargetKind, TrafficPolicy, duration};
+
+mod affinity;
+mod breaking;
+mod retries;
 
 pub(super) fn decode(cx: &mut Context, meta: Option<Meta>, spec: &Field<'_>) -> Option<TrafficPolicy> {
     let allowed = [TargetKind::Mesh, TargetKind::Namespace, TargetKind::Service, TargetKind::HttpRoute];
     let mut fields = Fields::open(cx, spec)?;
     let targets =
         fields.required(cx, "targetRefs").map(|targets| target::decode(cx, meta.as_ref(), &targets, &allowed));
-    let balancing = fields.take("balancing").and_then(|balancing| {
-        let mut fields = Fields::open(cx, &balancing)?;
-        let policy = fields.required(cx, "policy");
-        fields.finish(cx);
-        policy?.choice(cx, &[("RoundRobin", Balancing::RoundRobin)])
-    });
+    let balancing = balancing(cx, &mut fields);
+    let affinity = fields.take("affinity").and_then(|field| affinity::decode(cx, &field));
+    let limits = fields.take("limits").and_then(|field| breaking::limits(cx, &field)).unwrap_or_default();
+    let breaker = fields.take("circuitBreaker").and_then(|field| breaking::breaker(cx, &field));
+    let ejection = fields.take("outlierEjection").and_then(|field| breaking::ejection(cx, &field));
     let request_timeout = fields.take("timeouts").and_then(|timeouts| {
         let mut fields = Fields::open(cx, &timeouts)?;
         let request = fields.take("request").and_then(|request| request.duration(cx));
         fields.finish(cx);
         request
     });
+    let retries = fields.take("retries").and_then(|field| retries::decode(cx, &field, request_timeout));
     fields.finish(cx);
-    Some(TrafficPolicy { meta: meta?, targets: targets?, balancing, request_timeout })
+    Some(TrafficPolicy {
+        balancing,
+        affinity,
+        limits,
+        breaker,
+        ejection,
+        retries,
+        request_timeout,
+        ..TrafficPolicy::new(meta?, targets?)
+    })
+}
+
+/// `loadBalancing: {type}`. Its first form, `balancing: {policy}`, stands in stores of the first builds and is read too.
+fn balancing(cx: &mut Context, fields: &mut Fields<'_>) -> Option<Balancing> {
+    let types = [
+        ("RoundRobin", Balancing::RoundRobin),
+        ("LeastRequest", Balancing::LeastRequest),
+        ("RingHash", Balancing::RingHash),
+    ];
+    let first_form = fields.take_unknown("balancing");
+    let (field, key) = match (fields.take("loadBalancing"), first_form) {
+        (Some(field), None) => (field, "type"),
+        (None, Some(field)) => (field, "policy"),
+        (None, None) => return None,
+        (Some(_), Some(first_form)) => {
+            let text = "it says the same as loadBalancing, which stands here too";
+            first_form.report(cx, Code::Duplicate, text, Some("remove it".to_owned()));
+            return None;
+        }
+    };
+    let mut fields = Fields::open(cx, &field)?;
+    let chosen = fields.required(cx, key);
+    fields.finish(cx);
+    chosen?.choice(cx, &types)
+}
+
+/// A duration from 1 ms to `longest`.
+fn span(cx: &mut Context, field: &Field<'_>, longest: Duration) -> Option<Duration> {
+    let span = field.duration(cx)?;
+    if (Duration::from_millis(1)..=longest).contains(&span) {
+        return Some(span);
+    }
+    let found = format!("{} is out of bounds", duration::format(span));
+    field.invalid(cx, found, &format!("write a duration from 1ms to {}", duration::format(longest)));
+    None
+}
+
+/// Reports a bound that is below what it bounds: the field, its value, and the other's name and value.
+fn at_least(cx: &mut Context, field: Option<&Field<'_>>, bound: Option<Duration>, name: &str, base: Option<Duration>) {
+    if let (Some(field), Some(bound), Some(base)) = (field, bound, base)
+        && bound < base
+    {
+        let (bound, base) = (duration::format(bound), duration::format(base));
+        field.invalid(cx, format!("{bound} is shorter than {name}, {base}"), &format!("write {base} or more"));
+    }
+}
+
+fn percent(cx: &mut Context, field: &Field<'_>, least: u32) -> Option<u8> {
+    field.integer(cx, least..=100).and_then(|number| u8::try_from(number).ok())
 }

@@ -1,7 +1,9 @@
 //! What is said of changes, judged from outside.
 mod gate;
+mod paths;
 mod random;
 mod reach;
 mod references;
+mod resilience;
 mod shadow;
 mod support;

@@ -26,7 +26,7 @@ fn yaml() -> impl Strategy<Value = String> {
 apiVersion: weft.dev/v1alpha1
 kind: TrafficPolicy
 metadata: {{name: {name}, namespace: shop}}
-spec: {{targetRefs: [{{group: '', kind: Service, name: {target}}}], timeouts: {{request: {seconds}s}}}}
+spec: {{targetRefs: [{{group: '', kind: Service, name: {target}}}], timeouts: {{request: {seconds}s}}, outlierEjection: {{}}}}
 "
         )
     };

@@ -1,14 +1,14 @@
 //! CDS: how one service port is reached.
 use std::collections::HashMap;
 
-use weft_ir::{Balance, Cluster, UpstreamTls};
+use weft_ir::{Cluster, Feature, UpstreamTls};
 use weft_model::Protocol;
 use weft_proto::{
     envoy::{
         config::{
             cluster::v3::{
                 self as wire,
-                cluster::{ClusterDiscoveryType, DiscoveryType, EdsClusterConfig, LbPolicy},
+                cluster::{ClusterDiscoveryType, DiscoveryType, EdsClusterConfig},
             },
             core::v3::Http1ProtocolOptions,
         },
@@ -23,42 +23,40 @@ use weft_proto::{
 };
 
 use super::{
-    common::{
-        ads, duration, pack, parse, read_duration, read_resource_metadata, required, resource_metadata, same_name,
-        unpack,
-    },
+    breaking,
+    common::{ads, duration, pack, parse, read_duration, required, same_name, unpack},
     fault::{Fault, Within, expect, fault, nothing_left},
+    metadata::{cluster_metadata, read_cluster_metadata},
     tls,
 };
 
 const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 
-pub(super) fn encode(cluster: &Cluster) -> wire::Cluster {
+pub(super) fn encode(cluster: &Cluster, needs: impl IntoIterator<Item = Feature>) -> wire::Cluster {
     let Cluster {
         name,
         protocol,
         tls: UpstreamTls { sni },
         balance,
         connect_timeout,
-        limits: _,
-        breaker: _,
-        ejection: _,
+        limits,
+        breaker,
+        ejection,
         origins,
     } = cluster;
-    let lb_policy = match balance {
-        Balance::RoundRobin => LbPolicy::RoundRobin,
-        Balance::LeastRequest => LbPolicy::LeastRequest,
-        Balance::RingHash => LbPolicy::RingHash,
-    };
+    let (lb_policy, lb_config) = breaking::encode_balance(*balance);
     wire::Cluster {
         name: name.to_string(),
         cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::Eds.into())),
         eds_cluster_config: Some(eds()),
         connect_timeout: Some(duration(*connect_timeout)),
         lb_policy: lb_policy.into(),
+        lb_config,
+        circuit_breakers: breaking::encode_limits(limits),
+        outlier_detection: ejection.as_ref().map(breaking::encode_ejection),
         transport_socket: Some(tls::upstream(sni, *protocol)),
         typed_extension_protocol_options: protocol_options(*protocol),
-        metadata: resource_metadata([], origins, None),
+        metadata: cluster_metadata(needs, origins, breaker.as_ref().map(breaking::encode_breaker)),
         ..wire::Cluster::default()
     }
 }
@@ -77,21 +75,24 @@ pub(super) fn decode(name: &str, mut message: wire::Cluster) -> Result<Cluster, 
     if connect_timeout.is_zero() {
         return Err(fault("connect_timeout", "it must be above zero"));
     }
-    expect("lb_policy", &std::mem::take(&mut message.lb_policy), &LbPolicy::RoundRobin.into())?;
+    let balance = breaking::decode_balance(std::mem::take(&mut message.lb_policy), message.lb_config.take())?;
+    let limits = breaking::decode_limits(message.circuit_breakers.take()).within("circuit_breakers")?;
+    let ejection = message.outlier_detection.take().map(breaking::decode_ejection).transpose();
+    let ejection = ejection.within("outlier_detection")?;
     let (sni, protocol) = tls::read_upstream(message.transport_socket.take())?;
     expect_protocol_options(std::mem::take(&mut message.typed_extension_protocol_options), protocol)?;
-    let (origins, service) = read_resource_metadata(message.metadata.take())?;
-    expect("metadata.service", &service.as_str(), &"")?;
+    let (origins, breaker) = read_cluster_metadata(message.metadata.take())?;
+    let breaker = breaker.map(breaking::decode_breaker).transpose().within("metadata.breaker")?;
     nothing_left(&message)?;
     Ok(Cluster {
         name: parse("name", &own)?,
         protocol,
         tls: UpstreamTls { sni },
-        balance: Balance::RoundRobin,
+        balance,
         connect_timeout,
-        limits: weft_ir::Limits::default(),
-        breaker: None,
-        ejection: None,
+        limits,
+        breaker,
+        ejection,
         origins,
     })
 }

@@ -3,7 +3,6 @@ use std::{collections::HashMap, fmt::Display, str::FromStr, time::Duration};
 
 use prost::{Message, Name};
 use regex::RegexBuilder;
-use weft_ir::{Feature, ServicePort};
 use weft_model::{Kind, ObjectRef};
 use weft_proto::{
     envoy::{
@@ -13,7 +12,7 @@ use weft_proto::{
         r#type::matcher::v3::RegexMatcher,
     },
     google::protobuf::{self, Any},
-    weft::{Origin, ResourceMetadata},
+    weft::Origin,
 };
 
 use super::{
@@ -74,34 +73,6 @@ pub(super) fn annotation<M: WeftMessage>(metadata: Option<Metadata>) -> Result<O
         return Err(fault(METADATA_KEY, format!("{} is expected", super::weft_type_url::<M>())));
     }
     parse_message(&packed.value).within(METADATA_KEY).map(Some)
-}
-
-/// What [`ResourceMetadata`] says of a resource; nothing where there is nothing to say.
-pub(super) fn resource_metadata(
-    needs: impl IntoIterator<Item = Feature>,
-    origins: &[ObjectRef],
-    service: Option<&ServicePort>,
-) -> Option<Metadata> {
-    let message = ResourceMetadata {
-        needs: needs.into_iter().map(|need| need.as_str().to_owned()).collect(),
-        origins: origins.iter().map(|object| origin(object, 0, 0)).collect(),
-        service: service.map(ToString::to_string).unwrap_or_default(),
-    };
-    (message != ResourceMetadata::default()).then(|| annotate(&message))
-}
-
-/// Reads [`ResourceMetadata`]: an unknown need refuses the resource. Returns its origins and its service port's text.
-pub(super) fn read_resource_metadata(metadata: Option<Metadata>) -> Result<(Vec<ObjectRef>, String), Fault> {
-    let ResourceMetadata { needs, origins, service } = annotation(metadata).within("metadata")?.unwrap_or_default();
-    if let Some(need) = needs.iter().find(|need| Feature::from_name(need).is_none()) {
-        return Err(fault("metadata.needs", format!("it needs {:?}, which this version does not know", shorten(need))));
-    }
-    let objects = origins.into_iter().enumerate().map(|(at, origin)| {
-        let (object, rule, alternative) = read_origin(origin)?;
-        if (rule, alternative) == (0, 0) { Ok(object) } else { Err(fault("rule", "a whole object is expected")) }
-            .within(format_args!("metadata.origins[{at}]"))
-    });
-    Ok((objects.collect::<Result<_, Fault>>()?, service))
 }
 
 pub(super) fn origin(object: &ObjectRef, rule: u32, alternative: u32) -> Origin {
@@ -183,6 +154,21 @@ pub(super) fn read_duration(field: &str, span: protobuf::Duration) -> Result<Dur
         (Ok(seconds), Ok(nanos)) if nanos < 1_000_000_000 => Ok(Duration::new(seconds, nanos)),
         _ => Err(fault(field, "it is not a span of time")),
     }
+}
+
+pub(super) fn duration_of_ours(span: Duration) -> prost_types::Duration {
+    let protobuf::Duration { seconds, nanos } = duration(span);
+    prost_types::Duration { seconds, nanos }
+}
+
+pub(super) fn read_duration_of_ours(field: &str, span: prost_types::Duration) -> Result<Duration, Fault> {
+    let prost_types::Duration { seconds, nanos } = span;
+    read_duration(field, protobuf::Duration { seconds, nanos })
+}
+
+/// RFC 9110 §5.6.2.
+pub(super) fn is_token(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b)
 }
 
 /// Cuts a peer's text for an error.

@@ -13,8 +13,9 @@ use weft_proto::{
 };
 
 use super::{
-    common::{annotate, annotation, parse, read_resource_metadata, required, same_name},
+    common::{annotate, annotation, parse, required, same_name},
     fault::{Fault, Within, expect, fault, nothing_left},
+    metadata::read_resource_metadata,
 };
 
 /// How many endpoints a service may have.

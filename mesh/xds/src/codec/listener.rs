@@ -6,12 +6,13 @@ use weft_proto::envoy::config::{
 };
 
 use super::{
-    common::{parse, read_resource_metadata, resource_metadata, same_name, text},
+    common::{parse, same_name, text},
     fault::{Fault, Within, expect, fault, nothing_left},
     filters::{
         HTTP, TCP, network_filter, only, open_filter, outbound_http, read_outbound_http, read_tcp_proxy, tcp_proxy,
     },
     inbound,
+    metadata::{read_resource_metadata, resource_metadata},
 };
 
 pub(super) fn encode(listener: &Listener, needs: impl IntoIterator<Item = Feature>) -> wire::Listener {

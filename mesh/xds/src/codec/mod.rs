@@ -1,5 +1,7 @@
 //! IR ↔ xDS messages, one file for each kind of resource.
 mod access;
+mod affinity;
+mod breaking;
 mod cluster;
 mod common;
 mod endpoints;
@@ -7,6 +9,8 @@ mod fault;
 mod filters;
 mod inbound;
 mod listener;
+mod metadata;
+mod retry;
 mod route;
 mod route_configuration;
 mod tls;
@@ -52,7 +56,7 @@ pub struct Rejected {
 pub fn encode(resource: &Resource, view: &View) -> Encoded {
     let bytes = match view.dialect {
         Dialect::Weft => match resource {
-            Resource::Cluster(it) => cluster::encode(it).encode_to_vec(),
+            Resource::Cluster(it) => cluster::encode(it, resource.needs()).encode_to_vec(),
             Resource::Endpoints(it) => endpoints::encode(it).encode_to_vec(),
             Resource::Listener(it) => listener::encode(it, resource.needs()).encode_to_vec(),
             Resource::RouteConfiguration(it) => route_configuration::encode(it).encode_to_vec(),

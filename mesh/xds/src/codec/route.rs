@@ -1,7 +1,7 @@
 //! One route of a virtual host.
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
-use weft_ir::{HeaderMatch, Route, RouteAction, RouteMatch, RouteOrigin, WeightedCluster};
+use weft_ir::{Affinity, HeaderMatch, Retry, Route, RouteAction, RouteMatch, RouteOrigin, WeightedCluster};
 use weft_model::{HttpMethod, PathMatch, TextMatch};
 use weft_proto::{
     envoy::{
@@ -23,11 +23,13 @@ use weft_proto::{
 };
 
 use super::{
+    affinity,
     common::{
-        annotate, annotation, duration, origin, parse, read_duration, read_origin, read_regex, required, safe_regex,
-        shorten, text,
+        annotate, annotation, duration, duration_of_ours, is_token, origin, parse, read_duration,
+        read_duration_of_ours, read_origin, read_regex, required, safe_regex, shorten, text,
     },
     fault::{Fault, Within, expect, fault, nothing_left},
+    retry,
 };
 
 /// The status of a refusal (Gateway API, HTTPRouteRule "BackendRefs").
@@ -45,16 +47,22 @@ const MAX_HEADER_NAME_BYTES: usize = 256;
 struct Extra {
     refusal_timeout: Option<prost_types::Duration>,
     refused_shares: HashMap<u32, String>,
+    retry: Option<weft::Retry>,
 }
 
 pub(super) fn encode(route: &Route) -> wire::Route {
-    let Route { origin: from, matches, action, timeout, retry: _, affinity: _ } = route;
+    let Route { origin: from, matches, action, timeout, retry, affinity } = route;
     let mut extra = Extra::default();
     let action = match action {
         RouteAction::Forward(shares) => {
             let mut action = encode_shares(shares, &mut extra);
             // Zero is no bound; left out it would be 15 s.
             action.timeout = Some(duration(timeout.unwrap_or_default()));
+            action.hash_policy = affinity.iter().map(affinity::encode).collect();
+            if let Some((standard, ours)) = retry.as_ref().map(retry::encode) {
+                action.retry_policy = Some(standard);
+                extra.retry = Some(ours);
+            }
             Action::Route(action)
         }
         RouteAction::Refuse { cause } => {
@@ -63,7 +71,7 @@ pub(super) fn encode(route: &Route) -> wire::Route {
             Action::DirectResponse(DirectResponseAction { status: REFUSED, body: Some(body), ..Default::default() })
         }
     };
-    let Extra { refusal_timeout, refused_shares } = extra;
+    let Extra { refusal_timeout, refused_shares, retry } = extra;
     wire::Route {
         name: from.to_string(),
         r#match: Some(encode_match(matches)),
@@ -72,29 +80,30 @@ pub(super) fn encode(route: &Route) -> wire::Route {
             origin: Some(origin(&from.object, from.rule, from.alternative)),
             refusal_timeout,
             refused_shares,
+            retry,
         })),
         ..wire::Route::default()
     }
 }
 
 pub(super) fn decode(mut message: wire::Route) -> Result<Route, Fault> {
-    let weft::Route { origin, refusal_timeout, refused_shares } =
+    let weft::Route { origin, refusal_timeout, refused_shares, retry } =
         required("metadata", annotation(message.metadata.take()).within("metadata")?)?;
     let (object, rule, alternative) = read_origin(required("metadata.origin", origin)?).within("metadata.origin")?;
     let origin = RouteOrigin { object, rule, alternative };
     expect("name", &std::mem::take(&mut message.name), &origin.to_string())?;
-    let mut extra = Extra { refusal_timeout, refused_shares };
+    let mut extra = Extra { refusal_timeout, refused_shares, retry };
     let matches = decode_match(required("match", message.r#match.take())?).within("match")?;
-    let (action, timeout) = match required("action", message.action.take())? {
+    let Decoded { action, timeout, retry, affinity } = match required("action", message.action.take())? {
         Action::Route(action) => decode_forward(action, &mut extra).within("route")?,
         Action::DirectResponse(response) => decode_refusal(response, &mut extra).within("direct_response")?,
         _ => return Err(fault("action", "only route and direct_response are read")),
     };
-    if extra.refusal_timeout.is_some() || !extra.refused_shares.is_empty() {
+    if extra.refusal_timeout.is_some() || !extra.refused_shares.is_empty() || extra.retry.is_some() {
         return Err(fault("metadata", "it speaks of something that the action does not have"));
     }
     nothing_left(&message)?;
-    Ok(Route { origin, matches, action, timeout, retry: None, affinity: None })
+    Ok(Route { origin, matches, action, timeout, retry, affinity })
 }
 
 fn encode_match(matches: &RouteMatch) -> wire::RouteMatch {
@@ -226,13 +235,21 @@ fn encode_share(share: &WeightedCluster) -> ClusterWeight {
     }
 }
 
-type Decoded = (RouteAction, Option<std::time::Duration>);
+/// What an action says.
+struct Decoded {
+    action: RouteAction,
+    timeout: Option<Duration>,
+    retry: Option<Retry>,
+    affinity: Option<Affinity>,
+}
 
 fn decode_forward(mut action: wire::RouteAction, extra: &mut Extra) -> Result<Decoded, Fault> {
     let timeout = read_duration("timeout", required("timeout", action.timeout.take())?)?;
     let code = std::mem::take(&mut action.cluster_not_found_response_code);
     expect("cluster_not_found_response_code", &code, &not_found_code(!extra.refused_shares.is_empty()))?;
     let specifier = required("cluster", action.cluster_specifier.take())?;
+    let retry = retry::decode(action.retry_policy.take(), extra.retry.take())?;
+    let affinity = affinity::decode(std::mem::take(&mut action.hash_policy))?;
     nothing_left(&action)?;
     let mut shares = match specifier {
         ClusterSpecifier::Cluster(cluster) => {
@@ -255,7 +272,8 @@ fn decode_forward(mut action: wire::RouteAction, extra: &mut Extra) -> Result<De
         let share = share.ok_or_else(|| fault("metadata.refused_shares", "it names a place that does not exist"))?;
         share.refusal = Some(text("metadata.refused_shares", refusal)?);
     }
-    Ok((RouteAction::Forward(shares), (!timeout.is_zero()).then_some(timeout)))
+    let timeout = (!timeout.is_zero()).then_some(timeout);
+    Ok(Decoded { action: RouteAction::Forward(shares), timeout, retry, affinity })
 }
 
 fn decode_share(mut share: ClusterWeight) -> Result<WeightedCluster, Fault> {
@@ -277,24 +295,12 @@ fn decode_refusal(mut response: DirectResponseAction, extra: &mut Extra) -> Resu
     nothing_left(&body).within("body")?;
     nothing_left(&response)?;
     let timeout = match extra.refusal_timeout.take() {
-        Some(prost_types::Duration { seconds, nanos }) => {
-            let timeout = weft_proto::google::protobuf::Duration { seconds, nanos };
-            Some(read_duration("metadata.refusal_timeout", timeout)?)
-        }
+        Some(timeout) => Some(read_duration_of_ours("metadata.refusal_timeout", timeout)?),
         None => None,
     };
     if timeout.is_some_and(|timeout| timeout.is_zero()) {
         return Err(fault("metadata.refusal_timeout", "it must be above zero"));
     }
-    Ok((RouteAction::Refuse { cause: text("body.inline_string", cause)? }, timeout))
-}
-
-fn duration_of_ours(span: std::time::Duration) -> prost_types::Duration {
-    let weft_proto::google::protobuf::Duration { seconds, nanos } = duration(span);
-    prost_types::Duration { seconds, nanos }
-}
-
-/// RFC 9110 §5.6.2.
-fn is_token(b: u8) -> bool {
-    b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b)
+    let action = RouteAction::Refuse { cause: text("body.inline_string", cause)? };
+    Ok(Decoded { action, timeout, retry: None, affinity: None })
 }

@@ -3,8 +3,9 @@ use weft_ir::RouteConfiguration;
 use weft_proto::envoy::config::route::v3 as wire;
 
 use super::{
-    common::{ads, read_resource_metadata, required, same_name, text},
+    common::{ads, required, same_name, text},
     fault::{Fault, expect, nothing_left},
+    metadata::read_resource_metadata,
 };
 
 pub(super) fn encode(configuration: &RouteConfiguration) -> wire::RouteConfiguration {

@@ -4,8 +4,9 @@ use weft_model::Port;
 use weft_proto::envoy::config::route::v3 as wire;
 
 use super::{
-    common::{parse, read_resource_metadata, resource_metadata, same_name},
+    common::{parse, same_name},
     fault::{Fault, Within, expect, fault, nothing_left},
+    metadata::{read_resource_metadata, resource_metadata},
     route,
 };
 

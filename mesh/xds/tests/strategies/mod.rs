@@ -1,11 +1,13 @@
 //! Every IR value, for property tests.
+mod resilience;
+
 use std::{net::SocketAddr, time::Duration};
 
 use proptest::{collection::vec, option, prelude::*};
 use weft_ir::{
-    Access, AccessRule, Balance, Caller, Cluster, Endpoint, EndpointAddress, Endpoints, HeaderMatch, Health, HostPort,
-    Inbound, InboundChain, Limits, Listener, ListenerBody, OutboundTcp, Resource, Route, RouteAction,
-    RouteConfiguration, RouteMatch, RouteOrigin, RuleName, ServicePort, UpstreamTls, VirtualHost, WeightedCluster,
+    Access, AccessRule, Caller, Cluster, Endpoint, EndpointAddress, Endpoints, HeaderMatch, Health, HostPort, Inbound,
+    InboundChain, Listener, ListenerBody, OutboundTcp, Resource, Route, RouteAction, RouteConfiguration, RouteMatch,
+    RouteOrigin, RuleName, ServicePort, UpstreamTls, VirtualHost, WeightedCluster,
 };
 use weft_model::{
     AccessAction, Host, HttpMethod, Kind, Locality, LocalityName, Name, Namespace, ObjectRef, PathMatch, Port,
@@ -23,16 +25,17 @@ pub(crate) fn resource() -> impl Strategy<Value = Resource> {
 }
 
 pub(crate) fn cluster() -> impl Strategy<Value = Cluster> {
-    (service_port(), protocol(), sni(), duration(), origins()).prop_map(
-        |(name, protocol, sni, connect_timeout, origins)| Cluster {
+    let resilience = (resilience::balance(), resilience::limits(), resilience::breaker(), resilience::ejection());
+    (service_port(), protocol(), sni(), duration(), resilience, origins()).prop_map(
+        |(name, protocol, sni, connect_timeout, (balance, limits, breaker, ejection), origins)| Cluster {
             name,
             protocol,
             tls: UpstreamTls { sni },
-            balance: Balance::RoundRobin,
+            balance,
             connect_timeout,
-            limits: Limits::default(),
-            breaker: None,
-            ejection: None,
+            limits,
+            breaker,
+            ejection,
             origins,
         },
     )
@@ -137,9 +140,15 @@ pub(crate) fn virtual_host() -> impl Strategy<Value = VirtualHost> {
 fn route() -> impl Strategy<Value = Route> {
     let origin = (object(), any::<u32>(), any::<u32>());
     let origin = origin.prop_map(|(object, rule, alternative)| RouteOrigin { object, rule, alternative });
-    (origin, route_match(), route_action(), option::of(duration())).prop_map(|(origin, matches, action, timeout)| {
-        Route { origin, matches, action, timeout, retry: None, affinity: None }
-    })
+    let resilience = (resilience::retry(), resilience::affinity());
+    (origin, route_match(), route_action(), option::of(duration()), resilience).prop_map(
+        |(origin, matches, action, timeout, (retry, affinity))| {
+            // What is refused is neither repeated nor kept together.
+            let forwards = matches!(action, RouteAction::Forward(_));
+            let (retry, affinity) = (retry.filter(|_| forwards), affinity.filter(|_| forwards));
+            Route { origin, matches, action, timeout, retry, affinity }
+        },
+    )
 }
 
 fn route_match() -> impl Strategy<Value = RouteMatch> {

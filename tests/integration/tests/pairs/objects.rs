@@ -286,10 +286,9 @@ fn traffic_policies(dice: &mut Dice, services: &[Service], routes: &[HttpRoute])
         let meta = meta(&namespace, &format!("traffic-{place}"));
         let (balancing, request_timeout) = (Some(Balancing::RoundRobin), dice.percent(80).then(|| timeout(dice)));
         policies.push(Object::TrafficPolicy(Arc::new(TrafficPolicy {
-            meta,
-            targets: vec![target],
             balancing,
             request_timeout,
+            ..TrafficPolicy::new(meta, vec![target])
         })));
     }
     policies

@@ -1,0 +1,96 @@
+//! What policies say of resilience, with defaults where they leave something open.
+use std::{collections::BTreeSet, time::Duration};
+
+use weft_ir::{Affinity, Breaker, Ejection, Limits, Retry, RetryBackoff, RetryBudget};
+use weft_model::{ObjectRef, TrafficPolicy};
+
+use crate::policy::Covering;
+
+/// How many times its base the longest wait between tries is, where only the base is written (as in Envoy).
+const BACKOFF_GROWTH: u32 = 10;
+
+type Origins = BTreeSet<ObjectRef>;
+
+/// Nothing is limited that nobody limited (as in Istio; Envoy's own 1,024 refuse requests that nobody expects to be
+/// refused); but where connections are limited, so is the queue for them.
+pub(crate) fn limits(policies: &Covering<'_>, origins: &mut Origins) -> Limits {
+    let max_connections = policies.field(origins, |policy| policy.limits.max_connections);
+    let max_pending = policies.field(origins, |policy| policy.limits.max_pending);
+    Limits {
+        max_connections,
+        max_pending: max_pending.or_else(|| max_connections.map(|_| Limits::DEFAULT_MAX_PENDING)),
+        max_requests: policies.field(origins, |policy| policy.limits.max_requests),
+    }
+}
+
+pub(crate) fn breaker(policies: &Covering<'_>, origins: &mut Origins) -> Option<Breaker> {
+    if !policies.is_on(origins, |policy| policy.breaker.as_ref(), |block| block.enabled) {
+        return None;
+    }
+    let default = Breaker::default();
+    let open_time = policies.field(origins, |policy| policy.breaker?.open_time).unwrap_or(default.open_time);
+    let longest = policies.field(origins, |policy| policy.breaker?.max_open_time).unwrap_or(default.max_open_time);
+    let failures = policies.field(origins, |policy| policy.breaker?.consecutive_failures);
+    Some(Breaker {
+        consecutive_failures: failures.unwrap_or(default.consecutive_failures),
+        open_time,
+        // The two may come from policies that know nothing of each other.
+        max_open_time: longest.max(open_time),
+        probes: policies.field(origins, |policy| policy.breaker?.probes).unwrap_or(default.probes),
+    })
+}
+
+pub(crate) fn ejection(policies: &Covering<'_>, origins: &mut Origins) -> Option<Ejection> {
+    if !policies.is_on(origins, |policy| policy.ejection.as_ref(), |block| block.enabled) {
+        return None;
+    }
+    let default = Ejection::default();
+    let base_time = policies.field(origins, |policy| policy.ejection?.base_time).unwrap_or(default.base_time);
+    let longest = policies.field(origins, |policy| policy.ejection?.max_time).unwrap_or(default.max_time);
+    let errors = policies.field(origins, |policy| policy.ejection?.consecutive_errors);
+    let share = policies.field(origins, |policy| policy.ejection?.max_share_percent);
+    Some(Ejection {
+        consecutive_errors: errors.unwrap_or(default.consecutive_errors),
+        base_time,
+        max_time: longest.max(base_time),
+        max_share_percent: share.unwrap_or(default.max_share_percent),
+    })
+}
+
+pub(crate) fn retry(policies: &Covering<'_>, origins: &mut Origins) -> Option<Retry> {
+    if !policies.is_on(origins, |policy| policy.retries.as_ref(), |block| block.enabled) {
+        return None;
+    }
+    let default = Retry::default();
+    let per_try = policies.field(origins, |policy| policy.retries.as_ref()?.per_try_timeout);
+    Some(Retry {
+        attempts: policies.field(origins, |policy| policy.retries.as_ref()?.attempts).unwrap_or(default.attempts),
+        on: policies.field(origins, |policy| policy.retries.as_ref()?.on.clone()).unwrap_or(default.on),
+        repeats_are_safe: policies
+            .field(origins, |policy| policy.retries.as_ref()?.safe)
+            .unwrap_or(default.repeats_are_safe),
+        per_try_timeout: per_try.filter(|limit| !limit.is_zero()),
+        backoff: backoff(policies, origins),
+        budget: budget(policies, origins),
+    })
+}
+
+fn backoff(policies: &Covering<'_>, origins: &mut Origins) -> RetryBackoff {
+    let of = |field: fn(&weft_model::RetryFields) -> Option<Duration>| {
+        move |policy: &TrafficPolicy| policy.retries.as_ref().and_then(field)
+    };
+    let base = policies.field(origins, of(|it| it.backoff_base)).unwrap_or_else(|| RetryBackoff::default().base);
+    let max = policies.field(origins, of(|it| it.backoff_max));
+    RetryBackoff { base, max: max.unwrap_or(base * BACKOFF_GROWTH).max(base) }
+}
+
+fn budget(policies: &Covering<'_>, origins: &mut Origins) -> RetryBudget {
+    let default = RetryBudget::default();
+    let percent = policies.field(origins, |policy| policy.retries.as_ref()?.budget_percent);
+    let least = policies.field(origins, |policy| policy.retries.as_ref()?.budget_min_per_second);
+    RetryBudget { percent: percent.unwrap_or(default.percent), min_per_second: least.unwrap_or(default.min_per_second) }
+}
+
+pub(crate) fn affinity(policies: &Covering<'_>, origins: &mut Origins) -> Option<Affinity> {
+    policies.field(origins, |policy| policy.affinity.clone()).map(|key| Affinity { key })
+}

@@ -1,0 +1,129 @@
+//! Which fields a TrafficPolicy writes, and what each of them changes.
+use weft_model::{BreakerFields, EjectionFields, FieldPath, LimitFields, RetryFields, TrafficPolicy};
+
+/// Turns a block off, or says that it is on.
+const ENABLED: &str = "enabled";
+
+/// What a field changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// A Service's clusters.
+    Clusters,
+    /// The routes of a Service's hosts.
+    Routes,
+}
+
+/// A field that a policy writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Written {
+    /// The block that it stands in: `spec.retries`.
+    pub(crate) block: &'static str,
+    /// Its name within the block; `None` for the block's being there at all, which turns it on.
+    pub(crate) leaf: Option<&'static str>,
+    /// What it changes.
+    pub(crate) reach: Reach,
+}
+
+impl Written {
+    /// The field's path; `None` for a block's being there, which nobody wrote as a field.
+    pub(crate) fn path(&self) -> Option<FieldPath> {
+        self.leaf.map(|leaf| FieldPath::from(self.block).key(leaf))
+    }
+
+    /// Whether `policy`, where it comes first, decides this field.
+    pub(crate) fn is_decided_by(&self, policy: &TrafficPolicy) -> bool {
+        // A block that stands there says that it is on, also without the word.
+        let leaf = self.leaf.filter(|leaf| *leaf != ENABLED);
+        written(policy).contains(&Self { leaf, ..*self })
+    }
+}
+
+/// The fields that the policy writes.
+pub(crate) fn written(policy: &TrafficPolicy) -> Vec<Written> {
+    let TrafficPolicy {
+        meta: _,
+        targets: _,
+        balancing,
+        affinity,
+        limits: LimitFields { max_connections, max_pending, max_requests },
+        breaker,
+        ejection,
+        retries,
+        request_timeout,
+    } = policy;
+    let mut found = Vec::new();
+    let mut block = |block, reach, leaves: &[(&'static str, bool)]| {
+        let leaves =
+            leaves.iter().filter(|(_, is_written)| *is_written).map(|(leaf, _)| (!leaf.is_empty()).then_some(*leaf));
+        found.extend(leaves.map(|leaf| Written { block, leaf, reach }));
+    };
+    block("spec.loadBalancing", Reach::Clusters, &[("type", balancing.is_some())]);
+    let limits = [
+        ("maxConnections", max_connections.is_some()),
+        ("maxPending", max_pending.is_some()),
+        ("maxRequests", max_requests.is_some()),
+    ];
+    block("spec.limits", Reach::Clusters, &limits);
+    block("spec", Reach::Routes, &[("affinity", affinity.is_some())]);
+    block("spec.timeouts", Reach::Routes, &[("request", request_timeout.is_some())]);
+    if let Some(breaker) = breaker {
+        block("spec.circuitBreaker", Reach::Clusters, &breaker_leaves(breaker));
+    }
+    if let Some(ejection) = ejection {
+        block("spec.outlierEjection", Reach::Clusters, &ejection_leaves(ejection));
+    }
+    if let Some(retries) = retries {
+        block("spec.retries", Reach::Routes, &retry_leaves(retries));
+    }
+    found
+}
+
+fn breaker_leaves(breaker: &BreakerFields) -> [(&'static str, bool); 6] {
+    let BreakerFields { enabled, consecutive_failures, open_time, max_open_time, probes } = breaker;
+    [
+        ("", true),
+        (ENABLED, enabled.is_some()),
+        ("consecutiveFailures", consecutive_failures.is_some()),
+        ("openTime", open_time.is_some()),
+        ("maxOpenTime", max_open_time.is_some()),
+        ("probes", probes.is_some()),
+    ]
+}
+
+fn ejection_leaves(ejection: &EjectionFields) -> [(&'static str, bool); 6] {
+    let EjectionFields { enabled, consecutive_errors, base_time, max_time, max_share_percent } = ejection;
+    [
+        ("", true),
+        (ENABLED, enabled.is_some()),
+        ("consecutiveErrors", consecutive_errors.is_some()),
+        ("baseTime", base_time.is_some()),
+        ("maxTime", max_time.is_some()),
+        ("maxSharePercent", max_share_percent.is_some()),
+    ]
+}
+
+fn retry_leaves(retries: &RetryFields) -> [(&'static str, bool); 10] {
+    let RetryFields {
+        enabled,
+        attempts,
+        on,
+        safe,
+        per_try_timeout,
+        backoff_base,
+        backoff_max,
+        budget_percent,
+        budget_min_per_second,
+    } = retries;
+    [
+        ("", true),
+        (ENABLED, enabled.is_some()),
+        ("attempts", attempts.is_some()),
+        ("on", on.is_some()),
+        ("safe", safe.is_some()),
+        ("perTryTimeout", per_try_timeout.is_some()),
+        ("backoff.base", backoff_base.is_some()),
+        ("backoff.max", backoff_max.is_some()),
+        ("budget.percent", budget_percent.is_some()),
+        ("budget.minPerSecond", budget_min_per_second.is_some()),
+    ]
+}

@@ -1,0 +1,127 @@
+//! TrafficPolicy's `spec`.
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use super::{fields, put, target};
+use crate::{
+    AffinityKey, Balancing, BreakerFields, EjectionFields, LimitFields, RepeatSafety, RetryCondition, RetryFields,
+    RetryOn, TrafficPolicy, duration,
+};
+
+pub(super) fn policy(policy: &TrafficPolicy) -> Value {
+    let TrafficPolicy {
+        meta: _,
+        targets,
+        balancing,
+        affinity,
+        limits: LimitFields { max_connections, max_pending, max_requests },
+        breaker,
+        ejection,
+        retries,
+        request_timeout,
+    } = policy;
+    let mut spec = fields([("targetRefs", targets.iter().map(target).collect())]);
+    put(&mut spec, "loadBalancing", balancing.map(|it| json!({"type": balancing_type(it)})));
+    put(&mut spec, "affinity", affinity.as_ref().map(key));
+    let limits = [("maxConnections", max_connections), ("maxPending", max_pending), ("maxRequests", max_requests)];
+    put_block(&mut spec, "limits", &limits.map(|(key, limit)| (key, limit.map(|limit| json!(limit)))));
+    put(&mut spec, "circuitBreaker", breaker.as_ref().map(circuit_breaker));
+    put(&mut spec, "outlierEjection", ejection.as_ref().map(outlier_ejection));
+    put(&mut spec, "retries", retries.as_ref().map(self::retries));
+    put_block(&mut spec, "timeouts", &[("request", request_timeout.map(span))]);
+    Value::Object(spec)
+}
+
+const fn balancing_type(balancing: Balancing) -> &'static str {
+    match balancing {
+        Balancing::RoundRobin => "RoundRobin",
+        Balancing::LeastRequest => "LeastRequest",
+        Balancing::RingHash => "RingHash",
+    }
+}
+
+fn span(span: Duration) -> Value {
+    Value::String(duration::format(span))
+}
+
+/// The fields of a block that are there.
+fn block(fields: &[(&str, Option<Value>)]) -> Map<String, Value> {
+    fields.iter().filter_map(|(key, value)| Some(((*key).to_owned(), value.clone()?))).collect()
+}
+
+/// A block that says nothing when it is empty, and is left out then.
+fn put_block(map: &mut Map<String, Value>, key: &str, fields: &[(&str, Option<Value>)]) {
+    let block = block(fields);
+    put(map, key, (!block.is_empty()).then_some(Value::Object(block)));
+}
+
+fn key(key: &AffinityKey) -> Value {
+    match key {
+        AffinityKey::Cookie { name, path, ttl } => {
+            json!({"cookie": block(&[("name", Some(json!(name))), ("path", Some(json!(path))), ("ttl", ttl.map(span))])})
+        }
+        AffinityKey::Header { name } => json!({"header": {"name": name}}),
+    }
+}
+
+fn circuit_breaker(breaker: &BreakerFields) -> Value {
+    let BreakerFields { enabled, consecutive_failures, open_time, max_open_time, probes } = breaker;
+    Value::Object(block(&[
+        ("enabled", enabled.map(Value::Bool)),
+        ("consecutiveFailures", consecutive_failures.map(|it| json!(it))),
+        ("openTime", open_time.map(span)),
+        ("maxOpenTime", max_open_time.map(span)),
+        ("probes", probes.map(|it| json!(it))),
+    ]))
+}
+
+fn outlier_ejection(ejection: &EjectionFields) -> Value {
+    let EjectionFields { enabled, consecutive_errors, base_time, max_time, max_share_percent } = ejection;
+    Value::Object(block(&[
+        ("enabled", enabled.map(Value::Bool)),
+        ("consecutiveErrors", consecutive_errors.map(|it| json!(it))),
+        ("baseTime", base_time.map(span)),
+        ("maxTime", max_time.map(span)),
+        ("maxSharePercent", max_share_percent.map(|it| json!(it))),
+    ]))
+}
+
+fn retries(retries: &RetryFields) -> Value {
+    let RetryFields {
+        enabled,
+        attempts,
+        on,
+        safe,
+        per_try_timeout,
+        backoff_base,
+        backoff_max,
+        budget_percent,
+        budget_min_per_second,
+    } = retries;
+    let safe = safe.map(|safe| match safe {
+        RepeatSafety::Idempotent => "methods",
+        RepeatSafety::Always => "always",
+        RepeatSafety::Never => "never",
+    });
+    let mut map = block(&[
+        ("enabled", enabled.map(Value::Bool)),
+        ("attempts", attempts.map(|it| json!(it))),
+        ("on", on.as_ref().map(conditions)),
+        ("safe", safe.map(|it| json!(it))),
+        ("perTryTimeout", per_try_timeout.map(span)),
+    ]);
+    put_block(&mut map, "backoff", &[("base", backoff_base.map(span)), ("max", backoff_max.map(span))]);
+    let budget =
+        [("percent", budget_percent.map(|it| json!(it))), ("minPerSecond", budget_min_per_second.map(|it| json!(it)))];
+    put_block(&mut map, "budget", &budget);
+    Value::Object(map)
+}
+
+fn conditions(RetryOn(conditions): &RetryOn) -> Value {
+    let condition = |condition: &RetryCondition| match condition {
+        RetryCondition::Status(status) => json!(status),
+        named => json!(named.name()),
+    };
+    conditions.iter().map(condition).collect()
+}

@@ -1,0 +1,118 @@
+//! TrafficPolicies in which every field comes up, present and absent.
+use std::{num::NonZeroU32, time::Duration};
+
+use proptest::{collection, option, prelude::*, sample};
+
+use super::{duration, place_targets, policy_meta, targets};
+use crate::{
+    AffinityKey, Balancing, BreakerFields, EjectionFields, LimitFields, RepeatSafety, RetryCondition, RetryFields,
+    TrafficPolicy,
+};
+
+/// A TrafficPolicy of any targets.
+pub fn traffic_policy() -> impl Strategy<Value = TrafficPolicy> {
+    let balancing = sample::select(&[Balancing::RoundRobin, Balancing::LeastRequest, Balancing::RingHash][..]);
+    let blocks = (limits(), option::of(breaker()), option::of(ejection()), retries());
+    let rest = (option::of(balancing), option::of(affinity()), blocks);
+    (policy_meta(), targets(true), rest).prop_map(|(meta, targets, (balancing, affinity, blocks))| {
+        let (meta, targets) = place_targets(meta, targets);
+        let (limits, breaker, ejection, (retries, request_timeout)) = blocks;
+        TrafficPolicy {
+            balancing,
+            affinity,
+            limits,
+            breaker,
+            ejection,
+            retries,
+            request_timeout,
+            ..TrafficPolicy::new(meta, targets)
+        }
+    })
+}
+
+/// A key of either form.
+pub fn affinity() -> impl Strategy<Value = AffinityKey> {
+    let ttl = option::of((1..=400 * 24 * 3600_u64).prop_map(Duration::from_secs));
+    let cookie = ("[a-zA-Z0-9!#$%&'*+.^`|~-]{1,9}", "/[!-:<-~]{0,5}", ttl)
+        .prop_map(|(name, path, ttl)| AffinityKey::Cookie { name, path, ttl });
+    prop_oneof![cookie, "[a-z0-9-]{1,9}".prop_map(|name| AffinityKey::Header { name })]
+}
+
+/// Any conditions, at least one.
+pub fn conditions() -> impl Strategy<Value = Vec<RetryCondition>> {
+    let status = (400..600_u16).prop_map(RetryCondition::Status);
+    collection::vec(prop_oneof![3 => sample::select(&RetryCondition::NAMED[..]), 1 => status], 1..5)
+}
+
+fn limits() -> impl Strategy<Value = LimitFields> {
+    let limit = || option::of((1..=1_000_000_u32).prop_map(|limit| NonZeroU32::MIN.saturating_add(limit - 1)));
+    (limit(), limit(), limit()).prop_map(|(max_connections, max_pending, max_requests)| LimitFields {
+        max_connections,
+        max_pending,
+        max_requests,
+    })
+}
+
+/// Two times, the first not longer than the second where both are there.
+fn times(longest: u64) -> impl Strategy<Value = (Option<Duration>, Option<Duration>)> {
+    let time = || option::of((1..=longest).prop_map(Duration::from_millis));
+    (time(), time()).prop_map(|(one, other)| match (one, other) {
+        (Some(one), Some(other)) => (Some(one.min(other)), Some(one.max(other))),
+        pair => pair,
+    })
+}
+
+fn breaker() -> impl Strategy<Value = BreakerFields> {
+    (option::of(any::<bool>()), option::of(1..=10_000_u32), times(24 * 3_600_000), option::of(1..=100_u32)).prop_map(
+        |(enabled, consecutive_failures, (open_time, max_open_time), probes)| BreakerFields {
+            enabled,
+            consecutive_failures,
+            open_time,
+            max_open_time,
+            probes,
+        },
+    )
+}
+
+fn ejection() -> impl Strategy<Value = EjectionFields> {
+    (option::of(any::<bool>()), option::of(1..=10_000_u32), times(24 * 3_600_000), option::of(1..=100_u8)).prop_map(
+        |(enabled, consecutive_errors, (base_time, max_time), max_share_percent)| EjectionFields {
+            enabled,
+            consecutive_errors,
+            base_time,
+            max_time,
+            max_share_percent,
+        },
+    )
+}
+
+/// Retries and the request timeout that bounds each try.
+fn retries() -> impl Strategy<Value = (Option<RetryFields>, Option<Duration>)> {
+    let safety = [RepeatSafety::Idempotent, RepeatSafety::Always, RepeatSafety::Never];
+    let what = (option::of(1..=10_u32), option::of(conditions()), option::of(sample::select(safety.to_vec())));
+    let budget = option::of((0..=100_u8, 0..=100_000_u32)).prop_filter("some budget", |it| *it != Some((0, 0)));
+    let fields = (option::of(any::<bool>()), what, option::of(duration()), times(60_000), budget);
+    (option::of(fields), option::of(duration())).prop_map(|(fields, request_timeout)| {
+        let retries = fields.map(|(enabled, (attempts, on, safe), per_try, (backoff_base, backoff_max), budget)| {
+            let on = on.map(|mut on| {
+                if safe == Some(RepeatSafety::Never) {
+                    on.push(RetryCondition::RefusedStream);
+                }
+                on.into_iter().collect()
+            });
+            let bound = request_timeout.filter(|all| !all.is_zero());
+            RetryFields {
+                enabled,
+                attempts,
+                on,
+                safe,
+                per_try_timeout: per_try.map(|one| bound.map_or(one, |all| one.min(all))),
+                backoff_base,
+                backoff_max,
+                budget_percent: budget.map(|(percent, _)| percent),
+                budget_min_per_second: budget.map(|(_, least)| least),
+            }
+        });
+        (retries, request_timeout)
+    })
+}

@@ -1,0 +1,124 @@
+//! TrafficPolicy: how requests and connections to a target are handled.
+use std::{num::NonZeroU32, time::Duration};
+
+use serde::Serialize;
+
+use crate::{AffinityKey, Meta, PolicyTarget, RepeatSafety, RetryOn};
+
+/// How requests and connections to a target are handled.
+///
+/// Each field is decided by itself: the most specific policy that writes it wins, and of equals the oldest. What a block
+/// (breaker, ejection, retries) leaves open comes from a less specific policy that writes it, then from the defaults.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct TrafficPolicy {
+    /// Name, namespace, labels.
+    pub meta: Meta,
+    /// What it applies to; at least one.
+    pub targets: Vec<PolicyTarget>,
+    /// How an endpoint is chosen.
+    pub balancing: Option<Balancing>,
+    /// By what requests are kept together.
+    pub affinity: Option<AffinityKey>,
+    /// How much of a Service a proxy uses at once.
+    pub limits: LimitFields,
+    /// When all requests to a Service are refused for a while.
+    pub breaker: Option<BreakerFields>,
+    /// When an endpoint is left out for a while.
+    pub ejection: Option<EjectionFields>,
+    /// How requests are repeated.
+    pub retries: Option<RetryFields>,
+    /// How long a request may take in all; zero is no limit.
+    pub request_timeout: Option<Duration>,
+}
+
+impl TrafficPolicy {
+    /// A policy that says nothing yet.
+    pub fn new(meta: Meta, targets: Vec<PolicyTarget>) -> Self {
+        Self {
+            meta,
+            targets,
+            balancing: None,
+            affinity: None,
+            limits: LimitFields::default(),
+            breaker: None,
+            ejection: None,
+            retries: None,
+            request_timeout: None,
+        }
+    }
+}
+
+/// How an endpoint is chosen among equals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+pub enum Balancing {
+    /// One after the other, by weight.
+    RoundRobin,
+    /// Of two drawn at random, the one with fewer requests on it.
+    LeastRequest,
+    /// By the affinity key's hash on a ring of the endpoints.
+    RingHash,
+}
+
+/// `limits`: what is over one is refused at once. Numbers are for one proxy as a whole; a million at most.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+pub struct LimitFields {
+    /// Upstream connections.
+    pub max_connections: Option<NonZeroU32>,
+    /// Requests that wait for a connection.
+    pub max_pending: Option<NonZeroU32>,
+    /// Requests that are being served.
+    pub max_requests: Option<NonZeroU32>,
+}
+
+/// `circuitBreaker`: written, even without a field, it is on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+pub struct BreakerFields {
+    /// The most specific policy that writes the block decides: `false` takes back what a wider one turns on.
+    pub enabled: Option<bool>,
+    /// Errors in a row, over all endpoints, that open it; above zero.
+    pub consecutive_failures: Option<u32>,
+    /// How long it is open the first time; above zero.
+    pub open_time: Option<Duration>,
+    /// How long it is open at most.
+    pub max_open_time: Option<Duration>,
+    /// Requests let through at once to try whether it may close; above zero.
+    pub probes: Option<u32>,
+}
+
+/// `outlierEjection`: written, even without a field, it is on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+pub struct EjectionFields {
+    /// The most specific policy that writes the block decides: `false` takes back what a wider one turns on.
+    pub enabled: Option<bool>,
+    /// Errors in a row that eject an endpoint; above zero.
+    pub consecutive_errors: Option<u32>,
+    /// How long the first ejection lasts; above zero.
+    pub base_time: Option<Duration>,
+    /// How long one lasts at most.
+    pub max_time: Option<Duration>,
+    /// The most endpoints that are out at once, 1 to 100 percent.
+    pub max_share_percent: Option<u8>,
+}
+
+/// `retries`: written, even without a field, they are on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+pub struct RetryFields {
+    /// The most specific policy that writes the block decides: `false` takes back what a wider one turns on.
+    pub enabled: Option<bool>,
+    /// Tries beyond the first, 1 to 10.
+    pub attempts: Option<u32>,
+    /// What makes a request worth repeating; at least one condition.
+    pub on: Option<RetryOn>,
+    /// `safe`: which requests may be repeated although they may have been processed.
+    pub safe: Option<RepeatSafety>,
+    /// How long one try may take; zero is as long as the request may.
+    pub per_try_timeout: Option<Duration>,
+    /// The bound of the first wait; above zero.
+    pub backoff_base: Option<Duration>,
+    /// The bound of the longest wait.
+    pub backoff_max: Option<Duration>,
+    /// Repetitions per hundred requests, 0 to 100.
+    pub budget_percent: Option<u8>,
+    /// Repetitions each second that are affordable anyway.
+    pub budget_min_per_second: Option<u32>,
+}

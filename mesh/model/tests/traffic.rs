@@ -1,0 +1,234 @@
+//! What a TrafficPolicy may say of resilience, and what is told of nonsense.
+use std::{num::NonZeroU32, time::Duration};
+
+use weft_model::{
+    AffinityKey, Balancing, BreakerFields, EjectionFields, GrpcCode, LimitFields, Object, RepeatSafety, RetryCondition,
+    RetryFields, TrafficPolicy, decode, encode,
+};
+
+/// The policy that the fields of a `spec` make.
+fn policy(fields: &str) -> TrafficPolicy {
+    let decoded = decode("shop.yaml", &text(fields));
+    assert!(decoded.diagnostics.is_empty(), "{:#?}", decoded.diagnostics);
+    match &decoded.objects[0].0 {
+        Object::TrafficPolicy(policy) => (**policy).clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What is told of the fields of a `spec`: one line each, without the object's name.
+fn told(fields: &str) -> String {
+    let decoded = decode("shop.yaml", &text(fields));
+    assert!(decoded.objects.is_empty(), "{:?}", decoded.objects);
+    let told = decoded.diagnostics.iter().map(|diagnostic| format!("{diagnostic}\n")).collect::<String>();
+    told.replace("TrafficPolicy shop/web: spec.", "").replace("shop.yaml:", "")
+}
+
+fn text(fields: &str) -> String {
+    let head = "apiVersion: weft.dev/v1alpha1\nkind: TrafficPolicy\nmetadata: {name: web, namespace: shop}\nspec:\n";
+    format!("{head}  targetRefs: [{{kind: Service, name: web}}]\n{fields}")
+}
+
+const WHOLE: &str = "  loadBalancing: {type: LeastRequest}
+  affinity: {cookie: {name: user, path: /shop, ttl: 1h}}
+  limits: {maxConnections: 100, maxPending: 10, maxRequests: 200}
+  circuitBreaker: {consecutiveFailures: 7, openTime: 2s, maxOpenTime: 30s, probes: 3}
+  outlierEjection: {enabled: true, consecutiveErrors: 4, baseTime: 10s, maxTime: 1m, maxSharePercent: 34}
+  retries:
+    attempts: 3
+    on: [connect-failure, gateway-error, 429, grpc-unavailable]
+    safe: always
+    perTryTimeout: 300ms
+    backoff: {base: 10ms, max: 200ms}
+    budget: {percent: 10, minPerSecond: 5}
+  timeouts: {request: 1s}
+";
+
+#[test]
+fn every_field_is_read() {
+    let read = policy(WHOLE);
+    let limit = NonZeroU32::new;
+    assert_eq!(read.balancing, Some(Balancing::LeastRequest));
+    let ttl = Some(Duration::from_secs(3600));
+    assert_eq!(read.affinity, Some(AffinityKey::Cookie { name: "user".into(), path: "/shop".into(), ttl }));
+    let limits = LimitFields { max_connections: limit(100), max_pending: limit(10), max_requests: limit(200) };
+    assert_eq!(read.limits, limits);
+    let breaker = BreakerFields {
+        enabled: None,
+        consecutive_failures: Some(7),
+        open_time: Some(Duration::from_secs(2)),
+        max_open_time: Some(Duration::from_secs(30)),
+        probes: Some(3),
+    };
+    assert_eq!(read.breaker, Some(breaker));
+    let ejection = EjectionFields {
+        enabled: Some(true),
+        consecutive_errors: Some(4),
+        base_time: Some(Duration::from_secs(10)),
+        max_time: Some(Duration::from_secs(60)),
+        max_share_percent: Some(34),
+    };
+    assert_eq!(read.ejection, Some(ejection));
+    let on = [
+        RetryCondition::ConnectFailure,
+        RetryCondition::GatewayError,
+        RetryCondition::Status(429),
+        RetryCondition::Grpc(GrpcCode::Unavailable),
+    ];
+    let retries = RetryFields {
+        enabled: None,
+        attempts: Some(3),
+        on: Some(on.into_iter().collect()),
+        safe: Some(RepeatSafety::Always),
+        per_try_timeout: Some(Duration::from_millis(300)),
+        backoff_base: Some(Duration::from_millis(10)),
+        backoff_max: Some(Duration::from_millis(200)),
+        budget_percent: Some(10),
+        budget_min_per_second: Some(5),
+    };
+    assert_eq!(read.retries, Some(retries));
+    assert_eq!(read.request_timeout, Some(Duration::from_secs(1)));
+}
+
+#[test]
+fn a_policy_is_shown_as_it_was_written() {
+    let written = policy(WHOLE);
+    let shown = encode::to_yaml(&Object::TrafficPolicy(written.clone().into()));
+    for line in ["type: LeastRequest", "ttl: 1h", "maxPending: 10", "openTime: 2s", "maxSharePercent: 34", "- 429"] {
+        assert!(shown.contains(line), "{line} is missing in\n{shown}");
+    }
+    let fields = shown.split_once("spec:\n").unwrap().1;
+    let head = "apiVersion: weft.dev/v1alpha1\nkind: TrafficPolicy\nmetadata: {name: web, namespace: shop}\nspec:\n";
+    let again = decode("shown.yaml", &format!("{head}{fields}"));
+    assert_eq!(again.objects[0].0, Object::TrafficPolicy(written.into()));
+}
+
+#[test]
+fn an_empty_block_turns_its_part_on_and_a_cookie_has_defaults() {
+    let read = policy("  circuitBreaker: {}\n  outlierEjection: {}\n  retries: {}\n  affinity: {cookie: {}}\n");
+    assert_eq!(read.breaker, Some(BreakerFields::default()));
+    assert_eq!(read.ejection, Some(EjectionFields::default()));
+    assert_eq!(read.retries, Some(RetryFields::default()));
+    let cookie = AffinityKey::Cookie { name: "weft-affinity".into(), path: "/".into(), ttl: None };
+    assert_eq!(read.affinity, Some(cookie));
+    let read = policy("  affinity: {header: {name: X-User}}\n");
+    assert_eq!(read.affinity, Some(AffinityKey::Header { name: "x-user".into() }));
+}
+
+/// Stores of the first builds hold it so.
+#[test]
+fn the_first_form_of_load_balancing_is_read_but_not_beside_the_present_one() {
+    assert_eq!(policy("  balancing: {policy: RoundRobin}\n").balancing, Some(Balancing::RoundRobin));
+    insta::assert_snapshot!(told("  balancing: {policy: RoundRobin}\n  loadBalancing: {type: RoundRobin}\n"), @r#"
+    6: error[duplicate]: balancing: it says the same as loadBalancing, which stands here too (remove it)
+    "#);
+}
+
+#[test]
+fn numbers_out_of_bounds_are_told_with_their_bounds() {
+    let fields = "  limits: {maxConnections: 0, maxPending: 1000001, maxRequests: many}
+  circuitBreaker: {consecutiveFailures: 0, openTime: 0s, maxOpenTime: 25h, probes: 101}
+  outlierEjection: {consecutiveErrors: 0, baseTime: 1, maxTime: 0s, maxSharePercent: 101}
+  retries:
+    attempts: 11
+    on: [302]
+    backoff: {base: 0s, max: 2m}
+    budget: {percent: 101, minPerSecond: -1}
+";
+    insta::assert_snapshot!(told(fields), @r#"
+    6: error[invalid-value]: limits.maxConnections: 0 is out of bounds (write a number from 1 to 1000000)
+    6: error[invalid-value]: limits.maxPending: 1000001 is out of bounds (write a number from 1 to 1000000)
+    6: error[wrong-type]: limits.maxRequests: expected a whole number, found the text "many"
+    7: error[invalid-value]: circuitBreaker.consecutiveFailures: 0 is out of bounds (write a number from 1 to 10000)
+    7: error[invalid-value]: circuitBreaker.openTime: 0s is out of bounds (write a duration from 1ms to 24h)
+    7: error[invalid-value]: circuitBreaker.maxOpenTime: 25h is out of bounds (write a duration from 1ms to 24h)
+    7: error[invalid-value]: circuitBreaker.probes: 101 is out of bounds (write a number from 1 to 100)
+    8: error[invalid-value]: outlierEjection.consecutiveErrors: 0 is out of bounds (write a number from 1 to 10000)
+    8: error[wrong-type]: outlierEjection.baseTime: expected a duration, found the number 1 (write its unit too, such as 1s)
+    8: error[invalid-value]: outlierEjection.maxTime: 0s is out of bounds (write a duration from 1ms to 24h)
+    8: error[invalid-value]: outlierEjection.maxSharePercent: 101 is out of bounds (write a number from 1 to 100)
+    10: error[invalid-value]: retries.attempts: 11 is out of bounds (write a number from 1 to 10)
+    11: error[invalid-value]: retries.on[0]: 302 is out of bounds (write a number from 400 to 599)
+    12: error[invalid-value]: retries.backoff.base: 0s is out of bounds (write a duration from 1ms to 1m)
+    12: error[invalid-value]: retries.backoff.max: 2m is out of bounds (write a duration from 1ms to 1m)
+    13: error[invalid-value]: retries.budget.percent: 101 is out of bounds (write a number from 0 to 100)
+    13: error[invalid-value]: retries.budget.minPerSecond: -1 is out of bounds (write a number from 0 to 100000)
+    "#);
+    insta::assert_snapshot!(told("  retries: {attempts: 0}\n  outlierEjection: {maxSharePercent: 0}\n"), @r#"
+    6: error[invalid-value]: retries.attempts: 0 is out of bounds (write a number from 1 to 10)
+    7: error[invalid-value]: outlierEjection.maxSharePercent: 0 is out of bounds (write a number from 1 to 100)
+    "#);
+}
+
+#[test]
+fn fields_that_contradict_each_other_are_told() {
+    let fields = "  circuitBreaker: {openTime: 10s, maxOpenTime: 5s}
+  outlierEjection: {baseTime: 10s, maxTime: 5s}
+  retries:
+    perTryTimeout: 2s
+    on: [gateway-error, reset]
+    safe: never
+    backoff: {base: 1s, max: 100ms}
+    budget: {percent: 0, minPerSecond: 0}
+  timeouts: {request: 1s}
+";
+    insta::assert_snapshot!(told(fields), @r#"
+    6: error[invalid-value]: circuitBreaker.maxOpenTime: 5s is shorter than openTime, 10s (write 10s or more)
+    7: error[invalid-value]: outlierEjection.maxTime: 5s is shorter than baseTime, 10s (write 10s or more)
+    9: error[invalid-value]: retries.perTryTimeout: 2s is longer than timeouts.request, 1s (write 1s or less)
+    10: error[invalid-value]: retries.on: with `safe: never` nothing of this is ever repeated (add connect-failure or refused-stream, which prove that nothing was processed, or change `safe`)
+    12: error[invalid-value]: retries.backoff.max: 100ms is shorter than base, 1s (write 1s or more)
+    13: error[invalid-value]: retries.budget: the budget allows no repetition at all (write `enabled: false` to turn retries off)
+    "#);
+    policy("  retries: {perTryTimeout: 2s}\n  timeouts: {request: 0s}\n");
+    policy("  retries: {on: [reset, refused-stream], safe: never}\n");
+}
+
+#[test]
+fn words_that_are_not_known_are_told_with_those_that_are() {
+    let fields = "  affinity: {cookie: {}, header: {name: a}}
+  circuitBreaker: {consecutiveErrors: 3}
+  outlierEjection: {consecutiveFailures: 3, baseEjectionTime: 3s}
+  retries:
+    on: [5xx, gateway-eror, retriable-4xx, reset, reset, 503, 503]
+    safe: yes
+    numRetries: 3
+";
+    insta::assert_snapshot!(told(fields), @r#"
+    6: error[invalid-value]: affinity: it has both a cookie and a header (write `cookie: {}` or `header: {name: x-user}`)
+    7: error[unknown-field]: circuitBreaker.consecutiveErrors: there is no such field (did you mean `consecutiveFailures`?)
+    8: error[unknown-field]: outlierEjection.consecutiveFailures: there is no such field (its fields are enabled, consecutiveErrors, baseTime, maxTime, maxSharePercent)
+    8: error[unknown-field]: outlierEjection.baseEjectionTime: there is no such field (its fields are enabled, consecutiveErrors, baseTime, maxTime, maxSharePercent)
+    10: error[invalid-value]: retries.on[0]: "5xx" is not a condition (write `server-error`)
+    10: error[invalid-value]: retries.on[1]: "gateway-eror" is not a condition (did you mean `gateway-error`?)
+    10: error[invalid-value]: retries.on[2]: "retriable-4xx" is not a condition (write a status such as 503, or one of connect-failure, refused-stream, reset, gateway-error, server-error, grpc-cancelled, grpc-deadline-exceeded, grpc-resource-exhausted, grpc-internal, grpc-unavailable)
+    10: error[duplicate]: retries.on[4]: reset stands twice (remove it)
+    10: error[duplicate]: retries.on[6]: 503 stands twice (remove it)
+    11: error[invalid-value]: retries.safe: "yes" is not one of its values (write `methods` or `always` or `never`)
+    12: error[unknown-field]: retries.numRetries: there is no such field (its fields are enabled, attempts, on, safe, perTryTimeout, backoff, budget)
+    "#);
+    insta::assert_snapshot!(told("  retries: {on: []}\n  affinity: {}\n"), @r#"
+    6: error[missing-field]: retries.on: the list is empty (write at least 1)
+    7: error[invalid-value]: affinity: it has no key (write `cookie: {}` or `header: {name: x-user}`)
+    "#);
+}
+
+#[test]
+fn cookies_that_no_client_would_keep_are_told() {
+    for (cookie, part) in [
+        ("{name: 'a b'}", "is not a cookie's name"),
+        ("{name: ''}", "is not a cookie's name"),
+        ("{name: 'a=b'}", "is not a cookie's name"),
+        ("{name: __Host-a}", "browsers take cookies of this name only over TLS"),
+        ("{path: shop}", "is not a cookie's path"),
+        ("{path: '/a; Domain=evil.example'}", "is not a cookie's path"),
+        ("{path: '/ä'}", "is not a cookie's path"),
+        ("{ttl: 0s}", "leave ttl out"),
+        ("{ttl: 1500ms}", "whole seconds"),
+        ("{ttl: 9601h}", "write at most 9600h"),
+    ] {
+        let told = told(&format!("  affinity: {{cookie: {cookie}}}\n"));
+        assert!(told.contains(part) && told.lines().count() == 1, "{cookie}: {told}");
+    }
+    assert!(told("  affinity: {header: {name: 'a b'}}\n").contains("is not a header name"));
+}

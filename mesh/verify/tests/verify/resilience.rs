@@ -1,0 +1,77 @@
+//! What a TrafficPolicy says that comes to nothing, or to more than its author may want.
+use weft_model::{Code, Severity};
+
+use crate::support::{holding, only, puts, reachable, route, said, workload};
+
+/// A TrafficPolicy of a target in namespace `shop`.
+fn policy(target: &str, fields: &str) -> String {
+    format!(
+        "
+---
+apiVersion: weft.dev/v1alpha1
+kind: TrafficPolicy
+metadata: {{name: calm, namespace: shop}}
+spec: {{targetRefs: [{{{target}}}], {fields}}}
+"
+    )
+}
+
+const WEB: &str = "kind: Service, name: web";
+const EJECTION: &str = "outlierEjection: {}";
+
+/// A route of `web` whose named rule takes POST only.
+fn posts() -> String {
+    route("orders", "{name: web, port: 80}").replace(
+        "rules: [{backendRefs",
+        "rules: [{backendRefs: [{name: web, port: 80}]}, {name: order, matches: [{method: POST}], backendRefs",
+    )
+}
+
+fn second_workload() -> String {
+    workload("web").replace("name: web-1", "name: web-2").replace("10.0.0.1", "10.0.0.2")
+}
+
+#[test]
+fn ejection_from_a_service_of_one_workload_is_warned_of() {
+    let told = only(&holding(&reachable("web")), &puts(&policy(WEB, EJECTION)));
+    assert_eq!((told.code, told.severity), (Code::NoEffect, Severity::Warning));
+    assert_eq!(told.field.0, "spec.outlierEjection");
+    assert!(told.text.contains("port 80 of shop/web"), "{told}");
+    let two = holding(&(reachable("web") + &second_workload()));
+    assert_eq!(said(&two, &puts(&policy(WEB, EJECTION))), []);
+    let wide = puts(&policy("kind: Namespace, name: shop", EJECTION));
+    assert_eq!(said(&holding(&reachable("web")), &wide), [], "a namespace has Services of every size");
+}
+
+#[test]
+fn a_try_that_may_take_longer_than_its_request_is_warned_of() {
+    let timed = route("slow", "{name: web, port: 80}")
+        .replace("rules: [{backendRefs", "rules: [{timeouts: {request: 200ms}, backendRefs");
+    let current = holding(&(reachable("web") + &timed));
+    let told = only(&current, &puts(&policy(WEB, "retries: {perTryTimeout: 1s}")));
+    assert_eq!((told.code, told.severity), (Code::NoEffect, Severity::Warning));
+    assert_eq!(told.field.0, "spec.retries.perTryTimeout");
+    assert!(told.text.contains("HTTPRoute shop/slow rule 0 match 0 ends after 200ms"), "{told}");
+    assert_eq!(said(&current, &puts(&policy(WEB, "retries: {perTryTimeout: 200ms}"))), []);
+}
+
+#[test]
+fn repeating_posts_and_not_repeating_them_are_both_warned_of() {
+    let current = holding(&(reachable("web") + &posts()));
+    let target = "kind: HTTPRoute, name: orders, sectionName: order";
+    let told = only(&current, &puts(&policy(target, "retries: {safe: always, attempts: 3}")));
+    assert_eq!((told.code, told.severity), (Code::UnsafeRepeat, Severity::Warning));
+    assert_eq!(told.field.0, "spec.retries.safe");
+    assert!(told.text.contains("rule 1 match 0 takes POST only") && told.text.contains("4 times"), "{told}");
+    let told = only(&current, &puts(&policy(target, "retries: {}")));
+    assert_eq!((told.code, told.field.0.as_str()), (Code::NoEffect, "spec.retries"));
+    assert_eq!(said(&current, &puts(&policy(target, "retries: {safe: never}"))), []);
+}
+
+#[test]
+fn a_rule_that_is_not_targeted_is_not_looked_at() {
+    let named = posts().replace("rules: [{backendRefs", "rules: [{name: plain, backendRefs");
+    let current = holding(&(reachable("web") + &named));
+    let target = "kind: HTTPRoute, name: orders, sectionName: plain";
+    assert_eq!(said(&current, &puts(&policy(target, "retries: {safe: always}"))), []);
+}
