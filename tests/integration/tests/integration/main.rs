@@ -1,8 +1,8 @@
 //! A whole mesh in one process: a file for each behaviour.
 mod access;
 mod change;
-mod effect;
 mod drain;
+mod effect;
 mod endpoints;
 mod explain;
 mod health;
