@@ -178,7 +178,7 @@ impl Driver {
     fn restore(&mut self, LastGood { revision, resources }: LastGood) {
         // What this machine cannot serve now is not in effect, whatever was.
         let resources: Vec<_> =
-            resources.into_iter().filter(|(_, _, resource)| self.shared.ports.refusal(resource).is_none()).collect();
+            resources.into_iter().filter(|(_, resource)| self.shared.ports.refusal(resource).is_none()).collect();
         if resources.is_empty() {
             return;
         }

@@ -91,7 +91,7 @@ pub(super) async fn keep_trying(shared: Arc<Shared>, state: Arc<StateDir>) {
                     ports.late.insert(service.clone(), bound.0);
                     ports.freed.push(service);
                     drop(ports);
-                    if let Err(error) = state.write(LISTENERS, shared.bound().to_json().to_string().as_bytes()) {
+                    if let Err(error) = state.publish(LISTENERS, shared.bound().to_json().to_string().as_bytes()) {
                         tracing::warn!(%error, "what is bound could not be written");
                     }
                     shared.ports.asking.notify_one();
