@@ -66,5 +66,5 @@ pub(super) async fn settle(mesh: &mut Mesh) -> Result<(), Failure> {
 /// The hash of the certificate that a sidecar shows now.
 async fn leaf(mesh: &Mesh, instance: &str) -> Option<String> {
     let secrets = mesh.api().ok()?.proxy("shop", instance, "/config/secrets").await.ok()?;
-    Some(secrets.get(0)?.get("leafSha256")?.as_str()?.to_owned())
+    Some(secrets.get("secrets")?.get(0)?.get("leafSha256")?.as_str()?.to_owned())
 }
