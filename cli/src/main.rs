@@ -31,8 +31,8 @@ Examples:
   weft demo                                     a whole mesh on this machine, with live traffic
   weft control-plane run --dir /var/lib/weft    a control plane
   weft apply -f shop.yaml                       objects from a file, a folder or - (standard input)
-  weft apply -f shop.yaml --wait                … and wait until every proxy that uses them decides by them
-  weft status httproute reviews -n shop         on how many proxies an object is in effect, and who lacks it
+  weft apply -f shop.yaml --wait                the same, until they are in effect
+  weft status httproute reviews -n shop         where an object is in effect, who lacks it
   weft get httproutes -n shop -o yaml           what is applied
   weft token create -n shop --account web --label app=web --out web.join
                                                 a join file for one workload

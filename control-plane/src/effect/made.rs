@@ -154,6 +154,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
         #[test]
         fn the_index_says_what_a_search_would_and_remembers_what_was_left_only_while_the_object_is_there(
             steps in prop::collection::vec((0_usize..4, 0_usize..3, any::<bool>()), 1..25)

@@ -141,8 +141,8 @@ fn http_rule() -> impl Strategy<Value = HttpRule> {
 
 fn http_match() -> impl Strategy<Value = HttpMatch> {
     let path = prop_oneof![
-        "(/[a-z0-9~!$&'*+,;=:@_-]{1,4}){0,3}/?".prop_map(|path| PathMatch::Exact(rooted(path))),
-        "(/[a-z0-9~!$&'*+,;=:@_-]{1,4}){0,3}".prop_map(|path| PathMatch::Prefix(rooted(path))),
+        "(/[a-z0-9~!$&'*+,=:@_-][a-z0-9~!$&'*+,;=:@_-]{0,3}){0,3}/?".prop_map(|path| PathMatch::Exact(rooted(path))),
+        "(/[a-z0-9~!$&'*+,=:@_-][a-z0-9~!$&'*+,;=:@_-]{0,3}){0,3}".prop_map(|path| PathMatch::Prefix(rooted(path))),
         regex().prop_map(PathMatch::Regex),
     ];
     let method =

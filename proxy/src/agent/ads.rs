@@ -71,7 +71,7 @@ pub(super) async fn run(
             Err(status) => status_text(&status),
         };
         driver.lost(&ended);
-        let wait = backoff.failed(rand::random());
+        let wait = backoff.failed(rand::random()).min(driver.shared.longest_wait());
         driver.hearing(&mut events, time::sleep(wait)).await;
     }
 }

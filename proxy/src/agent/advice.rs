@@ -1,5 +1,5 @@
 //! What to do about a proxy that does not start, or does not get a certificate.
-use weft_certs::{files::FileError, join::JoinError as FileJoinError};
+use weft_certs::{files::FileError, join::JoinError as FileJoinError, kept::KeptError};
 
 use super::{StartError, join::JoinError, run::RunError};
 use crate::dataplane;
@@ -30,6 +30,13 @@ impl StartError {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::State(error) => of_file(error),
+            Self::Seal { error: KeptError::NotSealed, .. } => {
+                "--seal-state takes what is there and seals it, or leave the sealing key out"
+            }
+            Self::Seal { .. } => {
+                "start with the key that it was sealed with (--sealing-key-file, WEFT_SEALING_KEY), or remove the state \
+                 directory and join again"
+            }
             Self::StateInUse { .. } => {
                 "each workload of a machine needs a state directory of its own: --workload or --state-dir"
             }

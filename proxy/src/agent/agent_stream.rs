@@ -99,7 +99,7 @@ pub(super) async fn run(
             tracing::warn!(why = text, "there is no Agent stream");
             logged = text;
         }
-        time::sleep(backoff.failed(rand::random())).await;
+        time::sleep(backoff.failed(rand::random()).min(shared.longest_wait())).await;
     }
 }
 

@@ -24,7 +24,7 @@ use super::{
     join::JoinToken,
     recover::ask_by_expired,
     shared::Shared,
-    state_dir::{BUNDLES, IDENTITY, StateDir},
+    state_dir::{BUNDLES, IDENTITY, StateDir, StateError},
 };
 
 /// The first wait after a failed join is at most this long, and the last: a workload that waits for its control plane is in
@@ -150,8 +150,11 @@ pub(super) async fn run(
 /// The identity in the state directory, valid now or expired; an error if it is not this workload's or never was valid.
 fn usable(shared: &Shared, state: &StateDir) -> Result<Option<Identity>, IdentityError> {
     let loaded = Identity::load(state).inspect_err(|why| {
-        state.put_aside(IDENTITY, why);
-        state.put_aside(BUNDLES, why);
+        // A file that cannot be read now, perhaps for its mode, can be after the next start: it stays where it is.
+        if !matches!(why, IdentityError::State(StateError::File(_))) {
+            state.put_aside(IDENTITY, why);
+            state.put_aside(BUNDLES, why);
+        }
     });
     let Some(identity) = loaded? else { return Ok(None) };
     let (expected, now) = (shared.bootstrap.identity(), SystemTime::now());

@@ -84,13 +84,17 @@ fn resource(wire: WireResource) -> Result<(Version, Resource), String> {
 /// Takes what the state directory holds. What is not to be used is put aside, and why is told where readiness is.
 pub(super) fn load(shared: &Shared, state: &StateDir) -> LastGood {
     let refused = |why: &dyn std::fmt::Display| {
-        state.put_aside(LAST_GOOD, why);
         shared.lifecycle.note_refused_state(format!("the last good configuration is not used: {why}"));
     };
     let kept = match state.load(LAST_GOOD) {
         Ok(Some(kept)) => kept,
         Ok(None) => return LastGood::default(),
         Err(why) => {
+            match &why {
+                StateError::Kept { .. } => state.put_aside(LAST_GOOD, &why),
+                // It can be read after the next start, perhaps: it stays until there is something newer.
+                StateError::File(_) => tracing::error!(%why, "the last good configuration is not used"),
+            }
             refused(&why);
             return LastGood::default();
         }
@@ -103,6 +107,7 @@ pub(super) fn load(shared: &Shared, state: &StateDir) -> LastGood {
             last_good
         }
         Err(why) => {
+            state.put_aside(LAST_GOOD, &why);
             refused(&why);
             LastGood::default()
         }

@@ -15,6 +15,8 @@ pub struct Options {
     /// What the state directory's key, certificates and configuration are sealed with; `None` keeps them as they are,
     /// readable by their owner alone. With a key nothing is taken that is not sealed with it.
     pub sealing_key: Option<SealingKey>,
+    /// Seals what the state directory holds unsealed, instead of refusing to start with it.
+    pub seal_state: bool,
 }
 
 /// Where the access log goes: JSON lines, one for each HTTP request and each TCP connection.

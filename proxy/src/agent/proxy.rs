@@ -15,7 +15,7 @@ use std::{
 
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::sync::mpsc;
-use weft_certs::files::FileError;
+use weft_certs::{files::FileError, kept::KeptError};
 use weft_net::listen_again;
 
 use super::{
@@ -25,7 +25,7 @@ use super::{
     control::Control,
     lifecycle::{Readiness, Stop},
     shared::Shared,
-    state_dir::{LISTENERS, StateDir},
+    state_dir::{LISTENERS, StateDir, StateError},
 };
 use crate::dataplane::{self, Dataplane, Settings};
 
@@ -46,6 +46,14 @@ pub enum StartError {
     /// The state directory or a file in it.
     #[error(transparent)]
     State(#[from] FileError),
+    /// A file in the state directory does not go with the sealing key.
+    #[error("{}: {error}", .path.display())]
+    Seal {
+        /// The file.
+        path: PathBuf,
+        /// What does not fit.
+        error: KeptError,
+    },
     /// Another proxy uses the state directory.
     #[error("{}: another proxy uses this state directory", .path.display())]
     StateInUse {
@@ -78,6 +86,15 @@ pub enum StartError {
     Thread(io::Error),
 }
 
+impl From<StateError> for StartError {
+    fn from(error: StateError) -> Self {
+        match error {
+            StateError::File(error) => Self::State(error),
+            StateError::Kept { path, error } => Self::Seal { path, error },
+        }
+    }
+}
+
 /// A proxy that did not become ready in time.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not ready: waiting for {awaited}")]
@@ -94,8 +111,9 @@ impl Proxy {
     /// # Errors
     /// Where the state directory cannot be used, an address cannot be bound or a thread cannot be started.
     pub fn start(bootstrap: Bootstrap, options: Options) -> Result<Self, StartError> {
-        let Options { access_log, token, sealing_key } = options;
+        let Options { access_log, token, sealing_key, seal_state } = options;
         let state = StateDir::open(&bootstrap.state_directory, owner(&bootstrap), sealing_key)?;
+        state.check_seals(seal_state)?;
         let (events, events_out) = mpsc::channel(EVENTS);
         let start = random_start();
         let former = state.published(LISTENERS).map(|text| Former::read(&text)).unwrap_or_default();

@@ -69,6 +69,9 @@ pub struct Args {
     /// from WEFT_SEALING_KEY; without both nothing is sealed, and the files are their owner's alone (0600).
     #[arg(long, env = "WEFT_SEALING_KEY_FILE", value_name = "FILE")]
     pub sealing_key_file: Option<PathBuf>,
+    /// Seal what the state directory holds from before there was a sealing key.
+    #[arg(long)]
+    pub seal_state: bool,
     /// Append the access log to this file instead of writing it to standard output.
     #[arg(long, value_name = "FILE")]
     pub access_log: Option<PathBuf>,
@@ -231,7 +234,8 @@ pub(super) enum RunError {
 
 impl Args {
     fn run(self) -> Result<ExitCode, RunError> {
-        let (check, access_log, key_file) = (self.check, self.access_log.clone(), self.sealing_key_file.clone());
+        let (check, access_log) = (self.check, self.access_log.clone());
+        let (key_file, seal_state) = (self.sealing_key_file.clone(), self.seal_state);
         let Joined { bootstrap, token } = self.bootstrap()?;
         let effective = bootstrap.to_yaml();
         if check {
@@ -242,7 +246,7 @@ impl Args {
         no_core_dumps();
         let access_log = access_log.map_or(AccessLog::Stdout, AccessLog::File);
         let sealing_key = sealing_key(key_file, &bootstrap.state_directory)?;
-        let proxy = Proxy::start(bootstrap, Options { access_log, token, sealing_key })?;
+        let proxy = Proxy::start(bootstrap, Options { access_log, token, sealing_key, seal_state })?;
         tracing::info!("listening: {}", proxy.bound());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(RunError::Signals)?;
         runtime.block_on(until_stopped(&proxy)).map_err(RunError::Signals)

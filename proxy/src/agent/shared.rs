@@ -5,7 +5,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -97,6 +97,15 @@ impl Shared {
             secrets: Mutex::new(Value::Array(Vec::new())),
             edges: Mutex::default(),
             metrics,
+        }
+    }
+
+    /// The longest wait before a stream to the control plane is tried again: a workload that has nothing to serve yet is
+    /// in within a second of the control plane's return.
+    pub(super) fn longest_wait(&self) -> Duration {
+        match self.lifecycle.readiness() {
+            Readiness::Awaiting(_) => Duration::from_millis(500),
+            Readiness::Ready | Readiness::Draining => Duration::MAX,
         }
     }
 

@@ -13,7 +13,7 @@ use rustix::fs::FlockOperation;
 use weft_certs::{
     files::{self, FileError},
     kept::{self, Kept, KeptError, Label},
-    sealing::SealingKey,
+    sealing::{SealError, SealingKey},
 };
 
 use super::proxy::StartError;
@@ -24,6 +24,8 @@ pub(super) const IDENTITY: &str = "identity.kept";
 pub(super) const BUNDLES: &str = "bundles.kept";
 /// The last good configuration.
 pub(super) const LAST_GOOD: &str = "last-good.kept";
+/// Everything that is kept in the form of [`weft_certs::kept`].
+const KEPT: [&str; 3] = [IDENTITY, BUNDLES, LAST_GOOD];
 /// The bootstrap that `--join` made.
 pub(super) const BOOTSTRAP: &str = "bootstrap.yaml";
 /// What was bound.
@@ -79,6 +81,30 @@ impl StateDir {
         Ok(Self { path: path.to_owned(), owner, key, _lock: lock })
     }
 
+    /// Checks that what is kept opens with the key that there is: nothing is put aside for a key that was forgotten or
+    /// mistaken. What lies there unsealed is sealed where `seal` says so.
+    ///
+    /// # Errors
+    /// Which file is sealed otherwise, or not at all.
+    pub(super) fn check_seals(&self, seal: bool) -> Result<(), StateError> {
+        for name in KEPT {
+            match self.load(name) {
+                Err(StateError::Kept { error: KeptError::NotSealed, .. }) if seal => {
+                    let path = self.path.join(name);
+                    let plain = kept::read(self.label(name), &files::read(&path, MAX_BYTES)?, None);
+                    self.keep(name, &plain.map_err(|error| StateError::Kept { path, error })?.content)?;
+                    tracing::info!(name, "a file of the state directory is sealed now");
+                }
+                Err(StateError::Kept { path, error }) if is_of_the_key(&error) => {
+                    return Err(StateError::Kept { path, error });
+                }
+                // What else is wrong is told when it is used.
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// What was kept under a name; `None` if nothing was.
     ///
     /// # Errors
@@ -109,6 +135,7 @@ impl StateDir {
         metrics::counter!("weft_state_refused_total", "file" => name.to_owned()).increment(1);
         match fs::rename(self.path.join(name), self.path.join(&aside)) {
             Ok(()) => tracing::error!(%why, aside, "a file in the state directory is not used"),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => tracing::error!(%why, %error, "a file in the state directory is not used, nor put aside"),
         }
     }
@@ -128,9 +155,15 @@ impl StateDir {
     }
 }
 
+/// Whether a refusal speaks of the reader's key and not of the file.
+fn is_of_the_key(error: &KeptError) -> bool {
+    use KeptError::{NoKey, NotSealed, Seal};
+    matches!(error, NotSealed | NoKey | Seal(SealError::OtherKey { .. }))
+}
+
 /// Whether a state directory holds something that is sealed: only the key that it was sealed with is of use to it.
 pub(super) fn holds_sealed(path: &Path) -> bool {
-    [IDENTITY, BUNDLES, LAST_GOOD].iter().any(|name| {
+    KEPT.iter().any(|name| {
         let file = files::read(&path.join(name), MAX_BYTES);
         file.is_ok_and(|file| kept::is_sealed(&file) == Some(true))
     })
@@ -197,6 +230,26 @@ mod tests {
         drop(without);
         let again = StateDir::open(base.path(), OWNER.to_owned(), key()).unwrap();
         assert_eq!(**again.load(IDENTITY).unwrap().unwrap().content, *b"a secret");
+    }
+
+    #[test]
+    fn a_forgotten_or_mistaken_key_is_told_at_once_and_what_was_plain_is_sealed_on_demand() {
+        let base = tempfile::tempdir().unwrap();
+        let state = |byte: Option<&str>| {
+            let key = byte.map(|byte| SealingKey::parse(&byte.repeat(32), "test").unwrap());
+            StateDir::open(base.path(), OWNER.to_owned(), key).unwrap()
+        };
+        state(None).keep(IDENTITY, b"a secret").unwrap();
+        state(None).check_seals(false).unwrap();
+        let told = state(Some("a1")).check_seals(false).unwrap_err().to_string();
+        assert!(told.ends_with("identity.kept: it is not sealed, and a sealing key is configured"), "{told}");
+        state(Some("a1")).check_seals(true).unwrap();
+        assert_eq!(**state(Some("a1")).load(IDENTITY).unwrap().unwrap().content, *b"a secret");
+        assert!(state(None).check_seals(true).unwrap_err().to_string().contains("no sealing key is configured"));
+        assert!(state(Some("a2")).check_seals(true).unwrap_err().to_string().contains("with another key"));
+        // Damage is not the key's.
+        state(None).publish(IDENTITY, b"nonsense").unwrap();
+        state(Some("a1")).check_seals(false).unwrap();
     }
 
     #[test]

@@ -121,9 +121,18 @@ fn with_a_sealing_key_nothing_in_the_state_directory_can_be_read_or_replaced() {
             assert!(!bytes.windows(plain.len()).any(|it| it == plain.as_bytes()), "{name} holds {plain}");
         }
     }
-    machine.sealing_key = Some("a2".repeat(32));
-    let proxy = machine.start();
-    until("the wrong key is told", || status(&proxy, "/ready").1.contains("it was sealed with another key"));
+    for (key, reason) in
+        [(Some("a2".repeat(32)), "it was sealed with another key"), (None, "no sealing key is configured")]
+    {
+        machine.sealing_key = key;
+        let bootstrap = fs::read_to_string(machine.state().join("bootstrap.yaml")).unwrap();
+        let options = Options { access_log: AccessLog::Off, sealing_key: machine.key(), ..Options::default() };
+        let refused = Proxy::start(Bootstrap::parse(&bootstrap).unwrap(), options).unwrap_err().to_string();
+        assert!(refused.contains("identity.kept: ") && refused.contains(reason), "{refused}");
+    }
+    // Nothing was put aside for it.
+    machine.sealing_key = Some(key);
+    machine.start().wait_ready(DEADLINE).unwrap();
 }
 
 #[test]

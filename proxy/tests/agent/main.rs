@@ -76,7 +76,7 @@ impl Machine {
         let joined = join::join(&self.join_file(), choices).unwrap();
         Proxy::start(
             joined.bootstrap,
-            Options { access_log: AccessLog::Off, token: joined.token, sealing_key: self.key() },
+            Options { access_log: AccessLog::Off, token: joined.token, sealing_key: self.key(), ..Options::default() },
         )
         .unwrap()
     }
