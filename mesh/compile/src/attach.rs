@@ -62,7 +62,7 @@ pub(crate) fn check(objects: &Objects, namespace: &Namespace, reference: &Refere
     }
     if let Some(port) = port {
         match objects.protocol(target, *port) {
-            Some(Protocol::Http) => {}
+            Some(Protocol::Http | Protocol::Http2) => {}
             Some(Protocol::Tcp) => return Err(Broken::NotHttp(*port)),
             None => {
                 let has =

@@ -5,7 +5,7 @@ use weft_ir::{
     HeaderMatch, HostPort, MeshNames, Resource, Route, RouteAction, RouteMatch, RouteOrigin, ServicePort, VirtualHost,
     WeightedCluster,
 };
-use weft_model::{HttpMatch, HttpRoute, HttpRule, ObjectRef, PathMatch, Port, Protocol, Service, Stored};
+use weft_model::{HttpMatch, HttpRoute, HttpRule, ObjectRef, PathMatch, Port, Service, Stored};
 
 use crate::{
     Scope, attach,
@@ -18,7 +18,7 @@ use crate::{
 
 pub(crate) fn hosts(names: &MeshNames, objects: &Objects, reference: &ObjectRef) -> Vec<Resource> {
     let Some(service) = objects.service(reference) else { return Vec::new() };
-    let http: Vec<_> = service.ports.iter().filter(|spec| spec.protocol == Protocol::Http).collect();
+    let http: Vec<_> = service.ports.iter().filter(|spec| spec.protocol.is_http()).collect();
     let mut hosts = Vec::new();
     for spec in &http {
         let Some(host) = (Builder { names, objects, service: reference }).host(spec.port) else { continue };

@@ -2,7 +2,7 @@
 use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use serde::Serialize;
-use weft_model::PathMatch;
+use weft_model::{PathMatch, Protocol};
 
 use crate::{
     Cluster, Endpoints, HostPort, Listener, ListenerBody, Route, RouteConfiguration, ServicePort, VirtualHost,
@@ -127,9 +127,16 @@ impl Resource {
     pub fn needs(&self) -> BTreeSet<Feature> {
         match self {
             Self::Endpoints(_) | Self::RouteConfiguration(_) => BTreeSet::new(),
-            Self::Cluster(cluster) => cluster.breaker.map(|_| Feature::CircuitBreaker).into_iter().collect(),
-            Self::Listener(listener) => match listener.body {
-                ListenerBody::Inbound(_) => [Feature::AccessByIdentity].into(),
+            Self::Cluster(cluster) => {
+                let http2 = (cluster.protocol == Protocol::Http2).then_some(Feature::Http2Application);
+                cluster.breaker.map(|_| Feature::CircuitBreaker).into_iter().chain(http2).collect()
+            }
+            Self::Listener(listener) => match &listener.body {
+                ListenerBody::Inbound(inbound) => {
+                    let http2 = inbound.chains.iter().any(|chain| chain.protocol == Protocol::Http2);
+                    let http2 = http2.then_some(Feature::Http2Application);
+                    [Feature::AccessByIdentity].into_iter().chain(http2).collect()
+                }
                 ListenerBody::OutboundHttp { .. } => [Feature::HostsOnDemand].into(),
                 ListenerBody::OutboundTcp(_) => BTreeSet::new(),
             },
@@ -156,12 +163,20 @@ pub enum Feature {
     RepeatSafety,
     /// Circuit breakers that remember: a reader without them would go on calling what its owner wants left alone.
     CircuitBreaker,
+    /// Applications that speak HTTP/2.
+    Http2Application,
 }
 
 impl Feature {
     /// Every feature that this version reads.
-    pub const ALL: [Self; 5] =
-        [Self::AccessByIdentity, Self::HostsOnDemand, Self::PathRegex, Self::RepeatSafety, Self::CircuitBreaker];
+    pub const ALL: [Self; 6] = [
+        Self::AccessByIdentity,
+        Self::HostsOnDemand,
+        Self::PathRegex,
+        Self::RepeatSafety,
+        Self::CircuitBreaker,
+        Self::Http2Application,
+    ];
 
     /// The feature's text on the wire.
     pub const fn as_str(self) -> &'static str {
@@ -171,6 +186,7 @@ impl Feature {
             Self::PathRegex => "path-regex",
             Self::RepeatSafety => "repeat-safety",
             Self::CircuitBreaker => "circuit-breaker",
+            Self::Http2Application => "http2-application",
         }
     }
 

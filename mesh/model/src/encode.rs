@@ -74,6 +74,7 @@ fn service_port(ServicePortSpec { name, port, target, protocol }: &ServicePortSp
     let protocol = match protocol {
         Protocol::Http => "http",
         Protocol::Tcp => "tcp",
+        Protocol::Http2 => "kubernetes.io/h2c",
     };
     put(&mut map, "appProtocol", Some(json!(protocol)));
     Value::Object(map)

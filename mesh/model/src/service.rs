@@ -53,4 +53,16 @@ pub enum Protocol {
     Http,
     /// Opaque bytes.
     Tcp,
+    /// HTTP/2 with prior knowledge (RFC 9113 §3.3), gRPC among it: routed and recorded request by request.
+    Http2,
+}
+
+impl Protocol {
+    /// Whether it is a version of HTTP: what one speaks, a client of the other can be answered by.
+    pub const fn is_http(self) -> bool {
+        match self {
+            Self::Http | Self::Http2 => true,
+            Self::Tcp => false,
+        }
+    }
 }

@@ -260,7 +260,7 @@ fn target_port() -> impl Strategy<Value = TargetPort> {
 }
 
 fn protocol() -> impl Strategy<Value = Protocol> {
-    prop_oneof![Just(Protocol::Http), Just(Protocol::Tcp)]
+    prop_oneof![Just(Protocol::Http), Just(Protocol::Tcp), Just(Protocol::Http2)]
 }
 
 fn port_name() -> impl Strategy<Value = PortName> {

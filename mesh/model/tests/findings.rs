@@ -122,7 +122,7 @@ fn a_services_findings_are_all_told() {
         "{SERVICE}  ports:
     - {{name: http, port: 80, targetPort: 0, nodePort: 30080}}
     - {{name: http, port: 80, protocol: UDP}}
-    - {{port: 81, appProtocol: kubernetes.io/h2c}}
+    - {{port: 81, appProtocol: kubernetes.io/ws}}
     - {{name: HTTP, port: 65536, targetport: 80}}
   type: NodePort
   externalName: web.example
@@ -135,7 +135,7 @@ fn a_services_findings_are_all_told() {
     shop.yaml:6: error[unsupported-field]: Service shop/web: spec.ports[0].nodePort: the field is part of the specification, but weft does not implement it (remove it)
     shop.yaml:7: error[unsupported-field]: Service shop/web: spec.ports[1].protocol: weft does not implement "UDP" here (write `TCP`)
     shop.yaml:8: error[missing-field]: Service shop/web: spec.ports[2].name: the field is required (name each port where there are several)
-    shop.yaml:8: error[unsupported-field]: Service shop/web: spec.ports[2].appProtocol: weft does not implement the protocol "kubernetes.io/h2c" (write `http` for HTTP/1.1, or `tcp` to forward the bytes unread)
+    shop.yaml:8: error[unsupported-field]: Service shop/web: spec.ports[2].appProtocol: weft does not implement the protocol "kubernetes.io/ws" (write `http` for HTTP/1.1, `kubernetes.io/h2c` or `grpc` for HTTP/2, or `tcp` to forward the bytes unread)
     shop.yaml:9: error[invalid-value]: Service shop/web: spec.ports[3].name: "HTTP" is not a valid port name: only lower-case letters, digits and '-' are allowed
     shop.yaml:9: error[invalid-value]: Service shop/web: spec.ports[3].port: 65536 is out of bounds (write a number from 1 to 65535)
     shop.yaml:9: error[unknown-field]: Service shop/web: spec.ports[3].targetport: there is no such field (did you mean `targetPort`?)

@@ -1,15 +1,17 @@
 //! How an attempt is carried: as one HTTP/1.1 exchange, and as a TCP connection.
 use weft_decide::Picked;
 use weft_ir::EndpointAddress;
-use weft_model::Protocol;
 
 use super::{
     attempts::{Answer, Attempt, AttemptFailed, Carrier, Verdict},
     histogram::add,
     http::{Conn, Exchange, ExchangeError, Flow, Forward, Incoming, Outcome, Progress},
+    job::Application,
     pool::Proven,
+    record::Stage,
     respond::Failure,
-    tls::Io,
+    serve::Http1Job,
+    tls::{Io, Wire},
     upstream,
 };
 
@@ -69,10 +71,10 @@ async fn connect(attempt: &Attempt<'_, '_>) -> Result<Conn, Failure> {
         add(&worker.totals().upstream_reused, 1);
         return Ok(conn);
     }
-    upstream::secure(worker, picked, Protocol::Http).await.map(Conn::new)
+    upstream::secure(worker, picked, Wire::Http1).await.map(Conn::new)
 }
 
-fn proven<'a>(picked: &Picked<'a>) -> Proven<'a> {
+pub(super) fn proven<'a>(picked: &Picked<'a>) -> Proven<'a> {
     Proven { peer: Some((picked.identity(), picked.sni())) }
 }
 
@@ -82,12 +84,50 @@ impl From<ExchangeError> for AttemptFailed {
             ExchangeError::NothingWritten(_) => Self::NothingWritten(error.into()),
             ExchangeError::NotProcessed => Self::NotProcessed(error.into()),
             ExchangeError::ClientGone
+            | ExchangeError::ClientReset(_)
             | ExchangeError::ClientMalformed(_)
             | ExchangeError::UpstreamGone(_)
+            | ExchangeError::UpstreamReset(_)
             | ExchangeError::UpstreamMalformed(_)
             | ExchangeError::Idle(_) => Self::Unknown(error.into()),
         }
     }
+}
+
+/// The stages *connect* and *stream* of an HTTP/1.1 request towards an application that speaks HTTP/1.1.
+pub(super) async fn to_application(
+    job: &mut Http1Job<'_>,
+    incoming: &Incoming,
+    application: Application<'_>,
+    forward: &Forward<'_>,
+) -> Result<Outcome, Failure> {
+    let mut upstream = application_conn(application).await?;
+    job.record.at(Stage::Stream);
+    let sides = (&mut *job.client, &mut *job.body);
+    let mut exchange = Exchange::begin(incoming, forward, sides, &mut upstream, job.progress).await?;
+    let head = exchange.final_head().await?;
+    let outcome = exchange.finish(head).await?;
+    if outcome.switched {
+        *job.tunnel = Some(upstream);
+    } else if outcome.upstream_lives {
+        keep(application, upstream);
+    }
+    Ok(outcome)
+}
+
+/// The stage *connect* towards an application that speaks HTTP/1.1.
+pub(super) async fn application_conn(application: Application<'_>) -> Result<Conn, Failure> {
+    let Application { worker, address, protocol: _ } = application;
+    if let Some(conn) = worker.pool().take(address, Proven { peer: None }) {
+        add(&worker.totals().upstream_reused, 1);
+        return Ok(conn);
+    }
+    upstream::plain(worker, address, worker.timeouts().application_connect).await.map(Conn::new)
+}
+
+/// Keeps a connection to the application for later.
+pub(super) fn keep(Application { worker, address, protocol: _ }: Application<'_>, conn: Conn) {
+    worker.pool().put(address, Proven { peer: None }, worker.timeouts().application_idle, conn);
 }
 
 /// A TCP connection: the attempt ends when the upstream is secured, its bytes are the relay's.
@@ -101,7 +141,7 @@ impl Carrier for Tcp {
     }
 
     async fn try_once(&mut self, attempt: &mut Attempt<'_, '_>) -> Result<Io, AttemptFailed> {
-        let io = upstream::secure(attempt.worker(), attempt.picked(), Protocol::Tcp).await;
+        let io = upstream::secure(attempt.worker(), attempt.picked(), Wire::Tcp).await;
         let io = io.map_err(AttemptFailed::before)?;
         attempt.connected();
         Ok(io)

@@ -1,46 +1,50 @@
 //! The inbound path: accept ─ detect ─ secure ─ detect inside ─ normalize ─ route ─ permit ─ pick ─ connect ─ stream ─
 //! record. TCP is permitted once a connection; HTTP repeats it from *normalize* for each request.
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, rc::Rc, time::Duration};
 
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::TlsAcceptor;
 use weft_certs::tls::peer_identity;
 use weft_decide::{Detection, Draws, Refusal, detect, normalize, permit};
 use weft_ir::InboundChain;
-use weft_model::{Protocol, SpiffeId};
+use weft_model::SpiffeId;
 use weft_net::{PeerAddr, Relay, reset_on_close};
 
 use super::{
     gate::Stranger,
     histogram::add,
-    http::{Conn, Exchange, Forward, Incoming, Outcome},
+    http::{Conn, Forward, Outcome},
+    http2,
+    job::{Application, Head, Job},
     metrics::Direction,
-    outbound::decided,
-    pool::Proven,
     record::{Key, Record, Stage},
     relay::relay,
     respond::{Ending, Failure},
-    serve::{Job, Path, serve},
-    tls::{Io, alpn},
+    serve::{Path, serve},
+    tls::{Io, Wire},
     upstream,
     watch::Watching,
     worker::{View, Worker},
 };
 
 /// Serves a peer's connection to the inbound listener; `stranger` is its place among those who have not proven who they are.
-pub(super) async fn connection(worker: &Worker, (tcp, stranger): (TcpStream, Stranger), peer: PeerAddr) {
+pub(super) async fn connection(worker: &Rc<Worker>, (tcp, stranger): (TcpStream, Stranger), peer: PeerAddr) {
     let mut record = Record::begin(worker.ledger(), Direction::Inbound, true, peer);
     // Boxed: neither the handshake nor a TCP relay makes the HTTP connection larger that waits for a request.
     let secured = Box::pin(secured(worker, tcp, &mut record)).await;
     drop(stranger);
     match secured {
-        Ok(Secured { io, caller, server_name, protocol: Protocol::Http }) => {
+        Ok(Secured { io, caller, server_name, wire: wire @ (Wire::Http1 | Wire::Http2) }) => {
             // From here on each request has its own record.
             record.forget();
-            let path = Inbound { worker, caller, server_name };
-            serve(worker, &path, Conn::new(io), peer).await;
+            let path = Rc::new(Inbound { worker: worker.clone(), caller, server_name });
+            if wire == Wire::Http2 {
+                Box::pin(http2::serve(worker, path, io.into(), peer)).await;
+            } else {
+                serve(worker, path, Conn::new(io), peer).await;
+            }
         }
-        Ok(secured) => Box::pin(tcp_stream(worker, secured, &mut record)).await,
+        Ok(secured @ Secured { wire: Wire::Tcp, .. }) => Box::pin(tcp_stream(worker, secured, &mut record)).await,
         Err(Failure { ending, detail }) => record.fail(ending, detail),
     }
 }
@@ -50,7 +54,7 @@ struct Secured {
     io: Io,
     caller: SpiffeId,
     server_name: String,
-    protocol: Protocol,
+    wire: Wire,
 }
 
 /// The stages *detect* and *secure*.
@@ -83,15 +87,11 @@ async fn secured(worker: &Worker, tcp: TcpStream, record: &mut Record) -> Result
     let caller = caller.ok_or_else(|| Failure::new(Ending::Handshake, "the client's certificate names nobody"))?;
     record.note(Key::Caller, &caller);
     let server_name = session.server_name().unwrap_or_default().to_owned();
-    let protocol = match session.alpn_protocol() {
-        Some(protocol) if protocol == alpn(Protocol::Http) => Protocol::Http,
-        Some(protocol) if protocol == alpn(Protocol::Tcp) => Protocol::Tcp,
-        Some(_) | None => {
-            let _ = reset_on_close(tls.get_ref().0);
-            return Err(Failure::new(Ending::WrongProtocol, "the client offers neither http/1.1 nor weft-tcp"));
-        }
+    let Some(wire) = session.alpn_protocol().and_then(Wire::of_alpn) else {
+        let _ = reset_on_close(tls.get_ref().0);
+        return Err(Failure::new(Ending::WrongProtocol, "the client offers none of h2, http/1.1 and weft-tcp"));
     };
-    Ok(Secured { io: Io::Server(Box::new(tls)), caller, server_name, protocol })
+    Ok(Secured { io: Io::Server(Box::new(tls)), caller, server_name, wire })
 }
 
 /// What a client speaks that does not begin with a TLS handshake record (RFC 8446 §5.1).
@@ -105,11 +105,12 @@ fn plaintext(prefix: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// The chain of a server name, if the connection speaks what its application does.
-fn chain<'v>(view: &'v View, server_name: &str, protocol: Protocol) -> Result<&'v InboundChain, Failure> {
+/// The chain of a server name, if the connection speaks what its application understands: HTTP of either version, or
+/// bytes.
+fn chain<'v>(view: &'v View, server_name: &str, is_http: bool) -> Result<&'v InboundChain, Failure> {
     let chain = view.snapshot.chain(server_name);
     let chain = chain.ok_or_else(|| Refusal::Misdirected { server_name: server_name.to_owned() })?;
-    if chain.protocol != protocol {
+    if chain.protocol.is_http() != is_http {
         let text = format!("{} does not speak what the connection was opened for", chain.service);
         return Err(Failure::new(Ending::WrongProtocol, text));
     }
@@ -118,14 +119,14 @@ fn chain<'v>(view: &'v View, server_name: &str, protocol: Protocol) -> Result<&'
 
 /// The rest of a TCP connection's path.
 async fn tcp_stream(worker: &Worker, secured: Secured, record: &mut Record) {
-    let Secured { mut io, caller, server_name, protocol } = secured;
+    let Secured { mut io, caller, server_name, wire: _ } = secured;
     let watching = worker.watch().begin(&caller, &server_name);
     let upstream = async {
         record.at(Stage::Route);
         let view = worker.view();
         let view = view.ok_or_else(|| Failure::new(Ending::Unready, "this proxy has no configuration yet"))?;
         record.decided_by(&view.revision, Draws::default());
-        let chain = chain(&view, &server_name, protocol)?;
+        let chain = chain(&view, &server_name, false)?;
         let address = admitted(worker, chain, &caller, record)?;
         record.at(Stage::Connect);
         upstream::plain(worker, address, worker.timeouts().application_connect).await
@@ -161,13 +162,13 @@ fn admitted(
     Ok(worker.application(admitted.chain().application_port))
 }
 
-struct Inbound<'a> {
-    worker: &'a Worker,
+struct Inbound {
+    worker: Rc<Worker>,
     caller: SpiffeId,
     server_name: String,
 }
 
-impl Path for Inbound<'_> {
+impl Path for Inbound {
     const DIRECTION: Direction = Direction::Inbound;
 
     fn idle(&self) -> Duration {
@@ -184,57 +185,27 @@ impl Path for Inbound<'_> {
         Some(watching)
     }
 
-    async fn carry(&self, incoming: &Incoming, job: &mut Job<'_>) -> Result<Outcome, Failure> {
+    async fn carry<J: Job>(&self, head: &J::Head, job: &mut J) -> Result<Outcome, Failure> {
         let Self { worker, caller, server_name } = self;
-        job.record.note(Key::Caller, caller);
-        job.record.at(Stage::Normalize);
+        job.record().note(Key::Caller, caller);
+        job.record().at(Stage::Normalize);
         let view = worker.view();
         let view = view.ok_or_else(|| Failure::new(Ending::Unready, "this proxy has no configuration yet"))?;
-        job.record.decided_by(&view.revision, Draws::default());
-        let fields = incoming.fields();
-        let request = normalize(view.snapshot.scope(), &decided(incoming, &fields)).map_err(Refusal::from)?;
-        job.record.note(Key::Method, request.method);
-        job.record.note(Key::Authority, &request.authority);
-        job.record.note(Key::Path, &request.target.path);
-        job.record.at(Stage::Route);
-        let chain = chain(&view, server_name, Protocol::Http)?;
-        let address = admitted(worker, chain, caller, job.record)?;
-        job.record.at(Stage::Connect);
+        job.record().decided_by(&view.revision, Draws::default());
+        let fields = head.fields();
+        let request = normalize(view.snapshot.scope(), &head.decided(&fields)).map_err(Refusal::from)?;
+        job.record().note(Key::Method, request.method);
+        job.record().note(Key::Authority, &request.authority);
+        job.record().note(Key::Path, &request.target.path);
+        job.record().at(Stage::Route);
+        let chain = chain(&view, server_name, true)?;
+        let address = admitted(worker, chain, caller, job.record())?;
+        job.record().at(Stage::Connect);
         let (path, query) = (&*request.target.path, request.target.query);
         let (last, body_idle) = (worker.is_draining(Direction::Inbound), worker.timeouts().body_idle);
-        let host = incoming.host(&request.host);
+        let host = head.host(&request.host);
         let forward = Forward { path, query, host, last, trusts_answers: false, body_idle };
-        to_application(worker, address, incoming, &forward, job).await
+        let application = Application { worker, address, protocol: chain.protocol };
+        job.to_application(head, application, &forward).await
     }
-}
-
-/// The stages *connect* and *stream*. A request is sent once: what an application does with a connection proves nothing,
-/// but for a write of which it took no byte.
-async fn to_application(
-    worker: &Worker,
-    address: SocketAddr,
-    incoming: &Incoming,
-    forward: &Forward<'_>,
-    job: &mut Job<'_>,
-) -> Result<Outcome, Failure> {
-    let proven = Proven { peer: None };
-    let timeouts = worker.timeouts();
-    let mut upstream = match worker.pool().take(address, proven) {
-        Some(conn) => {
-            add(&worker.totals().upstream_reused, 1);
-            conn
-        }
-        None => Conn::new(upstream::plain(worker, address, timeouts.application_connect).await?),
-    };
-    job.record.at(Stage::Stream);
-    let sides = (&mut *job.client, &mut *job.body);
-    let mut exchange = Exchange::begin(incoming, forward, sides, &mut upstream, job.progress).await?;
-    let head = exchange.final_head().await?;
-    let outcome = exchange.finish(head).await?;
-    if outcome.switched {
-        *job.tunnel = Some(upstream);
-    } else if outcome.upstream_lives {
-        worker.pool().put(address, proven, timeouts.application_idle, upstream);
-    }
-    Ok(outcome)
 }

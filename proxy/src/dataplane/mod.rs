@@ -17,6 +17,7 @@ mod gate;
 mod handle;
 mod histogram;
 mod inbound;
+mod job;
 mod ledger;
 mod metrics;
 mod outbound;
@@ -36,6 +37,7 @@ mod watch;
 mod worker;
 
 pub mod http;
+mod http2;
 
 pub use edge::EdgeSummary;
 pub use event::Event;

@@ -3,27 +3,28 @@
 use std::{rc::Rc, time::Duration};
 
 use tokio::net::TcpStream;
-use weft_decide::{Draws, Refusal, RequestHead, Routing, normalize, permit_outbound, route, route_tcp};
+use weft_decide::{Draws, Refusal, Routing, normalize, permit_outbound, route, route_tcp};
 use weft_ir::ServicePort;
 use weft_net::{PeerAddr, Relay};
 
 use super::{
     attempts::Attempts,
-    carry::{Http1, Tcp},
-    http::{Conn, Forward, Incoming, Outcome},
+    carry::Tcp,
+    http::{Conn, Forward, Outcome},
+    job::{Head, Job},
     metrics::Direction,
     record::{Key, Record, Stage},
     relay::relay,
     respond::{Ending, Failure},
-    serve::{Job, Path, serve},
+    serve::{Path, serve},
     tls::Io,
     watch::Watching,
     worker::{View, Worker},
 };
 
 /// Serves a connection of the application to the HTTP outbound listener.
-pub(super) async fn http(worker: &Worker, tcp: TcpStream, peer: PeerAddr) {
-    serve(worker, &Outbound { worker }, Conn::new(Io::Plain(tcp)), peer).await;
+pub(super) async fn http(worker: &Rc<Worker>, tcp: TcpStream, peer: PeerAddr) {
+    serve(worker, Rc::new(Outbound { worker: worker.clone() }), Conn::new(Io::Plain(tcp)), peer).await;
 }
 
 /// Serves a connection of the application to the listener of a TCP service port.
@@ -67,11 +68,11 @@ fn view(worker: &Worker) -> Result<Rc<View>, Failure> {
     worker.view().ok_or_else(|| Failure::new(Ending::Unready, "this proxy has no configuration yet"))
 }
 
-struct Outbound<'a> {
-    worker: &'a Worker,
+struct Outbound {
+    worker: Rc<Worker>,
 }
 
-impl Path for Outbound<'_> {
+impl Path for Outbound {
     const DIRECTION: Direction = Direction::Outbound;
 
     fn idle(&self) -> Duration {
@@ -83,33 +84,32 @@ impl Path for Outbound<'_> {
         None
     }
 
-    async fn carry(&self, incoming: &Incoming, job: &mut Job<'_>) -> Result<Outcome, Failure> {
+    async fn carry<J: Job>(&self, head: &J::Head, job: &mut J) -> Result<Outcome, Failure> {
         let Self { worker } = self;
-        job.record.at(Stage::Normalize);
+        job.record().at(Stage::Normalize);
         let (mut view, split) = (view(worker)?, worker.draw());
         // From here on, so that a refusal is replayed as well as a forwarded request.
-        job.record.decided_by(&view.revision, Draws { split, pick: 0 });
-        let fields = incoming.fields();
-        let request = normalize(view.snapshot.scope(), &decided(incoming, &fields)).map_err(Refusal::from)?;
-        job.record.note(Key::Method, request.method);
-        job.record.note(Key::Authority, &request.authority);
-        job.record.note(Key::Path, &request.target.path);
+        job.record().decided_by(&view.revision, Draws { split, pick: 0 });
+        let fields = head.fields();
+        let request = normalize(view.snapshot.scope(), &head.decided(&fields)).map_err(Refusal::from)?;
+        job.record().note(Key::Method, request.method);
+        job.record().note(Key::Authority, &request.authority);
+        job.record().note(Key::Path, &request.target.path);
         let mut deadline = None;
         loop {
-            job.record.at(Stage::Route);
+            job.record().at(Stage::Route);
             let destination = match route(&view.snapshot, &request, split) {
                 Routing::Routed(routed) => {
-                    job.record.at(Stage::Permit);
+                    job.record().at(Stage::Permit);
                     let permitted = permit_outbound(routed);
                     if let Some(origin) = routed.origin() {
-                        job.record.note(Key::Route, origin);
+                        job.record().note(Key::Route, origin);
                     }
                     let (path, query) = (&*request.target.path, request.target.query);
                     let (last, body_idle) = (worker.is_draining(Direction::Outbound), worker.timeouts().body_idle);
-                    let host = incoming.host(&request.host);
+                    let host = head.host(&request.host);
                     let forward = Forward { path, query, host, last, trusts_answers: true, body_idle };
-                    let Job { client, body, record, progress, tunnel } = job;
-                    let mut carrier = Http1 { incoming, forward, client, body, progress, tunnel, spent: false };
+                    let (mut carrier, record) = job.to_peer(head, forward);
                     return Attempts { worker, view: &view, permitted, split }.run(&mut carrier, record).await;
                 }
                 Routing::Refused(refusal) => return Err(refusal.into()),
@@ -117,18 +117,7 @@ impl Path for Outbound<'_> {
             };
             worker.learn(destination, &mut deadline).await?;
             view = self::view(worker)?;
-            job.record.decided_by(&view.revision, Draws { split, pick: 0 });
+            job.record().decided_by(&view.revision, Draws { split, pick: 0 });
         }
-    }
-}
-
-/// What the evaluator looks at.
-pub(super) fn decided<'a>(incoming: &'a Incoming, fields: &'a [(&'a [u8], &'a [u8])]) -> RequestHead<'a> {
-    let (head, bytes) = (&incoming.head, incoming.bytes());
-    RequestHead {
-        method: head.method.bytes(bytes),
-        authority: head.host.bytes(bytes),
-        target: head.target.bytes(bytes),
-        headers: fields,
     }
 }

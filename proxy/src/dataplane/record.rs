@@ -97,6 +97,8 @@ pub(super) struct Record {
     draws: Option<Draws>,
     /// The status that the client was told.
     pub(super) status: Option<u16>,
+    /// The `grpc-status` that the client was told.
+    pub(super) grpc_status: Option<u16>,
     /// Body bytes towards the upstream.
     pub(super) sent: u64,
     /// Body bytes towards the client.
@@ -124,6 +126,7 @@ impl Record {
             revision: None,
             draws: None,
             status: None,
+            grpc_status: None,
             sent: 0,
             received: 0,
             repeats: 0,
@@ -216,6 +219,9 @@ impl Record {
         }
         if let Some(status) = self.status {
             line.raw("status", status);
+        }
+        if let Some(status) = self.grpc_status {
+            line.raw("grpcStatus", status);
         }
         line.raw("sent", self.sent);
         line.raw("received", self.received);

@@ -59,6 +59,12 @@ pub(super) enum Ending {
     UpstreamHandshake,
     /// The upstream went away before its answer was whole.
     UpstreamGone,
+    /// The upstream has proven that it did not look at the request: it was ending its connection, or refused the stream.
+    Unprocessed,
+    /// The upstream has reset the stream, with this code (RFC 9113 §7). The client is told the same.
+    UpstreamReset(u32),
+    /// The client's connection broke the rules of HTTP/2, or reset too many streams.
+    BrokeHttp2,
     /// The upstream's answer is not a message.
     UpstreamMalformed(Malformed),
     /// The route's time was over.
@@ -106,6 +112,9 @@ impl Ending {
             Self::ConnectTimeout => "connect-timeout",
             Self::UpstreamHandshake => "upstream-handshake",
             Self::UpstreamGone => "upstream-gone",
+            Self::Unprocessed => "unprocessed",
+            Self::UpstreamReset(_) => "upstream-reset",
+            Self::BrokeHttp2 => "broke-http2",
             Self::UpstreamMalformed(_) => "upstream-malformed",
             Self::Timeout => "timeout",
             Self::StreamIdle => "stream-idle",
@@ -126,11 +135,14 @@ impl Ending {
             | Self::ClientGone
             | Self::Plaintext
             | Self::Handshake
+            | Self::BrokeHttp2
             | Self::WrongProtocol => Some(Blame::Downstream),
             Self::ConnectFailed
             | Self::ConnectTimeout
             | Self::UpstreamHandshake
             | Self::UpstreamGone
+            | Self::Unprocessed
+            | Self::UpstreamReset(_)
             | Self::UpstreamMalformed(_)
             | Self::Timeout => Some(Blame::Upstream),
             Self::Abandoned | Self::Drained | Self::Unready => Some(Blame::Ourselves),
@@ -142,19 +154,20 @@ impl Ending {
     pub(super) fn status(self) -> Option<u16> {
         match self {
             Self::Complete | Self::Abandoned | Self::ClientGone | Self::Plaintext | Self::Handshake => None,
-            Self::WrongProtocol | Self::StreamIdle | Self::Drained => None,
+            Self::WrongProtocol | Self::StreamIdle | Self::Drained | Self::BrokeHttp2 => None,
             Self::Refused(_, status, _) => Some(status),
             Self::Malformed(malformed) => Some(malformed.status()),
             Self::ClientTimeout | Self::BodyIdle(Blame::Downstream) => Some(408),
             Self::ConnectFailed | Self::ConnectTimeout | Self::UpstreamHandshake | Self::Unready => Some(503),
-            Self::UpstreamGone | Self::UpstreamMalformed(_) => Some(502),
+            Self::Unprocessed => Some(503),
+            Self::UpstreamGone | Self::UpstreamReset(_) | Self::UpstreamMalformed(_) => Some(502),
             Self::Timeout | Self::BodyIdle(_) => Some(504),
         }
     }
 }
 
 /// An ending with what is to be said of it: in the record, and to the client.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Failure {
     pub(super) ending: Ending,
     pub(super) detail: String,
@@ -176,9 +189,17 @@ impl From<ExchangeError> for Failure {
     fn from(error: ExchangeError) -> Self {
         let (ending, detail) = match error {
             ExchangeError::ClientGone => (Ending::ClientGone, "the client went away".to_owned()),
+            ExchangeError::ClientReset(code) => {
+                (Ending::ClientGone, format!("the client reset the stream ({:?})", h2::Reason::from(code)))
+            }
+            ExchangeError::UpstreamReset(code) => {
+                let detail = format!("the upstream reset the stream ({:?})", h2::Reason::from(code));
+                (Ending::UpstreamReset(code), detail)
+            }
             ExchangeError::ClientMalformed(malformed) => (Ending::Malformed(malformed), malformed.to_string()),
             ExchangeError::NothingWritten(error) => (Ending::UpstreamGone, error.to_string()),
-            ExchangeError::NotProcessed | ExchangeError::UpstreamGone(None) => {
+            ExchangeError::NotProcessed => (Ending::Unprocessed, "the upstream did not take the request up".to_owned()),
+            ExchangeError::UpstreamGone(None) => {
                 (Ending::UpstreamGone, "the upstream closed the connection before its answer was whole".to_owned())
             }
             ExchangeError::UpstreamGone(Some(error)) => {

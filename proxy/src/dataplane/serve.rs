@@ -1,13 +1,19 @@
 //! A client's HTTP/1.1 connection, request after request: reading heads, answering what is refused, staying or leaving.
 //! What happens to one request is its path's ([`Path`]): inbound or outbound.
-use std::{future::poll_fn, io::IoSlice, task::Poll, time::Duration};
+use std::{future::poll_fn, io::IoSlice, rc::Rc, task::Poll, time::Duration};
 
 use tokio::time::{Instant, timeout};
+use weft_decide::RequestHead;
+use weft_model::Protocol;
 use weft_net::{PeerAddr, Relay, reset_on_close};
 
 use super::{
     alarm::Alarm,
-    http::{Conn, Flow, HeadError, Incoming, Malformed, Outcome, Progress},
+    attempts::Carrier,
+    carry::{self, Http1},
+    http::{Conn, Flow, Forward, HeadError, Incoming, Malformed, Outcome, Progress},
+    http2::{self, PREFACE_HEAD, Prefixed},
+    job::{Application, Head, Job},
     metrics::Direction,
     record::{Record, Stage},
     respond::{Ending, Failure, reason},
@@ -18,8 +24,8 @@ use super::{
 /// How long a connection that we close is read on, so that a reset does not overtake the answer (RFC 9112 §9.6).
 const LINGER: Duration = Duration::from_secs(1);
 
-/// A request under way: what it needs to change.
-pub(super) struct Job<'a> {
+/// A request under way that came by HTTP/1.1.
+pub(super) struct Http1Job<'a> {
     /// Who asked.
     pub(super) client: &'a mut Conn,
     /// The rest of the request's body.
@@ -30,6 +36,55 @@ pub(super) struct Job<'a> {
     pub(super) progress: &'a mut Progress,
     /// The upstream, once both connections have left HTTP.
     pub(super) tunnel: &'a mut Option<Conn>,
+}
+
+impl Job for Http1Job<'_> {
+    type Head = Incoming;
+
+    fn record(&mut self) -> &mut Record {
+        self.record
+    }
+
+    fn to_peer<'a>(
+        &'a mut self,
+        incoming: &'a Incoming,
+        forward: Forward<'a>,
+    ) -> (impl Carrier<Done = Outcome> + 'a, &'a mut Record) {
+        let Self { client, body, record, progress, tunnel } = self;
+        (Http1 { incoming, forward, client, body, progress, tunnel, spent: false }, record)
+    }
+
+    async fn to_application(
+        &mut self,
+        incoming: &Incoming,
+        application: Application<'_>,
+        forward: &Forward<'_>,
+    ) -> Result<Outcome, Failure> {
+        match application.protocol {
+            Protocol::Http2 => Box::pin(http2::http1_to_application(self, incoming, application, forward)).await,
+            Protocol::Http | Protocol::Tcp => carry::to_application(self, incoming, application, forward).await,
+        }
+    }
+}
+
+impl Head for Incoming {
+    fn fields(&self) -> Vec<(&[u8], &[u8])> {
+        self.head.fields.kept(self.bytes()).collect()
+    }
+
+    fn decided<'a>(&'a self, fields: &'a [(&'a [u8], &'a [u8])]) -> RequestHead<'a> {
+        let (head, bytes) = (&self.head, self.bytes());
+        RequestHead {
+            method: head.method.bytes(bytes),
+            authority: head.host.bytes(bytes),
+            target: head.target.bytes(bytes),
+            headers: fields,
+        }
+    }
+
+    fn host<'a>(&self, normal: &'a str) -> Option<&'a str> {
+        (self.head.host.bytes(self.bytes()) != normal.as_bytes()).then_some(normal)
+    }
 }
 
 /// What is done with a request: everything between reading its head and ending its record.
@@ -44,16 +99,22 @@ pub(super) trait Path {
     fn watch(&self) -> Option<Watching<'_>>;
 
     /// Takes a request through the path's stages.
-    async fn carry(&self, incoming: &Incoming, job: &mut Job<'_>) -> Result<Outcome, Failure>;
+    async fn carry<J: Job>(&self, head: &J::Head, job: &mut J) -> Result<Outcome, Failure>;
 }
 
 /// Serves a client until it or we have had enough.
-pub(super) async fn serve(worker: &Worker, path: &impl Path, mut client: Conn, peer: PeerAddr) {
+pub(super) async fn serve<P: Path + 'static>(worker: &Rc<Worker>, path: Rc<P>, mut client: Conn, peer: PeerAddr) {
     let mut alarm = Alarm::default();
-    while let Some(next) = next_head(worker, path, &mut client, &mut alarm).await {
+    // Peers say by ALPN what they speak, applications by their first bytes (RFC 9113 §3.3).
+    let mut may_be_http2 = P::DIRECTION == Direction::Outbound;
+    while let Some(next) = next_head(worker, &*path, &mut client, &mut alarm).await {
+        if std::mem::take(&mut may_be_http2) && client.input().starts_with(PREFACE_HEAD) {
+            let (read, io) = client.into_parts();
+            return Box::pin(http2::serve(worker, path, Prefixed::new(read, io), peer)).await;
+        }
         // What exists only during a request is boxed: a connection that waits for its next one holds a third of the
         // memory, for one allocation a request.
-        match Box::pin(request(worker, path, &mut client, next, peer)).await {
+        match Box::pin(request(worker, &*path, &mut client, next, peer)).await {
             After::Next => {}
             After::Leave => break,
             After::Drop => return,
@@ -110,7 +171,7 @@ async fn one(
     let mut progress = Progress::default();
     let (sides, mut tunnel) = ((&mut *client, &mut body), None);
     let mut job =
-        Job { client: sides.0, body: sides.1, record: &mut *record, progress: &mut progress, tunnel: &mut tunnel };
+        Http1Job { client: sides.0, body: sides.1, record: &mut *record, progress: &mut progress, tunnel: &mut tunnel };
     let carried = path.carry(incoming, &mut job).await;
     (record.status, record.sent, record.received) = (progress.status, progress.sent, progress.received);
     match carried {

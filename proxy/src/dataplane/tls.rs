@@ -18,17 +18,37 @@ use weft_certs::{
     Svid, TrustBundles,
     tls::{ClientAuth, Connector, TlsError, server_config},
 };
-use weft_model::{Protocol, SpiffeId};
+use weft_model::SpiffeId;
 
 /// The ALPN protocols of mesh TLS (DESIGN §6).
-const HTTP: &[u8] = b"http/1.1";
+const HTTP1: &[u8] = b"http/1.1";
+const HTTP2: &[u8] = b"h2";
 const TCP: &[u8] = b"weft-tcp";
 
-/// The ALPN name of what a service speaks.
-pub(super) const fn alpn(protocol: Protocol) -> &'static [u8] {
-    match protocol {
-        Protocol::Http => HTTP,
-        Protocol::Tcp => TCP,
+/// What is spoken inside mesh TLS: what the client spoke, whatever the application does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Wire {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2.
+    Http2,
+    /// Opaque bytes.
+    Tcp,
+}
+
+impl Wire {
+    /// Its ALPN name (RFC 7301).
+    pub(super) const fn alpn(self) -> &'static [u8] {
+        match self {
+            Self::Http1 => HTTP1,
+            Self::Http2 => HTTP2,
+            Self::Tcp => TCP,
+        }
+    }
+
+    /// What an ALPN name stands for.
+    pub(super) fn of_alpn(name: &[u8]) -> Option<Self> {
+        [Self::Http1, Self::Http2, Self::Tcp].into_iter().find(|wire| wire.alpn() == name)
     }
 }
 
@@ -37,7 +57,8 @@ pub(super) const fn alpn(protocol: Protocol) -> &'static [u8] {
 pub struct Identity {
     id: SpiffeId,
     server: Arc<ServerConfig>,
-    http: Connector,
+    http1: Connector,
+    http2: Connector,
     tcp: Connector,
 }
 
@@ -49,8 +70,9 @@ impl Identity {
     pub fn new(svid: &Svid, bundles: &TrustBundles) -> Result<Self, TlsError> {
         Ok(Self {
             id: svid.id().clone(),
-            server: server_config(svid, bundles, ClientAuth::Required, &[HTTP, TCP])?,
-            http: Connector::new(svid, bundles, &[HTTP])?,
+            server: server_config(svid, bundles, ClientAuth::Required, &[HTTP2, HTTP1, TCP])?,
+            http1: Connector::new(svid, bundles, &[HTTP1])?,
+            http2: Connector::new(svid, bundles, &[HTTP2])?,
             tcp: Connector::new(svid, bundles, &[TCP])?,
         })
     }
@@ -68,7 +90,7 @@ const MAX_CLIENTS: usize = 4096;
 #[derive(Debug)]
 pub(super) struct LocalIdentity {
     identity: Arc<Identity>,
-    clients: RefCell<HashMap<(bool, SpiffeId), Arc<ClientConfig>>>,
+    clients: RefCell<HashMap<(Wire, SpiffeId), Arc<ClientConfig>>>,
 }
 
 impl LocalIdentity {
@@ -82,16 +104,17 @@ impl LocalIdentity {
     }
 
     /// The configuration for an upstream that must be `peer`.
-    pub(super) fn client(&self, protocol: Protocol, peer: &SpiffeId) -> Arc<ClientConfig> {
-        let (tcp, connector) = match protocol {
-            Protocol::Http => (false, &self.identity.http),
-            Protocol::Tcp => (true, &self.identity.tcp),
+    pub(super) fn client(&self, wire: Wire, peer: &SpiffeId) -> Arc<ClientConfig> {
+        let connector = match wire {
+            Wire::Http1 => &self.identity.http1,
+            Wire::Http2 => &self.identity.http2,
+            Wire::Tcp => &self.identity.tcp,
         };
         let mut clients = self.clients.borrow_mut();
         if clients.len() >= MAX_CLIENTS {
             clients.clear();
         }
-        clients.entry((tcp, peer.clone())).or_insert_with(|| connector.for_identity(peer)).clone()
+        clients.entry((wire, peer.clone())).or_insert_with(|| connector.for_identity(peer)).clone()
     }
 }
 

@@ -6,18 +6,17 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 use weft_decide::Picked;
 use weft_ir::EndpointAddress;
-use weft_model::Protocol;
 use weft_net::ConnectError;
 
 use super::{
     histogram::add,
     respond::{Ending, Failure},
-    tls::{Io, alpn},
+    tls::{Io, Wire},
     worker::Worker,
 };
 
 /// Connects to a picked endpoint with mesh TLS: its certificate must prove the identity that the endpoint names.
-pub(super) async fn secure(worker: &Worker, picked: &Picked<'_>, protocol: Protocol) -> Result<Io, Failure> {
+pub(super) async fn secure(worker: &Worker, picked: &Picked<'_>, wire: Wire) -> Result<Io, Failure> {
     let EndpointAddress::Socket(address) = picked.address();
     let bound = picked.cluster().connect_timeout;
     let deadline = Instant::now() + bound;
@@ -28,7 +27,7 @@ pub(super) async fn secure(worker: &Worker, picked: &Picked<'_>, protocol: Proto
         .map_err(|_| Failure::new(Ending::UpstreamHandshake, format!("{:?} is no server name", picked.sni())))?;
     let who = || format!("{} at {address}", picked.endpoint().workload);
     let tcp = weft_net::connect(address, bound).await.map_err(|error| not_connected(&who(), &error))?;
-    let connector = TlsConnector::from(identity.client(protocol, picked.identity()));
+    let connector = TlsConnector::from(identity.client(wire, picked.identity()));
     let tls = match timeout_at(deadline, connector.connect(name, tcp)).await {
         Ok(Ok(tls)) => tls,
         Ok(Err(error)) => {
@@ -40,7 +39,7 @@ pub(super) async fn secure(worker: &Worker, picked: &Picked<'_>, protocol: Proto
             return Err(Failure::new(Ending::ConnectTimeout, detail));
         }
     };
-    if tls.get_ref().1.alpn_protocol() != Some(alpn(protocol)) {
+    if tls.get_ref().1.alpn_protocol() != Some(wire.alpn()) {
         return Err(Failure::new(Ending::UpstreamHandshake, format!("{} speaks another protocol", who())));
     }
     add(&worker.totals().upstream_connected, 1);

@@ -25,6 +25,7 @@ use super::{
     bell::Bell,
     gate::{Gate, Limit, Stranger},
     histogram::add,
+    http2::Links,
     inbound,
     ledger::Ledger,
     metrics::{Direction, Totals},
@@ -105,6 +106,7 @@ pub(super) struct Worker {
     gate: Arc<Gate>,
     applications: Vec<SocketAddr>,
     pool: Rc<Pool>,
+    links: Rc<Links>,
     view: RefCell<Option<Rc<View>>>,
     identity: RefCell<Option<Rc<LocalIdentity>>>,
     published: Notify,
@@ -138,6 +140,11 @@ impl Worker {
 
     pub(super) fn pool(&self) -> &Pool {
         &self.pool
+    }
+
+    /// HTTP/2 connections to upstreams.
+    pub(super) fn links(&self) -> &Links {
+        &self.links
     }
 
     /// Rings when connections of that direction are to end that have nothing under way.
@@ -252,6 +259,7 @@ impl Worker {
             Command::Identity(identity) => {
                 *self.identity.borrow_mut() = Some(Rc::new(LocalIdentity::new(identity)));
                 self.pool.clear();
+                self.links.clear();
             }
             Command::Drain => self.draining.set(Draining::Inbound),
         }
@@ -349,15 +357,17 @@ pub(super) fn run(ledger: Ledger, start: Start, commands: mpsc::UnboundedReceive
 
 async fn work(ledger: Rc<Ledger>, start: Start, mut commands: mpsc::UnboundedReceiver<Command>) -> io::Result<()> {
     let Start { listeners, timeouts, gate, applications, events, seed, taker } = start;
-    let pool = Rc::new(Pool::default());
+    let (pool, links) = (Rc::new(Pool::default()), Rc::new(Links::default()));
     spawn_local(ledger.clone().flush_in_time());
     spawn_local(pool.clone().sweep());
+    spawn_local(links.clone().sweep_in_time());
     let worker = Rc::new(Worker {
         ledger,
         timeouts,
         gate,
         applications,
         pool,
+        links,
         view: RefCell::default(),
         identity: RefCell::default(),
         published: Notify::new(),

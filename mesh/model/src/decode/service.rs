@@ -98,11 +98,13 @@ fn target_port(cx: &mut Context, field: &Field<'_>) -> Option<TargetPort> {
 fn app_protocol(cx: &mut Context, field: &Field<'_>) -> Option<Protocol> {
     match field.text(cx)? {
         "http" => Some(Protocol::Http),
+        // KEP-3726's name for HTTP/2 without TLS, and what is customary for gRPC.
+        "kubernetes.io/h2c" | "grpc" => Some(Protocol::Http2),
         // TLS that the application speaks itself is opaque here.
         "tcp" | "tls" | "https" | "kubernetes.io/wss" => Some(Protocol::Tcp),
         other => {
             let found = format!("weft does not implement the protocol {:?}", shorten(other));
-            let hint = "write `http` for HTTP/1.1, or `tcp` to forward the bytes unread";
+            let hint = "write `http` for HTTP/1.1, `kubernetes.io/h2c` or `grpc` for HTTP/2, or `tcp` to forward the bytes unread";
             field.report(cx, Code::UnsupportedField, found, Some(hint.to_owned()));
             None
         }
@@ -114,6 +116,7 @@ fn protocol_by_name(name: Option<&PortName>, port: Port) -> Protocol {
     let prefix = name.map(|name| name.as_str().split('-').next().unwrap_or_default());
     match prefix {
         Some("http") => Protocol::Http,
+        Some("grpc" | "http2" | "h2c") => Protocol::Http2,
         Some("tcp") => Protocol::Tcp,
         _ if port == Port::HTTP => Protocol::Http,
         _ => Protocol::Tcp,

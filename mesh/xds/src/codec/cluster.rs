@@ -10,7 +10,7 @@ use weft_proto::{
                 self as wire,
                 cluster::{ClusterDiscoveryType, DiscoveryType, EdsClusterConfig},
             },
-            core::v3::Http1ProtocolOptions,
+            core::v3::{Http1ProtocolOptions, Http2ProtocolOptions},
         },
         extensions::upstreams::http::v3::{
             HttpProtocolOptions,
@@ -101,31 +101,36 @@ fn eds() -> EdsClusterConfig {
     EdsClusterConfig { eds_config: Some(ads()), ..EdsClusterConfig::default() }
 }
 
-/// HTTP/1.1 said outright; nothing for a cluster of opaque bytes.
+/// The version of HTTP said outright; nothing for a cluster of opaque bytes. A weft sidecar speaks to another what its
+/// client speaks; readers that translate nothing speak what the application does.
 fn protocol_options(protocol: Protocol) -> HashMap<String, Any> {
-    match protocol {
-        Protocol::Http => HashMap::from([(HTTP_OPTIONS.to_owned(), pack(&http1()))]),
-        Protocol::Tcp => HashMap::new(),
+    match http_options(protocol) {
+        Some(options) => HashMap::from([(HTTP_OPTIONS.to_owned(), pack(&options))]),
+        None => HashMap::new(),
     }
 }
 
 fn expect_protocol_options(mut found: HashMap<String, Any>, protocol: Protocol) -> Result<(), Fault> {
     let field = "typed_extension_protocol_options";
-    match (protocol, found.remove(HTTP_OPTIONS)) {
-        (Protocol::Http, Some(any)) => expect(HTTP_OPTIONS, &unpack(any).within(field)?, &http1()).within(field)?,
-        (Protocol::Tcp, None) => {}
-        (Protocol::Http, None) => return Err(fault(field, "HTTP/1.1 is announced by ALPN and not said here")),
-        (Protocol::Tcp, Some(_)) => return Err(fault(field, "it is set on a cluster of opaque bytes")),
+    match (http_options(protocol), found.remove(HTTP_OPTIONS)) {
+        (Some(options), Some(any)) => expect(HTTP_OPTIONS, &unpack(any).within(field)?, &options).within(field)?,
+        (None, None) => {}
+        (Some(_), None) => return Err(fault(field, "HTTP is announced by ALPN and not said here")),
+        (None, Some(_)) => return Err(fault(field, "it is set on a cluster of opaque bytes")),
     }
     if found.is_empty() { Ok(()) } else { Err(fault(field, "it has an entry that this version does not read")) }
 }
 
-fn http1() -> HttpProtocolOptions {
-    let http1 = ProtocolConfig::HttpProtocolOptions(Http1ProtocolOptions::default());
-    HttpProtocolOptions {
+fn http_options(protocol: Protocol) -> Option<HttpProtocolOptions> {
+    let version = match protocol {
+        Protocol::Http => ProtocolConfig::HttpProtocolOptions(Http1ProtocolOptions::default()),
+        Protocol::Http2 => ProtocolConfig::Http2ProtocolOptions(Http2ProtocolOptions::default()),
+        Protocol::Tcp => return None,
+    };
+    Some(HttpProtocolOptions {
         upstream_protocol_options: Some(UpstreamProtocolOptions::ExplicitHttpConfig(ExplicitHttpConfig {
-            protocol_config: Some(http1),
+            protocol_config: Some(version),
         })),
         ..HttpProtocolOptions::default()
-    }
+    })
 }

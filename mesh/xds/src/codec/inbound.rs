@@ -67,7 +67,9 @@ fn encode_chain(chain: &InboundChain) -> FilterChain {
     let name = service.to_string();
     let mut filters = access::encode(rules);
     filters.push(match protocol {
-        Protocol::Http => network_filter(HTTP, &inbound_http(&name, host.as_str(), *application_port)),
+        Protocol::Http | Protocol::Http2 => {
+            network_filter(HTTP, &inbound_http(&name, host.as_str(), *application_port))
+        }
         Protocol::Tcp => network_filter(TCP, &tcp_proxy(&name, &application(*application_port))),
     });
     FilterChain {
@@ -109,26 +111,22 @@ fn decode_chain(mut chain: FilterChain) -> Result<InboundChain, Fault> {
     let (rules, rest) = access::decode(std::mem::take(&mut chain.filters))?;
     let last = only("filters", rest)?;
     let name = std::mem::take(&mut chain.name);
-    let spoken = decode_last(last, &name, &host, port).within("filters[last]")?;
-    expect("metadata.protocol", &protocol.as_str(), &protocol_name(spoken))?;
+    let spoken = [Protocol::Http, Protocol::Tcp, Protocol::Http2].into_iter().find(|it| protocol_name(*it) == protocol);
+    let spoken = spoken.ok_or_else(|| fault("metadata.protocol", "it is not http, http2 or tcp"))?;
+    decode_last(last, spoken, (&name, &host, port)).within("filters[last]")?;
     tls::expect_downstream(chain.transport_socket.take(), spoken)?;
     nothing_left(&chain)?;
     let access = Access { policies, rules };
     Ok(InboundChain { sni, service, host, protocol: spoken, application_port: port, access })
 }
 
-/// Reads the filter that hands on to the application: what it speaks. Where to must be what the metadata says.
-fn decode_last(filter: Filter, name: &str, host: &Host, port: Port) -> Result<Protocol, Fault> {
-    match filter.name.as_str() {
-        HTTP => {
-            expect_same(&open_filter(filter, HTTP)?, &inbound_http(name, host.as_str(), port))?;
-            Ok(Protocol::Http)
+/// Checks the filter that hands on to the application: what it is and where to must be what the metadata says.
+fn decode_last(filter: Filter, spoken: Protocol, (name, host, port): (&str, &Host, Port)) -> Result<(), Fault> {
+    match spoken {
+        Protocol::Http | Protocol::Http2 => {
+            expect_same(&open_filter(filter, HTTP)?, &inbound_http(name, host.as_str(), port))
         }
-        TCP => {
-            expect("cluster", &read_tcp_proxy(open_filter(filter, TCP)?)?, &application(port))?;
-            Ok(Protocol::Tcp)
-        }
-        _ => Err(fault("name", "only the HTTP connection manager and the TCP proxy are read")),
+        Protocol::Tcp => expect("cluster", &read_tcp_proxy(open_filter(filter, TCP)?)?, &application(port)),
     }
 }
 
@@ -144,5 +142,6 @@ const fn protocol_name(protocol: Protocol) -> &'static str {
     match protocol {
         Protocol::Http => "http",
         Protocol::Tcp => "tcp",
+        Protocol::Http2 => "http2",
     }
 }

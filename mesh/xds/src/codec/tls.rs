@@ -39,7 +39,7 @@ pub(super) fn expect_downstream(found: Option<TransportSocket>, protocol: Protoc
 /// The transport socket of a cluster.
 pub(super) fn upstream(sni: &str, protocol: Protocol) -> TransportSocket {
     socket(&UpstreamTlsContext {
-        common_tls_context: Some(common(protocol)),
+        common_tls_context: Some(common(&[alpn(protocol)])),
         sni: sni.to_owned(),
         ..UpstreamTlsContext::default()
     })
@@ -51,10 +51,10 @@ pub(super) fn read_upstream(found: Option<TransportSocket>) -> Result<(String, P
     let mut read = || {
         let sni = text("sni", std::mem::take(&mut context.sni))?;
         let tls = required("common_tls_context", context.common_tls_context.take())?;
-        let protocols = [Protocol::Http, Protocol::Tcp];
+        let protocols = [Protocol::Http, Protocol::Tcp, Protocol::Http2];
         let protocol = protocols.into_iter().find(|protocol| tls.alpn_protocols == [alpn(*protocol)]);
         let protocol = protocol.ok_or_else(|| fault("common_tls_context.alpn_protocols", "it is not one of weft's"))?;
-        expect("common_tls_context", &tls, &common(protocol))?;
+        expect("common_tls_context", &tls, &common(&[alpn(protocol)]))?;
         nothing_left(&context)?;
         Ok((sni, protocol))
     };
@@ -62,15 +62,17 @@ pub(super) fn read_upstream(found: Option<TransportSocket>) -> Result<(String, P
 }
 
 fn downstream_context(protocol: Protocol) -> DownstreamTlsContext {
+    // Whatever version of HTTP the application speaks, callers choose theirs.
+    let alpn: &[&str] = if protocol.is_http() { &["h2", "http/1.1"] } else { &[alpn(protocol)] };
     DownstreamTlsContext {
-        common_tls_context: Some(common(protocol)),
+        common_tls_context: Some(common(alpn)),
         require_client_certificate: Some(BoolValue { value: true }),
         require_sni: Some(BoolValue { value: true }),
         ..DownstreamTlsContext::default()
     }
 }
 
-fn common(protocol: Protocol) -> CommonTlsContext {
+fn common(alpn: &[&str]) -> CommonTlsContext {
     let secret = |name: &str| SdsSecretConfig { name: name.to_owned(), sds_config: Some(ads()) };
     CommonTlsContext {
         tls_params: Some(TlsParameters {
@@ -79,7 +81,7 @@ fn common(protocol: Protocol) -> CommonTlsContext {
             ..TlsParameters::default()
         }),
         tls_certificate_sds_secret_configs: vec![secret(OWN_CERTIFICATE)],
-        alpn_protocols: vec![alpn(protocol).to_owned()],
+        alpn_protocols: alpn.iter().map(|protocol| (*protocol).to_owned()).collect(),
         validation_context_type: Some(ValidationContextType::ValidationContextSdsSecretConfig(secret(ROOTS))),
         ..CommonTlsContext::default()
     }
@@ -89,6 +91,7 @@ const fn alpn(protocol: Protocol) -> &'static str {
     match protocol {
         Protocol::Http => "http/1.1",
         Protocol::Tcp => "weft-tcp",
+        Protocol::Http2 => "h2",
     }
 }
 

@@ -233,7 +233,7 @@ fn sni() -> impl Strategy<Value = String> {
 }
 
 fn protocol() -> impl Strategy<Value = Protocol> {
-    prop_oneof![Just(Protocol::Http), Just(Protocol::Tcp)]
+    prop_oneof![Just(Protocol::Http), Just(Protocol::Tcp), Just(Protocol::Http2)]
 }
 
 fn port() -> impl Strategy<Value = Port> {

@@ -34,6 +34,7 @@ impl Pieces {
 #[derive(Debug)]
 pub struct Decoder {
     state: State,
+    trailers: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -53,19 +54,19 @@ impl Decoder {
             Framing::Chunked => State::Chunked(Box::new(Chunks::new(false))),
             Framing::UntilClose => State::UntilClose,
         };
-        Self { state }
+        Self { state, trailers: Vec::new() }
     }
 
     /// A decoder that passes on only the data of a chunked body, for a reader that does not know the coding (HTTP/1.0).
     pub fn unchunked(framing: Framing) -> Self {
         match framing {
-            Framing::Chunked => Self { state: State::Chunked(Box::new(Chunks::new(true))) },
+            Framing::Chunked => Self { state: State::Chunked(Box::new(Chunks::new(true))), trailers: Vec::new() },
             Framing::Empty | Framing::Length(_) | Framing::UntilClose => Self::new(framing),
         }
     }
 
     /// Passes no trailer on that a Connection field of the message names (RFC 9110 §7.6.1).
-    pub(super) fn without_nominated(mut self, fields: &Fields, head: &[u8]) -> Self {
+    pub(crate) fn without_nominated(mut self, fields: &Fields, head: &[u8]) -> Self {
         if let State::Chunked(chunks) = &mut self.state {
             chunks.leave_out(fields.nominated(head).map(Box::from).collect());
         }
@@ -96,11 +97,18 @@ impl Decoder {
             State::Chunked(chunks) => {
                 let taken = chunks.decode(input, pieces)?;
                 if chunks.is_done() {
+                    self.trailers = chunks.take_trailers();
                     self.state = State::Done;
                 }
                 Ok(taken)
             }
         }
+    }
+
+    /// The trailers behind a body that only its data is passed on of ([`unchunked`](Self::unchunked)): lines that end in
+    /// CRLF, and an empty one; empty where there are none, or the last one has not come.
+    pub(super) fn take_trailers(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.trailers)
     }
 
     /// Whether the body's last byte has been taken. Never, for a body that the stream's end ends.

@@ -16,8 +16,9 @@ const MAX_TRAILER_FIELDS: usize = 64;
 #[derive(Debug)]
 pub(super) struct Chunks {
     state: State,
-    /// Whether only the data is passed on.
+    /// Whether only the data is passed on; the trailers are kept then.
     bare: bool,
+    kept: Vec<u8>,
     /// Bytes of extensions so far.
     extensions: usize,
     /// The trailer section as far as it has come, where it is not empty.
@@ -56,6 +57,7 @@ impl Chunks {
         Self {
             state: State::Size { digits: 0, size: 0 },
             bare,
+            kept: Vec::new(),
             extensions: 0,
             trailers: Vec::new(),
             left_out: Vec::new(),
@@ -65,6 +67,11 @@ impl Chunks {
     /// Passes no trailer of these names on.
     pub(super) fn leave_out(&mut self, names: Vec<Box<[u8]>>) {
         self.left_out = names;
+    }
+
+    /// The trailer section that bare data was followed by; empty if there was none.
+    pub(super) fn take_trailers(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.kept)
     }
 
     pub(super) fn is_done(&self) -> bool {
@@ -166,7 +173,9 @@ impl Chunks {
             if self.trailers == b"\r\n" || self.trailers.ends_with(b"\r\n\r\n") {
                 let kept = kept_trailers(&self.trailers, &self.left_out)?;
                 // Whoever reads, the same bytes are refused; only what is passed on differs.
-                if !self.bare {
+                if self.bare {
+                    self.kept = kept;
+                } else {
                     pieces.tail.extend_from_slice(&kept);
                 }
                 self.trailers = Vec::new();
@@ -209,6 +218,11 @@ const NOT_TRAILERS: [&str; 26] = [
     "x-forwarded-proto",
 ];
 
+/// Whether a field of that name must not come as a trailer.
+pub(crate) fn is_no_trailer(name: &[u8]) -> bool {
+    NOT_TRAILERS.iter().any(|its| name.eq_ignore_ascii_case(its.as_bytes()))
+}
+
 /// The section without what must not come as a trailer, and without these names.
 fn kept_trailers(section: &[u8], left_out: &[Box<[u8]>]) -> Result<Vec<u8>, Malformed> {
     let mut fields = [httparse::EMPTY_HEADER; MAX_TRAILER_FIELDS];
@@ -218,7 +232,7 @@ fn kept_trailers(section: &[u8], left_out: &[Box<[u8]>]) -> Result<Vec<u8>, Malf
     };
     let mut out = Vec::with_capacity(section.len());
     for field in fields {
-        let forbidden = NOT_TRAILERS.iter().any(|name| field.name.eq_ignore_ascii_case(name))
+        let forbidden = is_no_trailer(field.name.as_bytes())
             || left_out.iter().any(|name| field.name.as_bytes().eq_ignore_ascii_case(name));
         if !forbidden && !field.name.get(..7).is_some_and(|start| start.eq_ignore_ascii_case("x-weft-")) {
             out.extend_from_slice(field.name.as_bytes());

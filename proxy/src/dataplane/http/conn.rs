@@ -55,6 +55,11 @@ impl Conn {
         }
     }
 
+    /// What was read and not used yet, and the stream below. Nothing may have been written.
+    pub(crate) fn into_parts(self) -> (Vec<u8>, Io) {
+        (self.input, self.io)
+    }
+
     /// The socket below.
     pub(crate) fn tcp(&self) -> &TcpStream {
         self.io.tcp()

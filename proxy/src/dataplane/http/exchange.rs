@@ -17,13 +17,15 @@ use super::{
 };
 
 /// The most interim answers to one request.
-const MAX_INTERIM: u8 = 10;
+pub(crate) const MAX_INTERIM: u8 = 10;
 
 /// What has happened so far; kept outside of the exchange, so that it is known also of one that is dropped.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Progress {
     /// The status of the answer whose head the client was sent.
     pub(crate) status: Option<u16>,
+    /// The `grpc-status` of the answer, where it has one.
+    pub(crate) grpc_status: Option<u16>,
     /// Body bytes towards the upstream.
     pub(crate) sent: u64,
     /// Body bytes towards the client.
@@ -46,15 +48,20 @@ pub(crate) struct Outcome {
 pub(crate) enum ExchangeError {
     /// The client went away.
     ClientGone,
+    /// The client has reset its stream (HTTP/2), with this code.
+    ClientReset(u32),
     /// The client's body is malformed, or ended early.
     ClientMalformed(Malformed),
     /// The upstream took not one byte of the request (invariant 7: it may be sent elsewhere).
     NothingWritten(io::Error),
     /// A peer ended its stream in order and authenticated, without one byte of an answer: a weft server that has read one
-    /// byte of a request answers first, so it has not (invariant 7).
+    /// byte of a request answers first, so it has not (invariant 7). Or it has refused the stream, or ended its
+    /// connection with a GOAWAY whose last stream lies below (RFC 9113 §8.7).
     NotProcessed,
     /// The upstream went away.
     UpstreamGone(Option<io::Error>),
+    /// The upstream has reset its stream (HTTP/2), with this code.
+    UpstreamReset(u32),
     /// The upstream's answer is malformed.
     UpstreamMalformed(Malformed),
     /// A body stood still for too long, and this is who did not move it.
@@ -94,16 +101,9 @@ impl Incoming {
         &self.bytes
     }
 
-    /// The fields that are passed on as name and value, in order. Nothing else is decided by: who decides by what the next
-    /// hop does not see, decides by what anybody may add.
-    pub(crate) fn fields(&self) -> Vec<(&[u8], &[u8])> {
-        self.head.fields.kept(&self.bytes).collect()
-    }
-
-    /// The Host to forward in place of the one that was written; `None` where that is normal already, and its line goes
-    /// out with the others as it came.
-    pub(crate) fn host<'a>(&self, normal: &'a str) -> Option<&'a str> {
-        (self.head.host.bytes(&self.bytes) != normal.as_bytes()).then_some(normal)
+    /// What was there of its body when it was decided, as it came.
+    pub(crate) fn body(&self) -> &[u8] {
+        self.bytes.get(self.head.length..).unwrap_or_default()
     }
 
     /// Whether the method is HEAD, whose answers have no body.
@@ -118,7 +118,8 @@ pub(crate) struct Forward<'a> {
     pub(crate) path: &'a str,
     /// The query that is forwarded.
     pub(crate) query: Option<&'a str>,
-    /// The Host that is forwarded in place of the one that was written; see [`Incoming::host`].
+    /// The Host that is forwarded in place of the one that was written; `None` where that is normal already, and goes out as it
+    /// came.
     pub(crate) host: Option<&'a str>,
     /// Whether this is the client's last request, whatever it asks for.
     pub(crate) last: bool,

@@ -4,6 +4,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::{
@@ -20,6 +21,15 @@ pub(crate) enum FlowError {
     Malformed(Malformed),
     /// Its receiver's stream failed.
     Write,
+}
+
+/// A part of a body, without framing.
+#[derive(Debug)]
+pub(crate) enum Content {
+    /// Some of its data; never empty.
+    Data(Bytes),
+    /// Its end, with the trailer section: lines that end in CRLF, and an empty one; empty where there is none.
+    End(Vec<u8>),
 }
 
 /// A body and where it is.
@@ -71,6 +81,47 @@ impl Flow {
         }
     }
 
+    /// From here on the body is read without its framing, by [`poll_content`](Self::poll_content): by `decoder`, which must
+    /// be one that passes only data on. The part that came with the head is given back.
+    pub(crate) fn unframe(&mut self, mut decoder: Decoder, input: &[u8]) -> Result<Bytes, Malformed> {
+        let mut pieces = Pieces::default();
+        decoder.decode(input, &mut pieces)?;
+        self.decoder = decoder;
+        Ok(gather(input, &pieces))
+    }
+
+    /// Reads on.
+    pub(crate) fn poll_content(&mut self, cx: &mut Context<'_>, from: &mut Conn) -> Poll<Result<Content, FlowError>> {
+        loop {
+            if self.decoder.is_done() {
+                return Poll::Ready(Ok(Content::End(self.decoder.take_trailers())));
+            }
+            let mut pieces = Pieces::default();
+            let data = if from.input().is_empty() {
+                ready!(from.poll_through(cx, |_, bytes| {
+                    let taken = match bytes {
+                        [] => self.decoder.end().map(|()| 0),
+                        bytes => self.decoder.decode(bytes, &mut pieces),
+                    };
+                    match taken {
+                        Ok(used) => (used, Ok(gather(bytes, &pieces))),
+                        Err(malformed) => (0, Err(FlowError::Malformed(malformed))),
+                    }
+                }))
+                .map_err(FlowError::Read)??
+            } else {
+                let used = self.decoder.decode(from.input(), &mut pieces).map_err(FlowError::Malformed)?;
+                let data = gather(from.input(), &pieces);
+                from.consume(used);
+                data
+            };
+            if !data.is_empty() {
+                self.bytes += data.len() as u64;
+                return Poll::Ready(Ok(Content::Data(data)));
+            }
+        }
+    }
+
     /// Decodes `input` and writes what is passed on of it.
     fn pass(&mut self, cx: &mut Context<'_>, input: &[u8], to: &mut Conn) -> Result<usize, FlowError> {
         let mut pieces = Pieces::default();
@@ -83,6 +134,20 @@ impl Flow {
             to.queue(cx, &out).map_err(|_| FlowError::Write)?;
         }
         Ok(used)
+    }
+}
+
+fn gather(input: &[u8], pieces: &Pieces) -> Bytes {
+    match pieces.ranges.as_slice() {
+        [] => Bytes::new(),
+        [one] => Bytes::copy_from_slice(input.get(one.clone()).unwrap_or_default()),
+        several => {
+            let parts = several.iter().filter_map(|range| input.get(range.clone()));
+            Bytes::from(parts.fold(Vec::new(), |mut whole, part| {
+                whole.extend_from_slice(part);
+                whole
+            }))
+        }
     }
 }
 

@@ -19,20 +19,20 @@ pub(crate) enum Party {
 
 /// How far both bodies have come. Whatever moves changes it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Mark {
+pub(crate) struct Mark {
     /// Bytes of the request's body that were read.
-    pub(super) sent: u64,
+    pub(crate) sent: u64,
     /// How many bytes the upstream has still to take.
-    pub(super) to_upstream: usize,
+    pub(crate) to_upstream: usize,
     /// Bytes of the answer's body that were read.
-    pub(super) received: u64,
+    pub(crate) received: u64,
     /// How many bytes the client has still to take.
-    pub(super) to_client: usize,
+    pub(crate) to_client: usize,
 }
 
 /// Watches that an exchange goes on. No timer exists before a body has had to wait.
 #[derive(Debug)]
-pub(super) struct Idle {
+pub(crate) struct Idle {
     bound: Duration,
     /// How far it had come, and since when.
     last: Option<(Mark, Instant)>,
@@ -40,12 +40,12 @@ pub(super) struct Idle {
 }
 
 impl Idle {
-    pub(super) fn new(bound: Duration) -> Self {
+    pub(crate) fn new(bound: Duration) -> Self {
         Self { bound, last: None, alarm: Alarm::default() }
     }
 
     /// Ready when nothing has moved for the whole bound. To be called at the end of each turn that has to wait.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>, mark: Mark) -> Poll<()> {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, mark: Mark) -> Poll<()> {
         if self.last.is_none_or(|(last, _)| last != mark) {
             let now = Instant::now();
             self.last = Some((mark, now));

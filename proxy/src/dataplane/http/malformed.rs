@@ -23,6 +23,8 @@ pub enum Malformed {
     HeadTooLarge,
     /// No Host (RFC 9112 §3.2).
     NoHost,
+    /// A scheme other than http and https (RFC 9113 §8.3.1).
+    Scheme,
     /// A field that may occur once occurs again: Host, Content-Length, Authorization.
     Repeated(&'static str),
     /// Content-Length and Transfer-Encoding together (RFC 9112 §6.1).
@@ -68,6 +70,7 @@ impl Malformed {
             | Self::FieldName
             | Self::FieldValue
             | Self::NoHost
+            | Self::Scheme
             | Self::Repeated(_)
             | Self::LengthAndCoding
             | Self::Length
@@ -98,6 +101,7 @@ impl fmt::Display for Malformed {
             Self::TooManyFields => "there are more than 100 fields",
             Self::HeadTooLarge => "the head is larger than 60 KiB",
             Self::NoHost => "there is no Host",
+            Self::Scheme => "the scheme is neither http nor https",
             Self::Repeated(name) => return write!(f, "{name} occurs more than once"),
             Self::LengthAndCoding => "Content-Length and Transfer-Encoding occur together",
             Self::Length => "Content-Length is not a number",

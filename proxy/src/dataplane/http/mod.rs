@@ -14,11 +14,12 @@ mod scan;
 mod tests;
 
 pub use body::{Decoder, Pieces};
+pub(crate) use chunk::is_no_trailer;
 pub(crate) use conn::{Conn, HeadError};
-pub(crate) use exchange::{Exchange, ExchangeError, Forward, Incoming, Outcome, Progress};
+pub(crate) use exchange::{Exchange, ExchangeError, Forward, Incoming, MAX_INTERIM, Outcome, Progress};
 pub use field::{Fields, MAX_FIELDS, Span};
-pub(crate) use flow::Flow;
+pub(crate) use flow::{Content, Flow, FlowError};
 pub use head::{Framing, RequestHead, ResponseHead, Version};
-pub(crate) use idle::Party;
+pub(crate) use idle::{Idle, Mark, Party};
 pub use malformed::Malformed;
 pub use scan::{HeadScan, MAX_HEAD};

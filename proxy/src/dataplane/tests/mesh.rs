@@ -107,7 +107,7 @@ pub(super) fn outbound(
     let endpoints =
         Endpoints { name: service.clone(), endpoints: endpoints.iter().enumerate().map(endpoint).collect() };
     let way_in = match protocol {
-        Protocol::Http => Resource::VirtualHost(Arc::new(VirtualHost {
+        Protocol::Http | Protocol::Http2 => Resource::VirtualHost(Arc::new(VirtualHost {
             authority: HostPort { host: service.host(&scope().names.mesh_domain).parse().unwrap(), port: service.port },
             service: service.clone(),
             routes: vec![Route {
@@ -160,6 +160,11 @@ impl Log {
             .filter(|line| !line.is_empty())
             .map(|line| serde_json::from_slice(line).unwrap())
             .collect()
+    }
+
+    /// The records so far.
+    pub(super) fn all(&self) -> Vec<serde_json::Value> {
+        self.lines()
     }
 
     /// The records, once there are `count`.
@@ -249,7 +254,7 @@ impl Mesh {
         let application = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let authority = authority();
         let name = match protocol {
-            Protocol::Http => "reviews:80",
+            Protocol::Http | Protocol::Http2 => "reviews:80",
             Protocol::Tcp => "stock:9000",
         };
         let server = Side::start("server", |_| {}).with_identity(&authority, "reviews");

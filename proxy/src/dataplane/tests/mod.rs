@@ -1,6 +1,7 @@
 //! The data plane over real sockets: two proxies of one mesh in one process, with raw clients and applications.
 mod faults;
 mod http;
+mod http2;
 mod idle;
 mod limits;
 mod mesh;

@@ -132,6 +132,7 @@ fn strict_request(kind: Malformed) -> Option<&'static str> {
         | Malformed::Trailers
         | Malformed::TooManyInterim
         | Malformed::UnaskedUpgrade
+        | Malformed::Scheme
         | Malformed::Truncated => None,
     }
 }

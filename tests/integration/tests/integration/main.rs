@@ -5,6 +5,7 @@ mod drain;
 mod effect;
 mod endpoints;
 mod explain;
+mod grpc;
 mod health;
 mod join;
 mod on_demand;

@@ -1,0 +1,266 @@
+//! How a request is carried where either end speaks HTTP/2.
+use std::io::ErrorKind;
+
+use weft_decide::RequestHead;
+use weft_ir::EndpointAddress;
+use weft_model::Protocol;
+
+use super::{
+    client::Client,
+    exchange::{Exchange, client_broken, upstream_broken},
+    head::{self, Head},
+    http1::{self, Coding},
+    link::Lease,
+    pump::Pump,
+    side::{Broken, Client as _},
+    upstream::Upstream,
+};
+use crate::dataplane::{
+    attempts::{Answer, Attempt, AttemptFailed, Carrier, Verdict},
+    carry::{application_conn, keep, proven},
+    histogram::add,
+    http::{Decoder, ExchangeError, Forward, Incoming, Malformed, Outcome, Progress},
+    job::{self, Application, Job},
+    pool::Proven,
+    record::{Record, Stage},
+    respond::{Blame, Ending, Failure},
+    serve::Http1Job,
+    tls::Wire,
+    upstream,
+};
+
+/// A request under way that came by HTTP/2.
+pub(in crate::dataplane) struct Http2Job<'a> {
+    /// Who asked.
+    pub(super) client: &'a mut Client,
+    /// What is known of it.
+    pub(super) record: &'a mut Record,
+    /// What was done so far.
+    pub(super) progress: &'a mut Progress,
+}
+
+impl job::Head for Head {
+    fn fields(&self) -> Vec<(&[u8], &[u8])> {
+        Self::fields(self)
+    }
+
+    fn decided<'a>(&'a self, fields: &'a [(&'a [u8], &'a [u8])]) -> RequestHead<'a> {
+        Self::decided(self, fields)
+    }
+
+    fn host<'a>(&self, normal: &'a str) -> Option<&'a str> {
+        (!self.is_at(normal)).then_some(normal)
+    }
+}
+
+impl Job for Http2Job<'_> {
+    type Head = Head;
+
+    fn record(&mut self) -> &mut Record {
+        self.record
+    }
+
+    fn to_peer<'a>(
+        &'a mut self,
+        head: &'a Head,
+        forward: Forward<'a>,
+    ) -> (impl Carrier<Done = Outcome> + 'a, &'a mut Record) {
+        let Self { client, record, progress } = self;
+        (Http2 { head, forward, client, progress }, record)
+    }
+
+    async fn to_application(
+        &mut self,
+        head: &Head,
+        application: Application<'_>,
+        forward: &Forward<'_>,
+    ) -> Result<Outcome, Failure> {
+        match application.protocol {
+            Protocol::Http2 => self.over_http2(head, application, forward).await,
+            Protocol::Http | Protocol::Tcp => self.over_http1(head, application, forward).await,
+        }
+    }
+}
+
+impl Http2Job<'_> {
+    async fn over_http2(
+        &mut self,
+        head: &Head,
+        application: Application<'_>,
+        forward: &Forward<'_>,
+    ) -> Result<Outcome, Failure> {
+        loop {
+            let lease = until_left(self.client, application_lease(application)).await?;
+            self.record.at(Stage::Stream);
+            let request = head.to_http2(forward).map_err(malformed)?;
+            self.client.rewind();
+            let carried = match Upstream::begin(lease, request, head.ended) {
+                Ok(mut upstream) => {
+                    let up = if head.ended { Pump::none() } else { Pump::default() };
+                    let sides = (&mut *self.client, &mut upstream);
+                    let mut exchange = Exchange::new(forward, sides, self.progress, (up, false));
+                    match exchange.final_head().await {
+                        Ok(answer) => return Ok(exchange.finish(answer).await.map(|_| OVER)?),
+                        Err(error) => Err(error),
+                    }
+                }
+                Err(broken) => Err(not_begun(broken)),
+            };
+            match carried {
+                Err(ExchangeError::NothingWritten(_) | ExchangeError::NotProcessed)
+                    if self.record.repeats < MAX_REPEATS && self.client.can_rewind() =>
+                {
+                    self.record.repeats += 1;
+                }
+                carried => return Ok(carried?),
+            }
+        }
+    }
+
+    async fn over_http1(
+        &mut self,
+        head: &Head,
+        application: Application<'_>,
+        forward: &Forward<'_>,
+    ) -> Result<Outcome, Failure> {
+        let conn = until_left(self.client, application_conn(application)).await?;
+        self.record.at(Stage::Stream);
+        let chunked = !head.ended && !head.has_length();
+        let coding = if chunked { Coding::Chunked } else { Coding::Plain };
+        let mut upstream = http1::Upstream::begin(conn, head.to_http1(forward, chunked), coding, head.is_head());
+        let up = if head.ended { Pump::ended() } else { Pump::default() };
+        let mut exchange = Exchange::new(forward, (&mut *self.client, &mut upstream), self.progress, (up, true));
+        let answer = exchange.final_head().await?;
+        let whole = exchange.finish(answer).await?;
+        drop(exchange);
+        if whole && let Some(conn) = upstream.into_conn() {
+            keep(application, conn);
+        }
+        Ok(OVER)
+    }
+}
+
+/// How often a request is sent again to an application that has proven not to have looked at it.
+const MAX_REPEATS: u8 = 2;
+
+/// What becomes of the connections of two HTTP/2 ends is not for one stream to say.
+const OVER: Outcome = Outcome { client_lives: true, upstream_lives: true, switched: false };
+
+/// An HTTP/1.1 request towards an application that speaks HTTP/2.
+pub(in crate::dataplane) async fn http1_to_application(
+    job: &mut Http1Job<'_>,
+    incoming: &Incoming,
+    application: Application<'_>,
+    forward: &Forward<'_>,
+) -> Result<Outcome, Failure> {
+    if incoming.head.upgrade || incoming.head.connect {
+        return Err(not_offered("an application that speaks HTTP/2 is not offered Upgrade and CONNECT"));
+    }
+    let request = head::from_http1(incoming, forward).map_err(malformed)?;
+    let lease = application_lease(application).await?;
+    job.record.at(Stage::Stream);
+    let (head, bytes) = (&incoming.head, incoming.bytes());
+    let decoder = Decoder::unchunked(head.framing).without_nominated(&head.fields, bytes);
+    let ended = decoder.is_done();
+    let first = job.body.unframe(decoder, incoming.body()).map_err(malformed)?;
+    let mut upstream = Upstream::begin(lease, request, ended).map_err(not_begun)?;
+    let keeps_alive = head.keeps_alive && !forward.last;
+    let sides = (&mut *job.client, &mut *job.body);
+    let mut client = http1::Client::new(sides, head.version, incoming.is_head(), keeps_alive);
+    let up = if ended { Pump::none() } else { Pump::beginning_with(first) };
+    let mut exchange = Exchange::new(forward, (&mut client, &mut upstream), job.progress, (up, true));
+    let answer = exchange.final_head().await?;
+    let whole = exchange.finish(answer).await?;
+    drop(exchange);
+    Ok(Outcome { client_lives: client.lives && whole, upstream_lives: true, switched: false })
+}
+
+/// An HTTP/2 request that is carried to a mesh peer by HTTP/2.
+struct Http2<'a> {
+    head: &'a Head,
+    forward: Forward<'a>,
+    client: &'a mut Client,
+    progress: &'a mut Progress,
+}
+
+impl Carrier for Http2<'_> {
+    type Done = Outcome;
+
+    fn can_repeat(&self) -> bool {
+        self.client.can_rewind()
+    }
+
+    async fn try_once(&mut self, attempt: &mut Attempt<'_, '_>) -> Result<Outcome, AttemptFailed> {
+        let Self { head, forward, client, progress } = self;
+        let request = head.to_http2(forward).map_err(|wrong| AttemptFailed::Unknown(malformed(wrong)))?;
+        let lease = until_left(client, peer_lease(attempt)).await.map_err(|failure| match failure.ending {
+            Ending::ClientGone => AttemptFailed::Unknown(failure),
+            _ => AttemptFailed::before(failure),
+        })?;
+        attempt.connected();
+        client.rewind();
+        let begun = Upstream::begin(lease, request, head.ended);
+        let mut upstream = begun.map_err(|broken| AttemptFailed::from(not_begun(broken)))?;
+        let up = if head.ended { Pump::none() } else { Pump::default() };
+        let mut exchange = Exchange::new(forward, (&mut **client, &mut upstream), progress, (up, false));
+        let answer = exchange.final_head().await?;
+        if attempt.judge(Answer { status: answer.0.status().as_u16() }) == Verdict::HoldBack {
+            return Err(AttemptFailed::HeldBack);
+        }
+        exchange.finish(answer).await?;
+        Ok(OVER)
+    }
+}
+
+/// A place on a connection to a mesh peer. Also a repeat may use one that is there: what has said that it takes no more is
+/// not among them.
+async fn peer_lease(attempt: &Attempt<'_, '_>) -> Result<Lease, Failure> {
+    let (worker, picked) = (attempt.worker(), attempt.picked());
+    let EndpointAddress::Socket(address) = picked.address();
+    let bound = worker.timeouts().pool_idle;
+    let connect = async || upstream::secure(worker, picked, Wire::Http2).await;
+    let (lease, reused) = worker.links().lease((address, proven(picked)), bound, connect).await?;
+    if reused {
+        add(&worker.totals().upstream_reused, 1);
+    }
+    Ok(lease)
+}
+
+async fn application_lease(Application { worker, address, protocol: _ }: Application<'_>) -> Result<Lease, Failure> {
+    let timeouts = worker.timeouts();
+    let connect = async || upstream::plain(worker, address, timeouts.application_connect).await;
+    // As long as to a peer: unlike in HTTP/1.1, who ends a connection says what it has not looked at.
+    let place = (address, Proven { peer: None });
+    let (lease, reused) = worker.links().lease(place, timeouts.pool_idle, connect).await?;
+    if reused {
+        add(&worker.totals().upstream_reused, 1);
+    }
+    Ok(lease)
+}
+
+/// Waits for a connection as long as the client waits.
+async fn until_left<T>(client: &mut Client, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let left = std::future::poll_fn(|cx| client.poll_gone(cx));
+    tokio::select! {
+        biased;
+        done = work => done,
+        broken = left => Err(client_broken(broken).into()),
+    }
+}
+
+/// A tunnel where one end speaks HTTP/2.
+pub(super) fn not_offered(what: &str) -> Failure {
+    Failure::new(Ending::Refused("not-offered", 501, Blame::Downstream), what)
+}
+
+fn malformed(wrong: Malformed) -> Failure {
+    ExchangeError::ClientMalformed(wrong).into()
+}
+
+/// The connection took no stream: nothing of the request was written.
+fn not_begun(broken: Broken) -> ExchangeError {
+    match broken {
+        Broken::Gone(error) => ExchangeError::NothingWritten(error.unwrap_or_else(|| ErrorKind::NotConnected.into())),
+        broken => upstream_broken(broken),
+    }
+}

@@ -1,0 +1,195 @@
+//! The client's end of an HTTP/2 stream.
+use std::{
+    collections::VecDeque,
+    task::{Context, Poll, ready},
+};
+
+use ::http::{HeaderMap, Response};
+use bytes::Bytes;
+use h2::{Reason, RecvStream, SendStream, server::SendResponse};
+
+use super::side::{self, Broken, Piece, Side};
+
+/// How much of a request's body is kept so that it can be sent once more.
+const MAX_KEPT: usize = 64 * 1024;
+
+/// A body that comes by HTTP/2, and the answer that goes back.
+pub(super) struct Client {
+    recv: Receiving,
+    respond: SendResponse<Bytes>,
+    send: Option<SendStream<Bytes>>,
+    /// Bytes that were read and are to be released still.
+    owed: usize,
+    /// What was read so far; `None` once it is too much, or an answer was begun.
+    kept: Option<Vec<Piece>>,
+    size: usize,
+    /// What is to be read again.
+    again: VecDeque<Piece>,
+}
+
+impl Client {
+    pub(super) fn new(recv: RecvStream, respond: SendResponse<Bytes>) -> Self {
+        Self {
+            recv: Receiving(recv),
+            respond,
+            send: None,
+            owed: 0,
+            kept: Some(Vec::new()),
+            size: 0,
+            again: VecDeque::new(),
+        }
+    }
+
+    /// Whether all that was read so far can be read again.
+    pub(super) fn can_rewind(&self) -> bool {
+        self.kept.is_some()
+    }
+
+    /// Lets the body be read from its first byte again.
+    pub(super) fn rewind(&mut self) {
+        if let Some(kept) = &self.kept {
+            self.again = kept.iter().cloned().collect();
+        }
+    }
+
+    /// Ends the stream with a code: whatever was sent of an answer is not whole.
+    pub(super) fn reset(&mut self, reason: Reason) {
+        match &mut self.send {
+            Some(send) => send.send_reset(reason),
+            None => self.respond.send_reset(reason),
+        }
+    }
+
+    /// Sends an answer of our own.
+    ///
+    /// # Errors
+    /// The client is gone.
+    pub(super) fn tell(&mut self, head: Response<()>, body: Bytes) -> Result<(), h2::Error> {
+        let mut send = self.respond.send_response(head, body.is_empty())?;
+        if !body.is_empty() {
+            // Short: where the client's window is smaller, h2 holds it until it is not.
+            send.send_data(body, true)?;
+        }
+        self.send = Some(send);
+        Ok(())
+    }
+}
+
+impl Side for Client {
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, Broken>> {
+        if let Some(piece) = self.again.pop_front() {
+            return Poll::Ready(Ok(piece));
+        }
+        let piece = ready!(self.recv.poll(cx))?;
+        if let Piece::Data(data, _) = &piece {
+            self.owed += data.len();
+            self.size += data.len();
+        }
+        if self.size > MAX_KEPT {
+            self.kept = None;
+        }
+        if let Some(kept) = &mut self.kept {
+            kept.push(piece.clone());
+        }
+        Poll::Ready(Ok(piece))
+    }
+
+    fn release(&mut self, count: usize) {
+        let count = count.min(self.owed);
+        self.owed -= count;
+        self.recv.release(count);
+    }
+
+    fn poll_room(&mut self, cx: &mut Context<'_>, wanted: usize) -> Poll<Result<usize, Broken>> {
+        match &mut self.send {
+            Some(send) => poll_room(send, cx, wanted),
+            None => Poll::Ready(Err(Broken::Gone(None))),
+        }
+    }
+
+    fn write(&mut self, _: &mut Context<'_>, data: Bytes, last: bool) -> Result<(), Broken> {
+        let send = self.send.as_mut().ok_or(Broken::Gone(None))?;
+        Ok(send.send_data(data, last)?)
+    }
+
+    fn end(&mut self, _: &mut Context<'_>, trailers: Option<HeaderMap>) -> Result<(), Broken> {
+        end(self.send.as_mut().ok_or(Broken::Gone(None))?, trailers)
+    }
+
+    fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl side::Client for Client {
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Broken> {
+        let reset = match &mut self.send {
+            Some(send) => send.poll_reset(cx),
+            None => self.respond.poll_reset(cx),
+        };
+        reset.map(|reset| match reset {
+            Ok(reason) => Broken::Reset(reason),
+            Err(error) => error.into(),
+        })
+    }
+
+    fn interim(&mut self, _: &mut Context<'_>, answer: Response<()>) -> Result<(), Broken> {
+        Ok(self.respond.send_informational(answer)?)
+    }
+
+    fn answer(&mut self, _: &mut Context<'_>, answer: Response<()>, ended: bool) -> Result<(), Broken> {
+        self.kept = None;
+        self.send = Some(self.respond.send_response(answer, ended)?);
+        Ok(())
+    }
+}
+
+/// A body that comes by HTTP/2.
+pub(super) struct Receiving(pub(super) RecvStream);
+
+impl Receiving {
+    /// Its next part.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, Broken>> {
+        if let Some(data) = ready!(self.0.poll_data(cx)) {
+            let data = data?;
+            return Poll::Ready(Ok(Piece::Data(data, self.0.is_end_stream())));
+        }
+        let trailers = ready!(self.0.poll_trailers(cx))?;
+        Poll::Ready(Ok(trailers.map_or(Piece::End, Piece::Trailers)))
+    }
+
+    /// Gives the sender so much of its windows back.
+    pub(super) fn release(&mut self, count: usize) {
+        // It fails where the stream is over: nobody waits for room any more.
+        let _ = self.0.flow_control().release_capacity(count);
+    }
+}
+
+/// How much of `wanted` bytes may be sent now.
+pub(super) fn poll_room(
+    send: &mut SendStream<Bytes>,
+    cx: &mut Context<'_>,
+    wanted: usize,
+) -> Poll<Result<usize, Broken>> {
+    send.reserve_capacity(wanted);
+    loop {
+        match send.capacity() {
+            0 => {}
+            room => return Poll::Ready(Ok(room)),
+        }
+        match ready!(send.poll_capacity(cx)) {
+            Some(Ok(_)) => {}
+            Some(Err(error)) => return Poll::Ready(Err(error.into())),
+            None => return Poll::Ready(Err(Broken::Gone(None))),
+        }
+    }
+}
+
+/// Ends what is sent.
+pub(super) fn end(send: &mut SendStream<Bytes>, trailers: Option<HeaderMap>) -> Result<(), Broken> {
+    match trailers {
+        Some(trailers) => send.send_trailers(trailers)?,
+        None => send.send_data(Bytes::new(), true)?,
+    }
+    Ok(())
+}

@@ -1,0 +1,62 @@
+//! What we tell our peers of ourselves, and what we bear from them. Peers' defaults stand beside ours.
+use bytes::Bytes;
+use h2::{client, server};
+
+use super::prefixed::Prefixed;
+
+/// The most streams of one connection at a time (Envoy: 2^31 - 1, 100 in its guide for edges; nginx: 128).
+pub(super) const MAX_STREAMS: u32 = 100;
+
+/// How many bytes of one stream's body may be under way before the other side has taken them (Envoy: 16 MiB; nginx:
+/// 64 KiB). At 1 ms round trip it lets 250 MB/s through.
+const STREAM_WINDOW: u32 = 256 * 1024;
+
+/// How many bytes of all bodies of one connection may be under way (Envoy: 24 MiB).
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+
+/// The most bytes of one stream that wait for the socket.
+const SEND_BUFFER: usize = 64 * 1024;
+
+/// The largest head, decoded (Envoy: 60 KiB). What is larger is answered 431; h2 derives from it how many CONTINUATION
+/// frames it reads (5), and ends connections that send more.
+const MAX_HEADER_LIST: u32 = 60 * 1024;
+
+/// How many streams a peer may open and reset before they were looked at; more of them end the connection.
+const MAX_PENDING_RESETS: usize = 100;
+
+/// How many streams a peer may make us reset, by breaking the protocol on each, before the connection is ended.
+const MAX_ERROR_RESETS: usize = 1024;
+
+/// Takes a client's connection.
+pub(super) fn accept(io: Prefixed) -> server::Handshake<Prefixed, Bytes> {
+    server::Builder::new()
+        .max_concurrent_streams(MAX_STREAMS)
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buffer_size(SEND_BUFFER)
+        .max_header_list_size(MAX_HEADER_LIST)
+        .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+        .max_local_error_reset_streams(Some(MAX_ERROR_RESETS))
+        .handshake(io)
+}
+
+/// What opens streams, and what moves their bytes.
+pub(super) type Connected = (client::SendRequest<Bytes>, client::Connection<Prefixed, Bytes>);
+
+/// Opens a connection to an upstream.
+///
+/// # Errors
+/// The stream does not take the preface.
+pub(super) async fn connect(io: Prefixed) -> Result<Connected, h2::Error> {
+    client::Builder::new()
+        .enable_push(false)
+        // Until the upstream has said how many it takes; h2 holds back what is more once it has.
+        .initial_max_send_streams(MAX_STREAMS as usize)
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buffer_size(SEND_BUFFER)
+        .max_header_list_size(MAX_HEADER_LIST)
+        .max_local_error_reset_streams(Some(MAX_ERROR_RESETS))
+        .handshake(io)
+        .await
+}

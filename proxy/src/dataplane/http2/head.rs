@@ -1,0 +1,254 @@
+//! Heads: what an HTTP/2 request says, judged as strictly as an HTTP/1.1 one, and the heads of each version made from the
+//! other's.
+//!
+//! h2 has refused already what RFC 9113 §8.2 and §8.3 call malformed: pseudo-fields that are unknown, doubled or late,
+//! names in upper case, fields of a connection (Connection, Transfer-Encoding, Upgrade and their like, a TE other than
+//! `trailers`), values with control characters, and bodies of another length than Content-Length says.
+use ::http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version,
+    header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, HOST, TE, TRANSFER_ENCODING},
+    request::Parts,
+    uri::{Authority, PathAndQuery, Scheme},
+};
+use weft_decide::RequestHead;
+
+use super::{grpc, trailers::remove_ours};
+use crate::dataplane::http::{Forward, Incoming, MAX_FIELDS, Malformed, ResponseHead};
+
+/// The head of an HTTP/2 client's request, with the fields that are passed on.
+pub(in crate::dataplane) struct Head {
+    method: Method,
+    scheme: Scheme,
+    authority: Vec<u8>,
+    /// The target in the form that normalization reads.
+    target: Vec<u8>,
+    path: PathAndQuery,
+    fields: HeaderMap,
+    /// Whether it ends the stream.
+    pub(super) ended: bool,
+}
+
+impl Head {
+    /// Reads a request's head. `from_outside`: our own fields are not passed on.
+    ///
+    /// # Errors
+    /// Whatever could be read in two ways.
+    pub(super) fn read(parts: Parts, ended: bool, from_outside: bool) -> Result<Self, Malformed> {
+        let Parts { method, uri, headers: mut fields, .. } = parts;
+        if fields.len() > MAX_FIELDS {
+            return Err(Malformed::TooManyFields);
+        }
+        for (name, told) in [(HOST, "Host"), (AUTHORIZATION, "Authorization"), (CONTENT_LENGTH, "Content-Length")] {
+            if fields.get_all(name).iter().nth(1).is_some() {
+                return Err(Malformed::Repeated(told));
+            }
+        }
+        if fields.get_all(EXPECT).iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+            return Err(Malformed::Expectation);
+        }
+        let uri = uri.into_parts();
+        let scheme = uri.scheme.unwrap_or(Scheme::HTTP);
+        if scheme != Scheme::HTTP && scheme != Scheme::HTTPS {
+            return Err(Malformed::Scheme);
+        }
+        let path = uri.path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/"));
+        let host = fields.remove(HOST);
+        let (authority, target) = match (uri.authority, host) {
+            (None, None) => return Err(Malformed::NoHost),
+            (None, Some(host)) => (host.as_bytes().to_vec(), path.as_str().as_bytes().to_vec()),
+            (Some(authority), host) => {
+                let same = |host: &HeaderValue| host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes());
+                match host.filter(|host| !same(host)) {
+                    None => (authority.as_str().as_bytes().to_vec(), path.as_str().as_bytes().to_vec()),
+                    // Two spellings: normalization tells whether they are one host, as for an absolute target.
+                    Some(host) => (host.as_bytes().to_vec(), format!("http://{authority}{path}").into_bytes()),
+                }
+            }
+        };
+        join_cookies(&mut fields)?;
+        if from_outside {
+            remove_ours(&mut fields);
+        }
+        Ok(Self { method, scheme, authority, target, path, fields, ended })
+    }
+
+    /// The fields as name and value.
+    pub(super) fn fields(&self) -> Vec<(&[u8], &[u8])> {
+        self.fields.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes())).collect()
+    }
+
+    /// What the evaluator looks at.
+    pub(super) fn decided<'a>(&'a self, fields: &'a [(&'a [u8], &'a [u8])]) -> RequestHead<'a> {
+        let method = self.method.as_str().as_bytes();
+        RequestHead { method, authority: &self.authority, target: &self.target, headers: fields }
+    }
+
+    /// Whether it was asked of that host, in these letters.
+    pub(super) fn is_at(&self, host: &str) -> bool {
+        self.authority == host.as_bytes()
+    }
+
+    /// Whether it asks for a tunnel.
+    pub(super) fn is_connect(&self) -> bool {
+        self.method == Method::CONNECT
+    }
+
+    /// Whether it is gRPC's.
+    pub(super) fn is_grpc(&self) -> bool {
+        self.fields.get(CONTENT_TYPE).is_some_and(|value| grpc::is_grpc(value.as_bytes()))
+    }
+
+    /// Whether the method is HEAD, whose answers have no body.
+    pub(super) fn is_head(&self) -> bool {
+        self.method == Method::HEAD
+    }
+
+    /// Whether it says how long its body is.
+    pub(super) fn has_length(&self) -> bool {
+        self.fields.contains_key(CONTENT_LENGTH)
+    }
+
+    /// As it is sent to an HTTP/2 upstream.
+    ///
+    /// # Errors
+    /// The normalized target, or a Host that stands for `:authority`, is none that HTTP/2 can carry.
+    pub(super) fn to_http2(&self, forward: &Forward<'_>) -> Result<Request<()>, Malformed> {
+        let same = self.path.path() == forward.path && self.path.query() == forward.query;
+        let path = if same { self.path.clone() } else { path_and_query(forward)? };
+        request(self.method.clone(), self.scheme.clone(), self.authority(forward), path, self.fields.clone())
+    }
+
+    fn authority<'a>(&'a self, forward: &Forward<'a>) -> &'a [u8] {
+        forward.host.map_or(&*self.authority, str::as_bytes)
+    }
+
+    /// As it is sent to an HTTP/1.1 upstream. `chunked`: its body comes in chunks.
+    pub(super) fn to_http1(&self, forward: &Forward<'_>, chunked: bool) -> Vec<u8> {
+        let mut out = Vec::with_capacity(512);
+        out.extend_from_slice(self.method.as_str().as_bytes());
+        out.push(b' ');
+        out.extend_from_slice(forward.path.as_bytes());
+        if let Some(query) = forward.query {
+            out.push(b'?');
+            out.extend_from_slice(query.as_bytes());
+        }
+        out.extend_from_slice(b" HTTP/1.1\r\nhost: ");
+        out.extend_from_slice(self.authority(forward));
+        out.extend_from_slice(b"\r\n");
+        write_fields(&self.fields, &mut out);
+        if self.fields.contains_key(TE) {
+            // RFC 9110 §10.1.4: it is this connection's.
+            out.extend_from_slice(b"connection: te\r\n");
+        }
+        let bodiless =
+            matches!(self.method, Method::GET | Method::HEAD | Method::OPTIONS | Method::DELETE | Method::TRACE);
+        if self.ended && !bodiless && !self.has_length() {
+            // RFC 9110 §8.6: some servers wait for it.
+            out.extend_from_slice(b"content-length: 0\r\n");
+        }
+        out.extend_from_slice(if chunked { b"transfer-encoding: chunked\r\n\r\n" } else { b"\r\n" });
+        out
+    }
+}
+
+/// RFC 9113 §8.2.3: crumbs are one field to whoever does not speak HTTP/2, policies and routes among them.
+fn join_cookies(fields: &mut HeaderMap) -> Result<(), Malformed> {
+    let mut crumbs = fields.get_all(COOKIE).iter();
+    let (Some(first), Some(second)) = (crumbs.next(), crumbs.next()) else { return Ok(()) };
+    let mut joined = first.as_bytes().to_vec();
+    for crumb in std::iter::once(second).chain(crumbs) {
+        joined.extend_from_slice(b"; ");
+        joined.extend_from_slice(crumb.as_bytes());
+    }
+    let joined = HeaderValue::from_bytes(&joined).map_err(|_| Malformed::FieldValue)?;
+    fields.insert(COOKIE, joined);
+    Ok(())
+}
+
+/// An HTTP/1.1 client's request as it is sent to an HTTP/2 upstream.
+///
+/// # Errors
+/// It has what HTTP/2 cannot carry.
+pub(super) fn from_http1(incoming: &Incoming, forward: &Forward<'_>) -> Result<Request<()>, Malformed> {
+    let (head, bytes) = (&incoming.head, incoming.bytes());
+    let mut fields = HeaderMap::with_capacity(16);
+    add_fields(head.fields.kept(bytes), &mut fields)?;
+    fields.remove(HOST);
+    let mut codings = head.fields.values(bytes, "te").flat_map(|value| value.split(|byte| *byte == b','));
+    if codings.any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers")) {
+        fields.insert(TE, HeaderValue::from_static("trailers"));
+    }
+    let method = Method::from_bytes(head.method.bytes(bytes)).map_err(|_| Malformed::StartLine)?;
+    let host = forward.host.map_or_else(|| head.host.bytes(bytes), str::as_bytes);
+    request(method, Scheme::HTTP, host, path_and_query(forward)?, fields)
+}
+
+fn path_and_query(forward: &Forward<'_>) -> Result<PathAndQuery, Malformed> {
+    let text = match forward.query {
+        Some(query) => format!("{}?{query}", forward.path),
+        None => forward.path.to_owned(),
+    };
+    PathAndQuery::from_maybe_shared(bytes::Bytes::from(text)).map_err(|_| Malformed::StartLine)
+}
+
+fn request(
+    method: Method,
+    scheme: Scheme,
+    authority: &[u8],
+    path: PathAndQuery,
+    fields: HeaderMap,
+) -> Result<Request<()>, Malformed> {
+    let authority = Authority::try_from(authority).map_err(|_| Malformed::NoHost)?;
+    let mut uri = ::http::uri::Parts::default();
+    (uri.scheme, uri.authority, uri.path_and_query) = (Some(scheme), Some(authority), Some(path));
+    let mut request = Request::new(());
+    *request.method_mut() = method;
+    *request.uri_mut() = Uri::from_parts(uri).map_err(|_| Malformed::StartLine)?;
+    *request.version_mut() = Version::HTTP_2;
+    *request.headers_mut() = fields;
+    Ok(request)
+}
+
+/// An HTTP/1.1 upstream's answer as an HTTP/2 client gets it.
+///
+/// # Errors
+/// It has what HTTP/2 cannot carry.
+pub(super) fn answer_from_http1(head: &ResponseHead, bytes: &[u8]) -> Result<Response<()>, Malformed> {
+    let mut answer = Response::new(());
+    *answer.status_mut() = StatusCode::from_u16(head.status).map_err(|_| Malformed::StartLine)?;
+    add_fields(head.fields.kept(bytes), answer.headers_mut())?;
+    Ok(answer)
+}
+
+/// An answer as an HTTP/1.1 client gets it, up to its last field.
+pub(super) fn answer_to_http1(answer: &Response<()>) -> Vec<u8> {
+    let mut out = Vec::with_capacity(512);
+    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(answer.status().as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(answer.status().canonical_reason().unwrap_or_default().as_bytes());
+    out.extend_from_slice(b"\r\n");
+    write_fields(answer.headers(), &mut out);
+    out
+}
+
+/// Takes HTTP/1.1 fields in. Transfer-Encoding is left out: HTTP/2 has framing of its own.
+fn add_fields<'a>(lines: impl Iterator<Item = (&'a [u8], &'a [u8])>, into: &mut HeaderMap) -> Result<(), Malformed> {
+    for (name, value) in lines {
+        let name = HeaderName::from_bytes(name).map_err(|_| Malformed::FieldName)?;
+        if name != TRANSFER_ENCODING {
+            into.append(name, HeaderValue::from_bytes(value).map_err(|_| Malformed::FieldValue)?);
+        }
+    }
+    Ok(())
+}
+
+/// Writes fields as HTTP/1.1's lines. Neither names nor values of a [`HeaderMap`] can hold a CR, LF or NUL.
+pub(super) fn write_fields(fields: &HeaderMap, out: &mut Vec<u8>) {
+    for (name, value) in fields {
+        out.extend_from_slice(name.as_str().as_bytes());
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(value.as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+}

@@ -1,0 +1,132 @@
+//! One stream: a request, its answer, one record.
+use std::rc::Rc;
+
+use ::http::{HeaderValue, Request, Response, StatusCode, header::CONTENT_LENGTH, header::CONTENT_TYPE};
+use bytes::Bytes;
+use h2::{Reason, RecvStream, server::SendResponse};
+use weft_net::PeerAddr;
+
+use super::{
+    carry::{Http2Job, not_offered},
+    client::Client,
+    grpc,
+    head::Head,
+    server::Active,
+};
+use crate::dataplane::{
+    http::Progress,
+    metrics::Direction,
+    record::{Record, Stage},
+    respond::{Ending, Failure},
+    serve::Path,
+    worker::Worker,
+};
+
+/// One request from its head to the end of its record.
+pub(super) async fn serve<P: Path>(
+    worker: Rc<Worker>,
+    path: Rc<P>,
+    (request, respond): (Request<RecvStream>, SendResponse<Bytes>),
+    (peer, active): (PeerAddr, Active),
+) {
+    let mut record = Record::begin(worker.ledger(), P::DIRECTION, false, peer);
+    record.at(Stage::Detect);
+    let (parts, body) = request.into_parts();
+    let ended = body.is_end_stream();
+    let mut client = Client::new(body, respond);
+    let head = match Head::read(parts, ended, P::DIRECTION == Direction::Outbound) {
+        Ok(head) => head,
+        Err(malformed) => {
+            let failure = Failure::new(Ending::Malformed(malformed), malformed.to_string());
+            return refuse(&mut client, &mut record, failure, Told::Http { to_head: false });
+        }
+    };
+    let mut progress = Progress::default();
+    let mut job = Http2Job { client: &mut client, record: &mut record, progress: &mut progress };
+    let carried = if head.is_connect() {
+        Err(not_offered("CONNECT over HTTP/2 is not offered"))
+    } else {
+        path.carry(&head, &mut job).await
+    };
+    (record.status, record.sent, record.received) = (progress.status, progress.sent, progress.received);
+    record.grpc_status = progress.grpc_status;
+    match carried {
+        Ok(_) => record.complete(),
+        Err(failure) => {
+            if matches!(failure.ending, Ending::ClientGone) && progress.status.is_none() {
+                active.shared().was_reset();
+            }
+            let told = match progress.status {
+                // Only a reset says that it is not whole.
+                Some(_) => Told::Begun,
+                None if head.is_grpc() => Told::Grpc,
+                None => Told::Http { to_head: head.is_head() },
+            };
+            refuse(&mut client, &mut record, failure, told);
+        }
+    }
+}
+
+/// How a client is told of a failure.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Told {
+    /// By a whole answer; one to HEAD has no body.
+    Http { to_head: bool },
+    /// By gRPC's trailers.
+    Grpc,
+    /// Not in words: its answer was begun.
+    Begun,
+}
+
+/// Answers for ourselves, or resets the stream, and ends the record.
+fn refuse(client: &mut Client, record: &mut Record, Failure { ending, detail }: Failure, told: Told) {
+    // What an upstream has said by a code, its client hears by the same.
+    let told = if matches!(ending, Ending::UpstreamReset(_)) { Told::Begun } else { told };
+    match ending.status().filter(|_| told != Told::Begun).and_then(|status| StatusCode::from_u16(status).ok()) {
+        None => client.reset(code(ending)),
+        Some(status) => {
+            let mut head = Response::new(());
+            let fields = head.headers_mut();
+            if let Ok(id) = HeaderValue::from_str(&record.id().to_string()) {
+                fields.insert("x-weft-decision", id);
+            }
+            let mut body = Bytes::new();
+            match told {
+                Told::Grpc => {
+                    let grpc_status = grpc::status(status.as_u16());
+                    fields.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+                    fields.insert("grpc-status", grpc_status.into());
+                    if let Ok(message) = HeaderValue::from_str(&grpc::message(&detail)) {
+                        fields.insert("grpc-message", message);
+                    }
+                    record.grpc_status = Some(grpc_status);
+                }
+                Told::Http { to_head } => {
+                    *head.status_mut() = status;
+                    let fields = head.headers_mut();
+                    fields.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+                    fields.insert(CONTENT_LENGTH, (detail.len() + 1).into());
+                    if !to_head {
+                        body = Bytes::from(format!("{detail}\n"));
+                    }
+                }
+                Told::Begun => {}
+            }
+            let answered = head.status().as_u16();
+            if client.tell(head, body).is_ok() {
+                record.status = Some(answered);
+            }
+        }
+    }
+    record.fail(ending, detail);
+}
+
+/// The code of a reset that stands for an ending.
+fn code(ending: Ending) -> Reason {
+    match ending {
+        Ending::UpstreamReset(code) => code.into(),
+        Ending::Malformed(_) => Reason::PROTOCOL_ERROR,
+        Ending::Timeout | Ending::BodyIdle(_) | Ending::ClientTimeout | Ending::ClientGone => Reason::CANCEL,
+        _ => Reason::INTERNAL_ERROR,
+    }
+}

@@ -1,0 +1,186 @@
+//! What a client may make us bear.
+use ::http::HeaderValue;
+use h2::Reason;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+
+use super::peers::{App, Caller, answer, grpc, mesh, request, whole};
+use crate::dataplane::tests::mesh::{Mesh, PATIENCE};
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// A frame (RFC 9113 §4.1).
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// The head of `GET /` to `reviews`, in HPACK without Huffman coding (RFC 7541 §6.2.2): `:authority` literal, the others
+/// from the static table.
+fn get() -> Vec<u8> {
+    [&[0x82, 0x86, 0x84, 0x01, 7][..], b"reviews"].concat()
+}
+
+/// A client that writes frames by hand.
+struct Raw(TcpStream);
+
+impl Raw {
+    async fn connect(mesh: &Mesh) -> Self {
+        let mut stream = TcpStream::connect(mesh.web.outbound()).await.unwrap();
+        stream.write_all(PREFACE).await.unwrap();
+        stream.write_all(&frame(4, 0, 0, &[])).await.unwrap();
+        Self(stream)
+    }
+
+    /// Writes and reads until the connection is ended.
+    async fn until_ended(mut self, mut next: impl FnMut(usize) -> Vec<u8>) {
+        let (mut reader, mut writer) = self.0.split();
+        let write = async {
+            for turn in 0.. {
+                if writer.write_all(&next(turn)).await.is_err() {
+                    return;
+                }
+            }
+        };
+        let mut heard = Vec::new();
+        let read = async { drop(reader.read_to_end(&mut heard).await) };
+        let ended = async {
+            tokio::select! {
+                () = read => {}
+                () = write => {}
+            }
+        };
+        timeout(PATIENCE, ended).await.expect("it is borne for ever");
+    }
+}
+
+#[tokio::test]
+async fn a_head_that_is_too_large_is_answered_431_and_the_connection_goes_on() {
+    let mesh = mesh().await;
+    let mut caller = Caller::connect(mesh.web.outbound()).await;
+    let mut head = request("GET", "/").body(()).unwrap();
+    for number in 0..20 {
+        head.headers_mut().append(
+            ::http::HeaderName::from_bytes(format!("x-large-{number}").as_bytes()).unwrap(),
+            HeaderValue::from_bytes(&[b'x'; 4000]).unwrap(),
+        );
+    }
+    let (call, _) = caller.open(head, true).await;
+    assert_eq!(whole(call).await.unwrap().head.status(), 431);
+    let (call, _) = caller.open(request("GET", "/").body(()).unwrap(), true).await;
+    answer(App::accept(&mesh.application).await.asked().await.1, "reply");
+    assert_eq!(whole(call).await.unwrap().text(), "reply");
+}
+
+#[tokio::test]
+async fn a_client_may_have_a_hundred_streams_and_no_more() {
+    let mesh = mesh().await;
+    let mut caller = Caller::connect(mesh.web.outbound()).await;
+    let (call, _) = caller.open(request("GET", "/").body(()).unwrap(), true).await;
+    let mut app = App::accept(&mesh.application).await;
+    answer(app.asked().await.1, "reply");
+    whole(call).await.unwrap();
+    assert_eq!(caller.send.current_max_send_streams(), 100);
+    let mut raw = Raw::connect(&mesh).await;
+    for number in 0..101_u32 {
+        raw.0.write_all(&frame(1, 0x4, number * 2 + 1, &get())).await.unwrap();
+    }
+    let mut heard = Vec::new();
+    // RST_STREAM on the 101st: REFUSED_STREAM.
+    let refused = frame(3, 0, 201, &[0, 0, 0, 7]);
+    while !heard.windows(refused.len()).any(|window| window == refused) {
+        assert!(timeout(PATIENCE, raw.0.read_buf(&mut heard)).await.expect("nothing is refused").unwrap() > 0);
+    }
+}
+
+/// CVE-2023-44487, CVE-2024-27316 and their like: each ends the connection and nothing else.
+#[tokio::test]
+async fn floods_end_their_connection() {
+    let mesh = mesh().await;
+    let head = get();
+    // Heads and resets: of those that were looked at, and of those that were not.
+    let resets = |turn: usize| {
+        let stream = u32::try_from(turn).unwrap() * 2 + 1;
+        [frame(1, 0x5, stream, &get()), frame(3, 0, stream, &[0, 0, 0, 8])].concat()
+    };
+    Raw::connect(&mesh).await.until_ended(resets).await;
+    // CONTINUATION frames without end, some with bytes and some without.
+    let continuation = |turn: usize| match turn {
+        0 => frame(1, 0, 1, &get()),
+        _ => frame(9, 0, 1, &[]),
+    };
+    Raw::connect(&mesh).await.until_ended(continuation).await;
+    // DATA frames without data.
+    let empty = |turn: usize| if turn == 0 { frame(1, 0x4, 1, &head) } else { frame(0, 0, 1, &[]) };
+    Raw::connect(&mesh).await.until_ended(empty).await;
+    let told = async {
+        loop {
+            let records = mesh.web.log.all();
+            let broken = records.iter().filter(|record| record["outcome"] == "broke-http2");
+            let details: Vec<_> = broken.map(|record| record["detail"].as_str().unwrap().to_owned()).collect();
+            if details.len() >= 3 {
+                break details;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    let details = timeout(PATIENCE, told).await.expect("the floods are not recorded");
+    assert_eq!(details.len(), 3, "{details:?}");
+    // h2's words for ENHANCE_YOUR_CALM; the resets may be counted by us first.
+    let is_flood = |detail: &String| detail.contains("excessive load") || detail.contains("resets too many");
+    assert!(details.iter().all(is_flood), "{details:?}");
+    // Somebody else is served as ever.
+    let mut caller = Caller::connect(mesh.web.outbound()).await;
+    let (call, _) = caller.open(grpc("/shop.Reviews/Get"), true).await;
+    let mut app = App::accept(&mesh.application).await;
+    loop {
+        let (asked, respond) = app.asked().await;
+        let ours = asked.method() == "POST";
+        answer(respond, "reply");
+        if ours {
+            break;
+        }
+    }
+    assert_eq!(whole(call).await.unwrap().text(), "reply");
+}
+
+/// Many streams that are cut in front of an answer are a flood also where each was waited for.
+#[tokio::test]
+async fn resets_one_by_one_are_a_flood_too() {
+    let mesh = mesh().await;
+    let mut caller = Caller::connect(mesh.web.outbound()).await;
+    let mut app: Option<App> = None;
+    for turn in 0..200 {
+        let Ok(ready) = timeout(PATIENCE, caller.send.clone().ready()).await.unwrap() else {
+            assert!(turn >= 100, "{turn}");
+            return;
+        };
+        caller.send = ready;
+        let Ok((_call, mut up)) = caller.send.send_request(grpc("/shop.Reviews/Get"), false) else {
+            assert!(turn >= 100, "{turn}");
+            return;
+        };
+        if app.is_none() {
+            app = Some(App::accept(&mesh.application).await);
+        }
+        let asked = timeout(PATIENCE, app.as_mut().unwrap().next()).await.unwrap();
+        up.send_reset(Reason::CANCEL);
+        let Some((_, mut respond)) = asked else { continue };
+        let _ = timeout(PATIENCE, std::future::poll_fn(|cx| respond.poll_reset(cx))).await.expect("nobody cancels");
+    }
+    panic!("two hundred resets are borne");
+}
+
+#[tokio::test]
+async fn an_http2_preface_on_an_http1_mesh_connection_is_no_request() {
+    use super::ends::http1_of_a_peer;
+    let (mesh, mut peer) = http1_of_a_peer().await;
+    peer.write_all(PREFACE).await.unwrap();
+    let mut told = Vec::new();
+    timeout(PATIENCE, peer.read_to_end(&mut told)).await.expect("it waits for more").unwrap();
+    assert!(told.starts_with(b"HTTP/1.1 505"), "{}", String::from_utf8_lossy(&told));
+    drop(mesh);
+}

@@ -1,0 +1,179 @@
+//! Raw HTTP/2 clients and servers.
+use std::{net::SocketAddr, sync::Arc};
+
+use ::http::{HeaderMap, Request, Response};
+use bytes::Bytes;
+use h2::{
+    Reason, RecvStream, SendStream,
+    client::{self, ResponseFuture, SendRequest},
+    server::{self, SendResponse},
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+    sync::{Notify, mpsc},
+    task::JoinHandle,
+    time::timeout,
+};
+use weft_model::Protocol;
+
+use crate::dataplane::tests::mesh::{Mesh, PATIENCE};
+
+/// A mesh whose application speaks HTTP/2.
+pub(super) async fn mesh() -> Mesh {
+    Mesh::start(Protocol::Http2, Some(&["web"]), None).await
+}
+
+/// A client with one connection.
+pub(super) struct Caller {
+    pub(super) send: SendRequest<Bytes>,
+    /// Ends with the connection.
+    pub(super) over: JoinHandle<Result<(), h2::Error>>,
+}
+
+impl Caller {
+    /// Connects with prior knowledge.
+    pub(super) async fn connect(address: SocketAddr) -> Self {
+        let tcp = TcpStream::connect(address).await.unwrap();
+        let (send, connection) = client::handshake(tcp).await.unwrap();
+        Self { send, over: tokio::spawn(connection) }
+    }
+
+    /// Opens a stream.
+    pub(super) async fn open(&mut self, request: Request<()>, ended: bool) -> (ResponseFuture, SendStream<Bytes>) {
+        self.send = timeout(PATIENCE, self.send.clone().ready()).await.unwrap().unwrap();
+        self.send.send_request(request, ended).unwrap()
+    }
+
+    /// A whole answer to a request without a body.
+    pub(super) async fn ask(&mut self, request: Request<()>) -> Whole {
+        let (answer, _) = self.open(request, true).await;
+        whole(answer).await.unwrap()
+    }
+}
+
+/// An answer with its body and trailers.
+#[derive(Debug)]
+pub(super) struct Whole {
+    pub(super) head: Response<()>,
+    pub(super) body: Vec<u8>,
+    pub(super) trailers: Option<HeaderMap>,
+}
+
+impl Whole {
+    pub(super) fn field(&self, name: &str) -> &str {
+        self.head.headers().get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    pub(super) fn text(&self) -> &str {
+        str::from_utf8(&self.body).unwrap()
+    }
+}
+
+/// Reads an answer to its end.
+pub(super) async fn whole(answer: ResponseFuture) -> Result<Whole, h2::Error> {
+    let answer = timeout(PATIENCE, answer).await.expect("no answer")?;
+    let (parts, body) = answer.into_parts();
+    let (body, trailers) = read(body).await?;
+    Ok(Whole { head: Response::from_parts(parts, ()), body, trailers })
+}
+
+/// Reads a body to its end.
+pub(super) async fn read(mut body: RecvStream) -> Result<(Vec<u8>, Option<HeaderMap>), h2::Error> {
+    let mut bytes = Vec::new();
+    while let Some(data) = timeout(PATIENCE, body.data()).await.expect("the body stands still") {
+        let data = data?;
+        body.flow_control().release_capacity(data.len())?;
+        bytes.extend_from_slice(&data);
+    }
+    let trailers = timeout(PATIENCE, body.trailers()).await.expect("no end of the body")?;
+    Ok((bytes, trailers))
+}
+
+/// The next part of a body.
+pub(super) async fn next(body: &mut RecvStream) -> Bytes {
+    let data = timeout(PATIENCE, body.data()).await.expect("nothing comes").expect("the body is over").unwrap();
+    body.flow_control().release_capacity(data.len()).unwrap();
+    data
+}
+
+/// A request as the application has it.
+pub(super) type Asked = (Request<RecvStream>, SendResponse<Bytes>);
+
+/// One connection of an application.
+pub(super) struct App {
+    streams: mpsc::UnboundedReceiver<Asked>,
+    leave: Arc<Notify>,
+    pub(super) over: JoinHandle<()>,
+}
+
+impl App {
+    /// Takes the sidecar's next connection.
+    pub(super) async fn accept(listener: &TcpListener) -> Self {
+        let (tcp, _) = timeout(PATIENCE, listener.accept()).await.expect("nobody connects").unwrap();
+        Self::over(server::Builder::new(), tcp).await
+    }
+
+    /// Serves over a stream, with settings.
+    pub(super) async fn over(
+        settings: server::Builder,
+        io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    ) -> Self {
+        let mut connection: server::Connection<_, Bytes> = settings.handshake(io).await.unwrap();
+        let (sender, streams) = mpsc::unbounded_channel();
+        let leave = Arc::new(Notify::new());
+        let leaving = leave.clone();
+        let over = tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    accepted = connection.accept() => match accepted {
+                        Some(Ok(asked)) => drop(sender.send(asked)),
+                        Some(Err(_)) | None => return,
+                    },
+                    () = leaving.notified() => connection.graceful_shutdown(),
+                }
+            }
+        });
+        Self { streams, leave, over }
+    }
+
+    /// The next request.
+    pub(super) async fn asked(&mut self) -> Asked {
+        timeout(PATIENCE, self.streams.recv()).await.expect("no request").expect("the connection is over")
+    }
+
+    /// The next request; `None` once the connection is over.
+    pub(super) async fn next(&mut self) -> Option<Asked> {
+        self.streams.recv().await
+    }
+
+    /// Ends the connection in order.
+    pub(super) fn leave(&self) {
+        self.leave.notify_one();
+    }
+}
+
+/// A request.
+pub(super) fn request(method: &str, path: &str) -> ::http::request::Builder {
+    Request::builder().method(method).uri(format!("http://reviews{path}"))
+}
+
+/// A gRPC request.
+pub(super) fn grpc(path: &str) -> Request<()> {
+    request("POST", path).header("content-type", "application/grpc+proto").header("te", "trailers").body(()).unwrap()
+}
+
+/// Answers with a head, a body and a `grpc-status`.
+pub(super) fn answer(mut respond: SendResponse<Bytes>, body: &'static str) {
+    let head = Response::builder().header("content-type", "application/grpc").body(()).unwrap();
+    let mut send = respond.send_response(head, false).unwrap();
+    send.send_data(Bytes::from_static(body.as_bytes()), false).unwrap();
+    let mut trailers = HeaderMap::new();
+    trailers.insert("grpc-status", "0".parse().unwrap());
+    send.send_trailers(trailers).unwrap();
+}
+
+/// The code that a stream was reset with.
+pub(super) fn code(error: &h2::Error) -> Option<Reason> {
+    error.is_reset().then(|| error.reason()).flatten()
+}
