@@ -12,6 +12,6 @@ pub use backend::{Backend, Mode};
 pub use load::{Load, Outcome, Report, Sent};
 pub use mesh::{ControlPlane, Mesh, Pod, Sidecar};
 pub use options::{Drill, Options, Scale};
-pub use process::Process;
+pub use process::{Process, command};
 pub use results::append;
 pub use verdict::{Figure, Verdict, within};

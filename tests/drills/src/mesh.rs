@@ -96,6 +96,11 @@ impl ControlPlane {
         self.folder.join("store")
     }
 
+    /// The file by which `weft` finds its admin API.
+    pub fn context(&self) -> PathBuf {
+        self.folder.join("context.json")
+    }
+
     /// Its admin API.
     ///
     /// # Errors

@@ -120,6 +120,18 @@ impl Process {
     }
 }
 
+/// Runs a `weft` command to its end and returns what it prints.
+///
+/// # Errors
+/// What the system says, or what the command says on its standard error where it fails.
+pub async fn command(arguments: &[&str]) -> Result<String> {
+    let output = Command::new(weft()?).args(arguments).stdin(Stdio::null()).output().await?;
+    if !output.status.success() {
+        bail!("weft {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
 /// The program: built with the tests, beside the folder of this one.
 fn weft() -> Result<PathBuf> {
     let own = env::current_exe()?;
