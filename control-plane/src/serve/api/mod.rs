@@ -41,8 +41,7 @@ use super::{
 };
 use crate::{
     authority::Certifier, effect::Effects, faults::Faults, metrics::Metrics, registry::Registry, removals::Removals,
-    state::MeshState,
-    tokens::Issuer,
+    state::MeshState, tokens::Issuer,
 };
 use error::Failure;
 
