@@ -149,12 +149,15 @@ pub(crate) fn workload_row(item: &WorkloadItem) -> [String; 9] {
         (true, true) => "yes",
         (true, false) => "no",
     };
+    // It holds to another history: what it keeps, `weft confirm-removals` lists.
+    let kept = item.holds_to.as_ref().map(|_| format!(", keeps {}", item.removals_held)).unwrap_or_default();
+    let in_sync = format!("{in_sync}{kept}");
     let shown = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
     [
         shown(&item.namespace),
         shown(&item.name),
         state(item),
-        in_sync.to_owned(),
+        in_sync,
         shown(&item.identity),
         shown(&item.address),
         shown(&item.revision),

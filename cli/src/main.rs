@@ -7,6 +7,7 @@ mod advice;
 mod api;
 mod apply;
 mod ca;
+mod confirm_removals;
 mod context;
 mod delete;
 mod demo;
@@ -90,6 +91,8 @@ enum Command {
     ProxyConfig(proxy_config::Arguments),
     /// Explain a refusal by its id: which stage, which rule or route, which object and line, and what to do.
     Explain(explain::Arguments),
+    /// Confirm that proxies may lose what the control plane's store does not have any more.
+    ConfirmRemovals(confirm_removals::Arguments),
     /// Show the control plane at a glance, or how far one object has come: on which proxies it is in effect.
     Status(status::Arguments),
     /// Run the sidecar proxy.
@@ -159,6 +162,7 @@ fn dispatch(command: Command) -> Result<ExitCode, Failure> {
         Command::Recovery(recovery::Command::Revoke(arguments)) => done(recovery::revoke(&arguments)),
         Command::ProxyConfig(arguments) => done(proxy_config::run(&arguments)),
         Command::Explain(arguments) => done(explain::run(&arguments)),
+        Command::ConfirmRemovals(arguments) => done(confirm_removals::run(&arguments)),
         Command::Status(arguments) => done(status::run(&arguments)),
         Command::Proxy(ProxyCommand::Run(arguments)) => Ok(weft_proxy::agent::run(*arguments)),
         Command::ControlPlane(ControlPlaneCommand::Run(arguments)) => done(control_plane(*arguments)),

@@ -57,7 +57,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     for warning in &status.warnings {
         eprintln!("{warning}");
     }
-    output::line(glance(&status))
+    output::line(glance(&status))?;
+    elsewhere(&status)
 }
 
 fn object(client: &Client, kind: &str, (namespace, name): (&str, &str), output: Format) -> Result<(), Failure> {
@@ -95,4 +96,19 @@ fn glance(status: &Status) -> String {
     lines.push(format!("started        {}", status.started));
     lines.push(format!("version        {}", status.version));
     lines.join("\n")
+}
+
+/// Who holds to another history, by name.
+fn elsewhere(status: &Status) -> Result<(), Failure> {
+    for proxy in &status.elsewhere {
+        let history = if proxy.other_epoch { "another epoch" } else { "a later state of this store" };
+        output::line(format!(
+            "removals       {} held back from {}, which has seen {} ({history})",
+            proxy.held, proxy.workload, proxy.revision
+        ))?;
+    }
+    if status.elsewhere.is_empty() {
+        return Ok(());
+    }
+    output::line("               `weft confirm-removals` lists what would go, and lets it go")
 }

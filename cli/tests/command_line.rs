@@ -254,3 +254,12 @@ fn the_intermediate_is_rotated_and_a_recovery_revoked_by_a_command_each() {
     let wrong = plane.weft(&["recovery", "revoke", "web"], "");
     assert!(text(&wrong.stderr).contains("is not NAMESPACE/ACCOUNT"), "{}", text(&wrong.stderr));
 }
+
+#[test]
+fn removals_are_confirmed_only_where_some_are_held_back() {
+    let plane = ControlPlane::start();
+    let said = plane.said(&["confirm-removals"], "");
+    assert!(said.starts_with("no proxy holds to another history than "), "{said}");
+    let listed: serde_json::Value = serde_json::from_str(&plane.said(&["confirm-removals", "-o", "json"], "")).unwrap();
+    assert_eq!(listed["items"], serde_json::json!([]), "{listed}");
+}

@@ -18,7 +18,8 @@ static NEXT: AtomicU64 = AtomicU64::new(0);
 #[derive(Debug, Serialize)]
 pub(crate) struct Entry<'a> {
     /// What was done: `token-created`, `certificate-issued`, `certificate-renewed`, `certificate-recovered`,
-    /// `recovery-refused`, `recovery-revoked`, `intermediate-renewed`, `applied`, `deleted`.
+    /// `recovery-refused`, `recovery-revoked`, `intermediate-renewed`, `applied`, `deleted`,
+    /// `removals-confirmed`.
     pub(crate) action: &'static str,
     /// Who did it: `admin`, or the identity that proved itself.
     pub(crate) by: &'a str,

@@ -23,9 +23,9 @@ use weft_certs::{
 use weft_model::Diagnostic;
 
 use crate::wire::{
-    ApiError, ApplyRequest, ApplyResponse, CaRotated, Deleted, EdgeList, ObjectList, ObjectStatus, RecoveryList,
-    RecoveryRevocation, RecoveryRevoked, Refusal, Status, StatusList, TokenRequest, TokenResponse, WaitRequest,
-    WaitResponse, WorkloadList,
+    ApiError, ApplyRequest, ApplyResponse, CaRotated, ConfirmRequest, Confirmed, Deleted, EdgeList, ObjectList,
+    ObjectStatus, RecoveryList, RecoveryRevocation, RecoveryRevoked, Refusal, Removals, Status, StatusList,
+    TokenRequest, TokenResponse, WaitRequest, WaitResponse, WorkloadList,
 };
 
 mod watch;
@@ -225,6 +225,22 @@ impl Client {
     /// As for every call.
     pub async fn status(&self) -> Result<Status, CallError> {
         self.read("/v1/status").await
+    }
+
+    /// What proxies hold and the control plane does not know.
+    ///
+    /// # Errors
+    /// As for every call.
+    pub async fn removals(&self) -> Result<Removals, CallError> {
+        self.read("/v1/removals").await
+    }
+
+    /// Confirms that proxies may lose what the store of this epoch does not have.
+    ///
+    /// # Errors
+    /// As for every call; a store of another epoch is one.
+    pub async fn confirm_removals(&self, request: &ConfirmRequest) -> Result<Confirmed, CallError> {
+        self.send(Method::POST, "/v1/removals/confirm", request).await
     }
 
     async fn deletion(&self, kind: &str, namespace: &str, name: &str, dry_run: bool) -> Result<Deleted, CallError> {

@@ -15,6 +15,7 @@ mod labels;
 mod metrics;
 mod recovery;
 mod registry;
+mod removals;
 mod run;
 mod running;
 mod serve;

@@ -29,6 +29,7 @@ use crate::{
     follow::follow,
     metrics::Metrics,
     registry::Registry,
+    removals::Removals,
     serve::{AdsStreams, Api, Certificates, Core, Grpc, Limits, Places, accept, serve_api, serve_grpc},
     state::MeshState,
     tokens,
@@ -179,7 +180,9 @@ async fn start(config: &Config, store: &Arc<Redb>) -> Result<Running, StartError
 
     let counted = store.clone();
     let metrics = Arc::new(Metrics::new(move || counted.commits()));
-    let registry = Arc::new(Registry::new(state.clone(), config.lease));
+    let removals = Removals::open(&*secrets, &listing.revision).await.map_err(|error| store_use(config, error))?;
+    let removals = Arc::new(removals);
+    let registry = Arc::new(Registry::new(state.clone(), removals.clone(), config.lease));
     let streams = Arc::new(AdsStreams::default());
     let (stop, stopped) = watch::channel(false);
     let mut tasks = JoinSet::new();
@@ -195,6 +198,7 @@ async fn start(config: &Config, store: &Arc<Redb>) -> Result<Running, StartError
         state: state.clone(),
         registry: registry.clone(),
         metrics: metrics.clone(),
+        removals: removals.clone(),
         settled_at: Instant::now() + config.lease,
         lease: config.lease,
         stop: stopped.clone(),
@@ -233,6 +237,7 @@ async fn start(config: &Config, store: &Arc<Redb>) -> Result<Running, StartError
         registry,
         streams,
         metrics,
+        removals,
         tokens: tokens::Issuer::default(),
         certifier: certifier.clone(),
         token: context.token.hash(),

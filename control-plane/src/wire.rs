@@ -17,6 +17,8 @@
 //! | `GET /v1/workloads/{namespace}/{name}/proxy?path=` | | the proxy's own JSON |
 //! | `GET /v1/edges` | | [`EdgeList`] |
 //! | `GET /v1/status` | | [`Status`] |
+//! | `GET /v1/removals` | | [`Removals`] |
+//! | `POST /v1/removals/confirm` | [`ConfirmRequest`] | [`Confirmed`], or 409 where the epoch is another |
 //! | `GET /metrics` | | Prometheus text |
 //!
 //! Every request carries `authorization: Bearer <token>`; every failure is an [`ApiError`].
@@ -273,6 +275,13 @@ pub struct WorkloadItem {
     /// How many resources its present ADS stream was sent in a version that it already held. Zero unless something is
     /// wrong.
     pub resent: u64,
+    /// The revision of another history that its proxy holds to, where this control plane stands in another: another
+    /// epoch, or an older state of the same one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holds_to: Option<String>,
+    /// How many removals are held back from it, or kept by it, until a person confirms them.
+    #[serde(default)]
+    pub removals_held: u64,
     /// What its proxy rejected and still holds an older version of (or nothing), with its own words.
     pub rejected: Vec<RejectedResource>,
     /// The addresses that its listeners are bound to, by listener name.
@@ -371,6 +380,9 @@ pub struct Status {
     pub resources_sent: u64,
     /// Of these, those that the client already held in the same version. Zero unless something is wrong.
     pub resources_resent: u64,
+    /// The proxies that hold to another history than this control plane's; removals are held back from them.
+    #[serde(default)]
+    pub elsewhere: Vec<Elsewhere>,
     /// When it started, RFC 3339.
     pub started: String,
     /// Its version.
@@ -394,4 +406,65 @@ pub struct ProxyCount {
     pub connected: u64,
     /// Of these, those that have acknowledged all that concerns them at the present revision.
     pub in_sync: u64,
+}
+
+/// A proxy that has seen another epoch than this control plane's, or a later revision of the same one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Elsewhere {
+    /// The workload, `namespace/name`.
+    pub workload: String,
+    /// The highest revision that it has seen.
+    pub revision: String,
+    /// Whether that is of another epoch; otherwise it is a later state of this one.
+    pub other_epoch: bool,
+    /// How many removals are held back from it.
+    pub held: u64,
+}
+
+/// What proxies hold and this control plane does not know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Removals {
+    /// The store's revision.
+    pub revision: String,
+    /// The store's epoch, which a confirmation names.
+    pub epoch: String,
+    /// What would go, ordered by type and name.
+    pub items: Vec<HeldRemoval>,
+    /// The proxies that hold to another history, ordered.
+    pub proxies: Vec<Elsewhere>,
+}
+
+/// One resource, or a part of one, that would go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HeldRemoval {
+    /// The kind of resource: `cluster`, `endpoints`, `virtual host`, …
+    pub resource_type: String,
+    /// The resource's name.
+    pub name: String,
+    /// Which part of it would go; empty for the whole.
+    #[serde(default)]
+    pub part: String,
+    /// From which workloads' proxies, `namespace/name`.
+    pub proxies: Vec<String>,
+}
+
+/// A confirmation that proxies may lose what this control plane does not have.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ConfirmRequest {
+    /// The store's epoch, as [`Removals`] named it: a confirmation is valid for that epoch.
+    pub epoch: String,
+}
+
+/// What a confirmation came to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Confirmed {
+    /// The store's epoch.
+    pub epoch: String,
+    /// How many proxies were told; others are told when they come.
+    pub told: u64,
 }

@@ -20,12 +20,21 @@ pub(crate) enum Scale {
     Full,
 }
 
-impl Scale {
-    /// `short` or `full`, whichever this is.
-    fn of(self, short: &'static str, full: &'static str) -> &'static str {
-        match self {
-            Self::Short => short,
-            Self::Full => full,
+/// How much of each suite to run, and which part.
+pub(crate) struct Choice {
+    pub(crate) scale: Scale,
+    /// The drills' rows, separated by commas; all of them where nothing is named.
+    pub(crate) rows: Option<String>,
+    /// The drills' seeds, separated by commas; those of the scale where nothing is named.
+    pub(crate) seeds: Option<String>,
+}
+
+impl Choice {
+    /// `short` or `full`, whichever is chosen.
+    fn of(&self, short: &'static str, full: &'static str) -> &'static str {
+        match self.scale {
+            Scale::Short => short,
+            Scale::Full => full,
         }
     }
 }
@@ -36,24 +45,25 @@ pub(crate) struct Suite {
     pub(crate) about: &'static str,
     /// Whether `--quick` runs it.
     pub(crate) quick: bool,
-    pub(crate) run: fn(&Workspace, Scale) -> Result<Counts>,
+    pub(crate) run: fn(&Workspace, &Choice) -> Result<Counts>,
 }
 
 /// Every suite, in the order in which they run.
-pub(crate) const SUITES: [Suite; 7] = [
+pub(crate) const SUITES: [Suite; 8] = [
     Suite { name: "lint", about: "formatting, clippy, documentation", quick: true, run: lint },
     Suite { name: "tidy", about: "dependency edges, budgets, documents", quick: true, run: tidy },
     Suite { name: "unit", about: "every crate's own tests and doc tests", quick: true, run: unit },
     Suite { name: "fuzz", about: "every parser over its corpus, the codec against hyper", quick: true, run: fuzz },
     Suite { name: "integration", about: "a whole mesh inside one process", quick: true, run: integration },
     Suite { name: "pairs", about: "the evaluator against a real proxy", quick: false, run: pairs },
+    Suite { name: "drills", about: "failure modes on a mesh of real processes", quick: false, run: drills },
     Suite { name: "demo", about: "weft demo --check: a mesh of real processes", quick: false, run: demo },
 ];
 
 /// The packages whose tests are suites of their own.
-const SUITE_PACKAGES: [&str; 3] = ["weft-tidy", "weft-integration", "weft-fuzz"];
+const SUITE_PACKAGES: [&str; 4] = ["weft-tidy", "weft-integration", "weft-fuzz", "weft-drills"];
 
-fn lint(workspace: &Workspace, _: Scale) -> Result<Counts> {
+fn lint(workspace: &Workspace, _: &Choice) -> Result<Counts> {
     let mut counts = Counts::default();
     counts += workspace.step("formatting", &["fmt", "--all", "--check"], &[])?;
     counts += workspace.step(
@@ -69,40 +79,49 @@ fn lint(workspace: &Workspace, _: Scale) -> Result<Counts> {
     Ok(counts)
 }
 
-fn tidy(workspace: &Workspace, _: Scale) -> Result<Counts> {
+fn tidy(workspace: &Workspace, _: &Choice) -> Result<Counts> {
     workspace.tests(|test| test.package == "weft-tidy", &[])
 }
 
-fn unit(workspace: &Workspace, scale: Scale) -> Result<Counts> {
+fn unit(workspace: &Workspace, choice: &Choice) -> Result<Counts> {
     let own = |test: &Executable| !SUITE_PACKAGES.contains(&test.package.as_str());
-    let mut counts = workspace.tests(own, &[("WEFT_CRASH_ROUNDS", scale.of("25", "500"))])?;
+    let mut counts = workspace.tests(own, &[("WEFT_CRASH_ROUNDS", choice.of("25", "500"))])?;
     counts += workspace.doc_tests()?;
     Ok(counts)
 }
 
-fn fuzz(workspace: &Workspace, scale: Scale) -> Result<Counts> {
-    let rounds = scale.of("20000", "2000000");
+fn fuzz(workspace: &Workspace, choice: &Choice) -> Result<Counts> {
+    let rounds = choice.of("20000", "2000000");
     let mut counts = workspace.tests(|test| test.package == "weft-fuzz", &[("WEFT_FUZZ_ROUNDS", rounds)])?;
-    let compared = scale.of("200000", "10000000");
+    let compared = choice.of("200000", "10000000");
     let codec = |test: &Executable| test.package == "weft-proxy" && test.target == "codec";
     counts += workspace.tests(codec, &[("WEFT_FUZZ_ROUNDS", compared)])?;
     Ok(counts)
 }
 
-fn integration(workspace: &Workspace, _: Scale) -> Result<Counts> {
+fn integration(workspace: &Workspace, _: &Choice) -> Result<Counts> {
     workspace.tests(|test| test.package == "weft-integration" && test.target == "integration", &[])
 }
 
-fn pairs(workspace: &Workspace, scale: Scale) -> Result<Counts> {
-    let pairs = scale.of("20000", "1000000");
+fn pairs(workspace: &Workspace, choice: &Choice) -> Result<Counts> {
+    let pairs = choice.of("20000", "1000000");
     workspace.tests(|test| test.package == "weft-integration" && test.target == "pairs", &[("WEFT_PAIRS", pairs)])
 }
 
-fn demo(workspace: &Workspace, scale: Scale) -> Result<Counts> {
+fn drills(workspace: &Workspace, choice: &Choice) -> Result<Counts> {
+    let environment = [
+        ("WEFT_DRILLS", choice.of("short", "full")),
+        ("WEFT_DRILLS_ROWS", choice.rows.as_deref().unwrap_or_default()),
+        ("WEFT_DRILLS_SEEDS", choice.seeds.as_deref().unwrap_or_default()),
+    ];
+    workspace.tests(|test| test.package == "weft-drills", &environment)
+}
+
+fn demo(workspace: &Workspace, choice: &Choice) -> Result<Counts> {
     let weft = workspace.binary("weft")?;
     let tour = || workspace.program(&weft, &["demo", "--check"]);
     let mut counts = tour()?;
-    if matches!(scale, Scale::Full) {
+    if matches!(choice.scale, Scale::Full) {
         for _ in 1..20 {
             counts += tour()?;
         }

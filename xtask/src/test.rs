@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::{
     run::{Counts, Workspace, say},
-    suites::{SUITES, Scale, Suite},
+    suites::{Choice, SUITES, Scale, Suite},
 };
 
 /// Which suites to run, and how much of each.
@@ -21,6 +21,12 @@ pub(crate) struct Arguments {
     /// Runs the counts that stand in tests/RESULTS.md instead of the short ones.
     #[arg(long)]
     full: bool,
+    /// The drills' rows, separated by commas (for instance 1,3).
+    #[arg(long, value_name = "ROWS")]
+    rows: Option<String>,
+    /// The drills' seeds, separated by commas.
+    #[arg(long, value_name = "SEEDS")]
+    seeds: Option<String>,
     /// Names the suites and leaves.
     #[arg(long)]
     list: bool,
@@ -37,12 +43,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     let chosen = choose(arguments)?;
     let workspace = Workspace::find()?;
     let scale = if arguments.full { Scale::Full } else { Scale::Short };
+    let choice = Choice { scale, rows: arguments.rows.clone(), seeds: arguments.seeds.clone() };
     let mut total = Counts::default();
     let mut failed = Vec::new();
     for suite in chosen {
         eprintln!("==== {}: {}", suite.name, suite.about);
         let start = Instant::now();
-        let counts = (suite.run)(&workspace, scale).unwrap_or_else(|error| {
+        let counts = (suite.run)(&workspace, &choice).unwrap_or_else(|error| {
             eprintln!("error: {error:#}");
             Counts { passed: 0, failed: 1 }
         });

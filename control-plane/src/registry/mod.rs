@@ -23,11 +23,13 @@ use tracing::info;
 use weft_ir::ResourceKey;
 use weft_model::{AccountName, Kind, Namespace, Object, ObjectRef, Owner, Stored, WorkloadRef};
 use weft_proto::weft::{
-    AdminAnswer, AdminQuery, AgentMessage, ControlMessage, agent_message::Message, control_message,
+    AdminAnswer, AdminQuery, AgentMessage, ControlMessage, HeldRemovals, RemovalsConfirmed, agent_message::Message,
+    control_message,
 };
 
 use crate::{
     effect::Proxy as Observed,
+    removals::Removals,
     state::MeshState,
     wire::{EdgeItem, WorkloadItem},
 };
@@ -75,6 +77,7 @@ impl fmt::Display for Account {
 #[derive(Debug)]
 pub(crate) struct Registry {
     state: Arc<MeshState>,
+    removals: Arc<Removals>,
     lease: Duration,
     proxies: Mutex<BTreeMap<WorkloadRef, Proxy>>,
     streams: AtomicU64,
@@ -102,9 +105,9 @@ pub(crate) enum QueryError {
 }
 
 impl Registry {
-    pub(crate) fn new(state: Arc<MeshState>, lease: Duration) -> Self {
+    pub(crate) fn new(state: Arc<MeshState>, removals: Arc<Removals>, lease: Duration) -> Self {
         let (streams, queries) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { state, lease, proxies: Mutex::new(BTreeMap::new()), streams, queries }
+        Self { state, removals, lease, proxies: Mutex::new(BTreeMap::new()), streams, queries }
     }
 
     /// Takes a registration from a stream that `sender` answers. A stream that registered before passes its
@@ -171,12 +174,18 @@ impl Registry {
         match message.message {
             Some(Message::Health(report)) => proxy.unhealthy = validate::unhealthy(report),
             Some(Message::Draining(_)) => proxy.draining = true,
-            Some(Message::Receipts(receipts)) => proxy.receipts(receipts, now),
+            Some(Message::Receipts(receipts)) => {
+                proxy.receipts(receipts, now);
+                let _told = self.release(proxy);
+            }
+            Some(Message::Held(held)) => proxy.held(held),
             Some(Message::Edges(summaries)) => proxy.edges.take(summaries, now),
             Some(Message::Bound(bound)) => proxy.bound(bound),
             Some(Message::Answer(answer)) => proxy.answered(answer),
             // A registration is the stream's business; an unknown message of a later version renews the lease alone.
-            Some(Message::Heartbeat(_) | Message::Registration(_)) | None => {}
+            Some(Message::Registration(_)) | None => {}
+            // Also for a confirmation that could not be told before.
+            Some(Message::Heartbeat(_)) => _ = self.release(proxy),
         }
         if proxy.condition() != condition {
             self.publish(&object_ref(&attachment.workload), proxy.stored());
@@ -240,6 +249,28 @@ impl Registry {
             Ok(Err(_)) => Err(QueryError::NotConnected(workload.clone())),
             Err(_) => Err(QueryError::TimedOut(workload.clone())),
         }
+    }
+
+    /// Tells every proxy that waits for it that removals are confirmed; how many were told.
+    pub(crate) fn release_all(&self) -> usize {
+        self.proxies().values().filter(|proxy| self.release(proxy)).count()
+    }
+
+    /// Tells a proxy that still holds to another history that removals are confirmed, if they are; whether it was told.
+    fn release(&self, proxy: &Proxy) -> bool {
+        let own = self.state.revision();
+        let waits = proxy.seen().is_some_and(|seen| self.removals.release(&seen, &own));
+        let message = control_message::Message::Confirmed(RemovalsConfirmed { revision: own.to_string() });
+        let message = ControlMessage { message: Some(message) };
+        // Without room now, it is told with its next heartbeat.
+        waits && proxy.sender.as_ref().is_some_and(|sender| sender.try_send(message).is_ok())
+    }
+
+    /// What proxies have said that they keep by themselves, ordered by workload.
+    pub(crate) fn held(&self) -> Vec<(WorkloadRef, HeldRemovals)> {
+        let proxies = self.proxies();
+        let holding = proxies.iter().filter(|(_, proxy)| proxy.expired.is_none() && !proxy.held.resources.is_empty());
+        holding.map(|(reference, proxy)| (reference.clone(), proxy.held.clone())).collect()
     }
 
     /// The account under which a workload is registered.

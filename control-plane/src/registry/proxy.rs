@@ -6,14 +6,16 @@ use tokio::{
     time::Instant,
 };
 use weft_ir::MeshNames;
-use weft_model::{Object, SpiffeId, Stored, Workload, WorkloadRef};
-use weft_proto::weft::{AdminAnswer, BoundListeners, ControlMessage, Receipts};
+use weft_model::{Object, Revision, SpiffeId, Stored, Workload, WorkloadRef};
+use weft_proto::weft::{AdminAnswer, BoundListeners, ControlMessage, HeldRemovals, HeldResource, Receipts};
 
 use super::{Registered, SILENT, edges::Edges, receipts::Told, stored};
 use crate::wire::{WorkloadItem, WorkloadState};
 
 /// How many bound listeners are kept of one proxy.
 const MAX_LISTENERS: usize = 1_000;
+/// How many resources are kept that one proxy says to hold by itself.
+const MAX_HELD: usize = 1_000;
 /// The longest text that is kept of a proxy's own words, in bytes.
 const MAX_TEXT: usize = 1_024;
 
@@ -37,6 +39,8 @@ pub(super) struct Proxy {
     pub(super) told: Told,
     revision: String,
     listeners: BTreeMap<String, String>,
+    /// What it keeps by itself of another history.
+    pub(super) held: HeldRemovals,
 }
 
 impl Proxy {
@@ -60,6 +64,7 @@ impl Proxy {
             told: Told::default(),
             revision: String::new(),
             listeners: BTreeMap::new(),
+            held: HeldRemovals::default(),
         }
     }
 
@@ -144,6 +149,22 @@ impl Proxy {
         self.listeners = listeners.map(|it| (shorten(it.name), shorten(it.address))).collect();
     }
 
+    /// The highest revision that it has seen, as it last said.
+    pub(super) fn seen(&self) -> Option<Revision> {
+        self.revision.parse().ok()
+    }
+
+    pub(super) fn held(&mut self, held: HeldRemovals) {
+        let HeldRemovals { revision, elsewhere, resources } = held;
+        let cut = |HeldResource { type_url, name, part }| HeldResource {
+            type_url: shorten(type_url),
+            name: shorten(name),
+            part: shorten(part),
+        };
+        let resources = resources.into_iter().take(MAX_HELD).map(cut).collect();
+        self.held = HeldRemovals { revision: shorten(revision), elsewhere: shorten(elsewhere), resources };
+    }
+
     pub(super) fn answered(&mut self, answer: AdminAnswer) {
         if let Some(waiting) = self.queries.remove(&answer.id) {
             // Who asked may have gone.
@@ -176,6 +197,8 @@ impl Proxy {
             in_sync: false,
             resources_sent: 0,
             resent: 0,
+            holds_to: (!self.held.elsewhere.is_empty()).then(|| self.held.revision.clone()),
+            removals_held: self.held.resources.len() as u64,
             rejected: self.told.rejected(),
             listeners: self.listeners.clone(),
             last_good_ms: *last_good_ms,

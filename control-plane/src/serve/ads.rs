@@ -116,6 +116,7 @@ async fn serve(
     // Before the state is looked at: what changes afterwards is told.
     let mut changes = ads.core.state.subscribe();
     let mut revisions = ads.core.state.revisions();
+    let mut confirmations = ads.core.removals.subscribe();
     let mut session = Session::open(&ads, account, &first)?;
     session.request(first)?;
     loop {
@@ -131,6 +132,7 @@ async fn serve(
                 Ok(permit) => drop(permit),
                 Err(_) => return Ok(()),
             },
+            Ok(()) = confirmations.changed() => session.confirm(),
             () = sleep_until(settles.unwrap_or(ads.core.settled_at)), if settles.is_some() => session.settle(),
             () = sleep_until(session.held_until.unwrap_or(ads.core.settled_at)), if session.held_until.is_some() => {
                 session.held_until = None;
@@ -165,17 +167,25 @@ impl Session {
         let core = ads.core.clone();
         let settled = Instant::now() >= core.settled_at;
         let seen = reader_revision(node);
-        let client =
+        let mut client =
             ClientView::new(core.state.clone(), &workload, account, reader_features(node), seen.clone(), settled);
-        let held_until = client.is_ahead_of(&core.state.revision()).then(|| Instant::now() + CATCH_UP);
-        if client.is_ahead() {
-            warn!(%workload, ?seen, own = %core.state.revision(), "a proxy has seen another store, or a later state");
+        let own = core.state.revision();
+        if seen.as_ref().is_some_and(|seen| core.removals.release(seen, &own)) {
+            client.confirm();
+        }
+        let held_until = client.is_ahead_of(&own).then(|| Instant::now() + CATCH_UP);
+        if let Some(seen) = &seen
+            && client.guard().is_elsewhere()
+        {
+            warn!(%workload, %seen, %own, "a proxy has seen another store, or a later state of this one: nothing is taken from it");
         }
         debug!(%workload, "an ADS stream was opened");
+        let listed = ads.streams.list(workload, reader_features(node));
+        listed.state.guard(client.guard());
         Ok(Self {
             server: Server::new(core.state.view()),
             client,
-            listed: ads.streams.list(workload, reader_features(node)),
+            listed,
             _open: core.metrics.stream(StreamKind::Ads),
             counted: ServerCounts::default(),
             sequence: core.state.sequence(),
@@ -185,7 +195,9 @@ impl Session {
     }
 
     fn request(&mut self, request: DeltaDiscoveryRequest) -> Result<(), Status> {
-        self.client.claim(&request);
+        if self.client.claim(&request) {
+            self.listed.state.guard(self.client.guard());
+        }
         let named = names(&request);
         let heard =
             self.server.request(request).map_err(|violation| Status::invalid_argument(violation.to_string()))?;
@@ -222,10 +234,11 @@ impl Session {
         changes: &mut broadcast::Receiver<Arc<ChangedKeys>>,
     ) {
         let mut next = Some(change);
+        let mut appeared = false;
         while let Some(change) = next {
             match change {
                 Ok(batch) => {
-                    self.client.changed(&batch.keys);
+                    appeared |= self.client.changed(&batch.keys);
                     self.server.changed(&batch.keys);
                     self.sequence = self.sequence.max(batch.sequence);
                 }
@@ -243,6 +256,19 @@ impl Session {
                 }
                 Err(broadcast::error::TryRecvError::Empty | broadcast::error::TryRecvError::Closed) => None,
             };
+        }
+        if appeared {
+            self.listed.state.guard(self.client.guard());
+        }
+    }
+
+    /// A person has confirmed the removals: what was held back is told.
+    fn confirm(&mut self) {
+        let own = self.core.state.revision();
+        if self.client.guard().seen().is_some_and(|seen| self.core.removals.cover(seen, &own)) {
+            self.client.confirm();
+            self.listed.state.guard(self.client.guard());
+            ResourceType::ALL.into_iter().for_each(|resource_type| self.server.recheck(resource_type));
         }
     }
 

@@ -11,7 +11,7 @@ use weft_proto::{
 };
 
 use super::{ads::Ads, agent::Agents, certificates::Certificates, streams::AdsStreams, tls::TlsConnection};
-use crate::{metrics::Metrics, registry::Registry, state::MeshState};
+use crate::{metrics::Metrics, registry::Registry, removals::Removals, state::MeshState};
 
 /// The largest xDS message in either direction.
 const MAX_XDS: usize = 16 << 20;
@@ -29,6 +29,7 @@ pub(crate) struct Core {
     pub(crate) state: Arc<MeshState>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) removals: Arc<Removals>,
     /// When every live workload has had the time to register: one lease after the start.
     pub(crate) settled_at: Instant,
     pub(crate) lease: Duration,

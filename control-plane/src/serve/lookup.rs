@@ -5,10 +5,10 @@ use std::{
 };
 
 use weft_compile::Compiler;
-use weft_ir::{Feature, Listener, ResourceKey, ResourceType};
+use weft_ir::{Feature, Listener, Resource, ResourceKey, ResourceType};
 use weft_model::{Kind, Object, ObjectRef, Revision, WorkloadRef};
 use weft_proto::envoy::service::discovery::v3::DeltaDiscoveryRequest;
-use weft_xds::{Found, Lookup, resource_type};
+use weft_xds::{Found, Guard, Lookup, resource_type};
 
 use crate::{registry::Account, state::MeshState};
 
@@ -26,12 +26,8 @@ pub(crate) struct ClientView {
     claims: HashMap<ResourceKey, String>,
     /// The types of which it has said what it came with: the first request of each.
     heard: BTreeSet<ResourceType>,
-    /// The highest revision that it has seen; `None` where it has seen none.
-    seen: Option<Revision>,
-    /// Whether what it has seen is of another store, or a later state of this one.
-    is_ahead: bool,
-    /// The types of which too much of what it came with is unknown here: nothing it came with is taken away.
-    guarded: BTreeSet<ResourceType>,
+    /// What it keeps of what it came with although nothing of it is known here.
+    guard: Guard,
     /// Whether every live workload has had the time to register since this control plane started.
     pub(crate) settled: bool,
 }
@@ -45,70 +41,92 @@ impl ClientView {
         seen: Option<Revision>,
         settled: bool,
     ) -> Self {
-        let own = state.revision();
-        let is_ahead = seen.as_ref().is_some_and(|seen| seen.epoch() != own.epoch() || own.is_behind(seen));
+        let guard = Guard::new(seen, &state.revision());
         let inbound = Listener::inbound_name(workload).into();
         let WorkloadRef { namespace, name } = workload.clone();
         let own_object = ObjectRef { kind: Kind::Workload, namespace, name };
-        let (claims, heard, guarded) = (HashMap::new(), BTreeSet::new(), BTreeSet::new());
-        Self { state, inbound, account, own: own_object, features, claims, heard, seen, is_ahead, guarded, settled }
+        let (claims, heard) = (HashMap::new(), BTreeSet::new());
+        Self { state, inbound, account, own: own_object, features, claims, heard, guard, settled }
     }
 
-    /// Notes which versions a request names, before the session takes it.
+    /// Notes which versions a request names, before the session takes it. Returns whether something is now held back.
     ///
-    /// The wipe guard: a client that knows another epoch or a later revision, and names a type of which this control
-    /// plane does not know more than half, keeps what it has of it.
-    pub(crate) fn claim(&mut self, request: &DeltaDiscoveryRequest) {
-        let Some(resource_type) = resource_type(&request.type_url) else { return };
+    /// The wipe guard: a client that has seen another epoch or a later revision keeps what it names and this control
+    /// plane does not know, until a person confirms.
+    pub(crate) fn claim(&mut self, request: &DeltaDiscoveryRequest) -> bool {
+        let Some(resource_type) = resource_type(&request.type_url) else { return false };
         if !self.heard.insert(resource_type) {
-            return;
+            return false;
         }
+        let before = self.guard.held().len();
         // As the session bounds them; what is beyond is refused there.
-        let named = request.initial_resource_versions.iter().take(2 * weft_xds::MAX_NAMES);
-        let mut unknown = 0;
-        for (name, version) in named {
+        for (name, version) in request.initial_resource_versions.iter().take(2 * weft_xds::MAX_NAMES) {
             let key = ResourceKey::new(resource_type, name.as_str());
-            unknown += usize::from(self.state.look(|compiler| compiler.resource(&key).is_none()));
-            if !self.is_as_claimed(&key, version) {
-                self.claims.insert(key, version.clone());
+            if self.only_adds() && resource_type == ResourceType::Endpoints && !self.is_as_claimed(&key, version) {
+                self.claims.insert(key.clone(), version.clone());
+            }
+            if self.state.look(|compiler| compiler.resource(&key).is_none()) {
+                self.guard.claimed_unknown(key);
             }
         }
-        if self.is_ahead && unknown * 2 > request.initial_resource_versions.len() {
-            self.guarded.insert(resource_type);
-        }
+        self.guard.held().len() != before
     }
 
     /// Looks at changed keys for endpoints that have come to what the client holds: all of them have registered again,
-    /// so what changes from then on is meant.
-    pub(crate) fn changed(&mut self, keys: &[ResourceKey]) {
-        if self.settled {
-            return;
+    /// so what changes from then on is meant. And for what is known now: it is no longer held back. Returns whether
+    /// there was any.
+    pub(crate) fn changed(&mut self, keys: &[ResourceKey]) -> bool {
+        let before = self.guard.held().len();
+        if before > 0 {
+            for key in keys {
+                if self.state.look(|compiler| compiler.resource(key).is_some()) {
+                    self.guard.appeared(key);
+                }
+            }
+        }
+        if !self.only_adds() {
+            return self.guard.held().len() != before;
         }
         for key in keys.iter().filter(|key| key.resource_type == ResourceType::Endpoints) {
             if self.claims.get(key).is_some_and(|version| self.is_as_claimed(key, version)) {
                 self.claims.remove(key);
             }
         }
+        self.guard.held().len() != before
     }
 
     fn is_as_claimed(&self, key: &ResourceKey, version: &str) -> bool {
         self.state.encoded(key).is_some_and(|encoded| encoded.version.as_str() == version)
     }
 
-    /// Whether the client has seen another store, or a later state of this one.
-    pub(crate) fn is_ahead(&self) -> bool {
-        self.is_ahead
+    /// What is held back from the client's sight.
+    pub(crate) fn guard(&self) -> &Guard {
+        &self.guard
+    }
+
+    /// A person has confirmed the removals.
+    pub(crate) fn confirm(&mut self) {
+        self.guard.confirm();
+        if self.settled {
+            self.claims = HashMap::new();
+        }
+    }
+
+    /// Whether the client keeps the endpoints that it came with until all of them are back: every live workload has not
+    /// had the time to register yet, or the store may be too old to know them.
+    fn only_adds(&self) -> bool {
+        !self.settled || self.guard.is_elsewhere()
     }
 
     /// Whether `own` is behind what the client has seen of the same store.
     pub(crate) fn is_ahead_of(&self, own: &Revision) -> bool {
-        self.seen.as_ref().is_some_and(|seen| own.is_behind(seen))
+        self.guard.seen().is_some_and(|seen| own.is_behind(seen))
     }
 
     /// From now on what is not registered is gone.
     pub(crate) fn settle(&mut self) {
         self.settled = true;
-        if self.guarded.is_empty() {
+        if !self.only_adds() {
             self.claims = HashMap::new();
         }
     }
@@ -125,6 +143,13 @@ impl ClientView {
         key.name == self.inbound && self.state.look(of_account)
     }
 
+    fn has_endpoints(&self, key: &ResourceKey) -> bool {
+        self.state.look(|compiler| match compiler.resource(key) {
+            Some(Resource::Endpoints(it)) => !it.endpoints.is_empty(),
+            _ => false,
+        })
+    }
+
     fn is_readable(&self, key: &ResourceKey) -> bool {
         let Some(features) = &self.features else { return true };
         self.state.look(|compiler| compiler.resource(key).is_none_or(|resource| resource.needs().is_subset(features)))
@@ -138,20 +163,22 @@ impl Lookup for ClientView {
         }
         let unsettled = |version: Option<&str>| {
             let claimed = self.claims.get(key);
-            !self.settled
+            self.only_adds()
                 && key.resource_type == ResourceType::Endpoints
                 && claimed.is_some_and(|claimed| Some(claimed.as_str()) != version)
         };
         match self.state.encoded(key) {
             // What a reader lacks is not pushed to it: it keeps what it has.
             Some(_) if !self.is_readable(key) => Found::Unsettled,
-            Some(encoded) if unsettled(Some(encoded.version.as_str())) => Found::Unsettled,
+            Some(encoded) if unsettled(Some(encoded.version.as_str())) => match self.has_endpoints(key) {
+                true => Found::Partial(encoded),
+                false => Found::Unsettled,
+            },
             Some(encoded) => Found::Resource(encoded),
             // Its own listener goes with its registration, which it may be about to renew: never a reason to stop
             // serving.
             None if key.name == self.inbound && key.resource_type == ResourceType::Listener => Found::Unsettled,
-            None if unsettled(None) => Found::Unsettled,
-            None if self.guarded.contains(&key.resource_type) && self.claims.contains_key(key) => Found::Unsettled,
+            None if unsettled(None) || self.guard.holds(key) => Found::Unsettled,
             None => Found::Absent,
         }
     }

@@ -9,7 +9,8 @@ use std::{
 
 use tokio::time::Instant;
 use weft_ir::{Feature, ResourceKey};
-use weft_model::WorkloadRef;
+use weft_model::{Revision, WorkloadRef};
+use weft_xds::Guard;
 
 use crate::wire::{ProxyCount, WorkloadItem};
 
@@ -33,6 +34,17 @@ pub(crate) struct StreamState {
     features: Option<BTreeSet<Feature>>,
     /// What it asked for, and when.
     subscribed: Mutex<BTreeMap<ResourceKey, Instant>>,
+    /// What is held back, where the client comes from another history.
+    guard: Mutex<Option<Held>>,
+}
+
+/// What is held back from one proxy.
+#[derive(Clone, Debug)]
+pub(crate) struct Held {
+    /// The highest revision that it has seen, of another history.
+    pub(crate) seen: Revision,
+    /// What it names and is not known here.
+    pub(crate) keys: Arc<[ResourceKey]>,
 }
 
 impl StreamState {
@@ -61,6 +73,17 @@ impl StreamState {
             return keys.iter().filter_map(|key| Some((key.clone(), *subscribed.get(key)?))).collect();
         }
         subscribed.iter().filter(|(key, _)| keys.contains(*key)).map(|(key, since)| (key.clone(), *since)).collect()
+    }
+
+    /// Notes what is held back.
+    pub(crate) fn guard(&self, guard: &Guard) {
+        let seen = guard.seen().filter(|_| guard.is_elsewhere());
+        let held = seen.map(|seen| Held { seen: seen.clone(), keys: guard.held().iter().cloned().collect() });
+        *self.guard.lock().unwrap_or_else(PoisonError::into_inner) = held;
+    }
+
+    fn held(&self) -> Option<Held> {
+        self.guard.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn is_in_sync(&self, sequence: u64) -> bool {
@@ -121,7 +144,18 @@ impl AdsStreams {
             item.in_sync = state.is_in_sync(sequence);
             item.resources_sent = state.sent.load(Ordering::Relaxed);
             item.resent = state.resent.load(Ordering::Relaxed);
+            if let Some(held) = state.held() {
+                item.holds_to = Some(held.seen.to_string());
+                item.removals_held += held.keys.len() as u64;
+            }
         }
+    }
+
+    /// What is held back from whom, ordered by workload: of each workload's latest stream.
+    pub(crate) fn held(&self) -> Vec<(WorkloadRef, Held)> {
+        let open = self.open();
+        let latest: BTreeMap<_, _> = open.iter().map(|((workload, _), state)| (workload, state)).collect();
+        latest.into_iter().filter_map(|(workload, state)| Some((workload.clone(), state.held()?))).collect()
     }
 
     /// What is kept is whole between statements, so a panic elsewhere does not spoil it.

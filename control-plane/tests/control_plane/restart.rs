@@ -62,7 +62,11 @@ async fn endpoints_are_not_taken_away_before_one_lease_after_a_restart() {
     ads.resume(ENDPOINTS, &[WEB], &held).await;
     let mut first = plane.agent(&member, registration("web-1", "web", "127.0.0.1:7001")).await;
     first.next().await;
-    // One of two is back: that is no reason to take the other away yet.
+    // One of two is back: that is no reason to take the other away yet. It is told as an addition.
+    let response = ads.next().await;
+    assert_eq!(response.type_url, ENDPOINTS);
+    let metadata = response.resources[0].metadata.as_ref().expect("a mark that it only adds");
+    assert!(metadata.filter_metadata["weft.v1"].fields.contains_key("partial"), "{metadata:?}");
     ads.says_nothing_before("outbound/probe").await;
     // Who holds nothing gets what there is.
     let mut fresh = plane.ads(&member, "fresh").await;

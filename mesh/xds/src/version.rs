@@ -29,6 +29,12 @@ impl Version {
         if text.len() > MAX_BYTES { Err(InvalidVersion) } else { Ok(Self(text.into())) }
     }
 
+    /// The version of what a client has put together itself from what it held and what it was sent: equal to none of a
+    /// server's, so that whoever names it gets the resource as it is.
+    pub fn amended() -> Self {
+        Self("amended".into())
+    }
+
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0

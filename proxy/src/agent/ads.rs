@@ -16,6 +16,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming, transport::Channel};
 use weft_decide::{Assembler, Backoff, Output, Scope, Update};
 use weft_ir::{Listener, Resource, ResourceKey, ResourceType};
+use weft_model::Revision;
 use weft_proto::envoy::{
     config::core::v3::{Locality as WireLocality, Node},
     service::discovery::v3::{
@@ -23,12 +24,13 @@ use weft_proto::envoy::{
         aggregated_discovery_service_client::AggregatedDiscoveryServiceClient,
     },
 };
-use weft_xds::{Client, Rejection, Version};
+use weft_xds::{Client, Rejection, Version, added_to};
 
 use super::{
     bootstrap::{Bootstrap, ControlPlaneAddress},
     channel::{self, CurrentConfig, MAX_MESSAGE_BYTES, status_text},
     effects::{Effect, Effects},
+    guard::Kept,
     last_good::LastGood,
     receipts,
     shared::Shared,
@@ -150,6 +152,9 @@ struct Driver {
     received: BTreeMap<ResourceKey, (Version, Resource)>,
     /// What is true once every worker decides from what was published.
     effects: Effects,
+    /// What is kept of resources that a control plane of another history sends with less.
+    kept: Kept,
+    confirmed: watch::Receiver<Option<Revision>>,
     /// Why there is no stream, as it was last logged: an outage is one line, not one for each attempt.
     logged: String,
 }
@@ -161,14 +166,9 @@ impl Driver {
         let services = bootstrap.tcp.iter().map(|listener| listener.service.clone());
         let (assembler, first) = Assembler::new(scope, services);
         let client = Client::new(node(bootstrap));
-        let mut driver = Self {
-            shared,
-            client,
-            assembler,
-            received: BTreeMap::new(),
-            effects: Effects::default(),
-            logged: String::new(),
-        };
+        let (received, effects, kept) = (BTreeMap::new(), Effects::default(), Kept::default());
+        let (confirmed, logged) = (shared.guard.confirmations(), String::new());
+        let mut driver = Self { shared, client, assembler, received, effects, kept, confirmed, logged };
         driver.step(first);
         driver.restore(last_good);
         driver
@@ -211,6 +211,7 @@ impl Driver {
                 Some(event) = events.recv() => self.heard(event),
                 () = shared.progress.moved() => self.settle(),
                 () = shared.ports.asking.notified() => self.ask_again(),
+                Ok(()) = self.confirmed.changed() => self.confirm(),
             }
         }
     }
@@ -268,6 +269,10 @@ impl Driver {
                     self.ask_again();
                     None
                 }
+                Ok(()) = self.confirmed.changed() => {
+                    self.confirm();
+                    None
+                }
                 successor = &mut renewed => Some(successor),
             };
             if let Some((successor, current)) = successor {
@@ -316,21 +321,86 @@ impl Driver {
         });
         let rejected = update.rejected.into_iter().map(reject).collect::<Vec<_>>();
         self.effects.add(self.shared.progress.published(), rejected);
-        let mut updates = Vec::with_capacity(update.added.len() + update.removed.len());
+        let mut updates = Vec::with_capacity(update.added.len() + update.partial.len() + update.removed.len());
+        for resource in update.partial {
+            updates.extend(self.add(&resource));
+        }
         for (resource, version) in update.added {
-            self.received.insert(resource.key(), (version, resource.clone()));
-            updates.push(Update::Present(resource));
+            updates.push(self.receive(version, resource));
         }
         for key in update.removed {
             self.received.remove(&key);
             updates.push(Update::Removed(key));
         }
-        let revision: Option<Arc<str>> = self.client.revision().map(|revision| revision.to_string().into());
-        let output = self.assembler.apply(updates, revision.as_deref().unwrap_or_default());
+        self.assemble(updates);
+    }
+
+    /// Brings updates into effect, each in its own time, and tells what there is to tell.
+    fn assemble(&mut self, updates: Vec<Update>) {
+        let revision = self.client.elsewhere().or_else(|| self.client.revision());
+        let output = self.assembler.apply(updates, &revision.map(ToString::to_string).unwrap_or_default());
+        let revision = self.client.revision().map(|revision| revision.to_string().into());
         self.shared.config().set_revision(revision);
         self.step(output);
+        self.shared.guard.tell(self.client.revision(), self.client.elsewhere(), self.client.withheld(), &self.kept);
         self.count();
         self.say_awaited();
+    }
+
+    /// Takes a resource as it was sent, or, from a control plane of another history, with what it lacks.
+    fn receive(&mut self, version: Version, resource: Resource) -> Update {
+        let key = resource.key();
+        let kept = match self.client.elsewhere() {
+            Some(_) => self.kept.keep(self.held(&key), &version, &resource),
+            None => {
+                self.kept.forget(&key);
+                None
+            }
+        };
+        let (version, resource) = match kept {
+            Some(kept) => {
+                self.client.amended(&key);
+                (Version::amended(), kept)
+            }
+            None => (version, resource),
+        };
+        self.received.insert(key, (version, resource.clone()));
+        Update::Present(resource)
+    }
+
+    /// Takes what only adds to what is held; `None` where it adds nothing.
+    fn add(&mut self, resource: &Resource) -> Option<Update> {
+        let key = resource.key();
+        let whole = added_to(self.held(&key).as_ref(), resource)?;
+        self.client.amended(&key);
+        self.received.insert(key, (Version::amended(), whole.clone()));
+        Some(Update::Present(whole))
+    }
+
+    /// What is held under a key: received, on its way to the workers, or in effect.
+    fn held(&self, key: &ResourceKey) -> Option<Resource> {
+        let received = self.received.get(key).map(|(_, resource)| resource);
+        let held = received.or_else(|| self.effects.waiting(key)).cloned();
+        held.or_else(|| self.shared.config().held(key).cloned())
+    }
+
+    /// A person has confirmed the control plane's history: what was kept against it goes.
+    fn confirm(&mut self) {
+        let Some(revision) = self.confirmed.borrow_and_update().clone() else { return };
+        tracing::info!(%revision, "the removals are confirmed");
+        let mut updates = Vec::new();
+        for key in self.client.confirm(&revision) {
+            self.received.remove(&key);
+            updates.push(Update::Removed(key));
+        }
+        for (key, version, resource) in self.kept.end() {
+            self.client.mended(&key, version.clone());
+            updates.push(self.receive(version, resource));
+        }
+        self.assemble(updates);
+        // The disk and the control plane hear of the revision that is now held to.
+        self.shared.config_changed.notify_one();
+        self.shared.receipts.add([]);
     }
 
     /// Carries out what the assembler says: the snapshot first; that it is in effect is said when every worker has it.
@@ -356,6 +426,7 @@ impl Driver {
         for key in unsubscribe {
             self.client.unsubscribe(&key);
             self.received.remove(&key);
+            self.kept.forget(&key);
             effects.push(Effect::Forget(key));
         }
         for weft_decide::Rejected { key, reason } in rejected {

@@ -15,8 +15,8 @@ use tonic::{Status, Streaming, transport::Channel};
 use weft_decide::Backoff;
 use weft_proto::weft::{
     AdminAnswer, AdminQuery, AgentMessage, BoundListener, BoundListeners, ControlMessage, Draining, EdgeSummaries,
-    EdgeSummary as WireEdge, Heartbeat, Receipt, Receipts, Registered, agent_message::Message,
-    agent_service_client::AgentServiceClient, control_message::Message as Control,
+    EdgeSummary as WireEdge, Heartbeat, HeldRemovals, Receipt, Receipts, Registered, RemovalsConfirmed,
+    agent_message::Message, agent_service_client::AgentServiceClient, control_message::Message as Control,
 };
 
 use super::{
@@ -172,14 +172,12 @@ async fn attach(shared: &Arc<Shared>, channel: Channel) -> Result<(Session, Dura
         match incoming.message().await?.ok_or(Ended::Closed)?.message {
             Some(Control::Registered(Registered { lease_ms })) => {
                 let lease = Duration::from_millis(lease_ms).clamp(LEASES.0, LEASES.1);
-                return Ok((
-                    Session { shared: Arc::clone(shared), messages, incoming, health, _channel: channel },
-                    lease,
-                ));
+                let (shared, told) = (Arc::clone(shared), String::new());
+                return Ok((Session { shared, messages, incoming, health, told, _channel: channel }, lease));
             }
             Some(Control::Refused(refused)) => return Err(Ended::Refused(refused.reason)),
-            // A query before the registration, or a message of a later version: not answered.
-            Some(Control::Query(_)) | None => {}
+            // Before the registration, or a message of a later version: not answered.
+            Some(Control::Query(_) | Control::Confirmed(_)) | None => {}
         }
     }
 }
@@ -191,6 +189,8 @@ struct Session {
     incoming: Streaming<ControlMessage>,
     /// The application's health since it was told with the registration.
     health: watch::Receiver<Verdict>,
+    /// The revision that was told last.
+    told: String,
     /// The connection lives as long as the stream.
     _channel: Channel,
 }
@@ -223,6 +223,8 @@ impl Session {
         heartbeat.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
         edges.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
         let mut stop = shared.lifecycle.stop();
+        let mut guarded = shared.guard.state();
+        guarded.mark_changed();
         let mut said_draining = false;
         loop {
             tokio::select! {
@@ -239,6 +241,10 @@ impl Session {
                     self.send(Message::Health(health::report(unhealthy))).await?;
                 }
                 () = shared.ports.telling.notified() => self.tell_bound().await?,
+                Ok(()) = guarded.changed() => {
+                    let held = guarded.borrow_and_update().clone();
+                    self.send(Message::Held(HeldRemovals::clone(&held))).await?;
+                }
                 () = asked_to_stop(&mut stop, Stop::Draining), if !said_draining => {
                     said_draining = true;
                     self.send(Message::Draining(Draining {})).await?;
@@ -256,6 +262,13 @@ impl Session {
                 self.send(Message::Answer(body)).await
             }
             Some(Control::Refused(refused)) => Err(Ended::Refused(refused.reason)),
+            Some(Control::Confirmed(RemovalsConfirmed { revision })) => {
+                match revision.parse() {
+                    Ok(revision) => self.shared.guard.confirm(revision),
+                    Err(error) => tracing::warn!(revision, %error, "removals are confirmed for what is no revision"),
+                }
+                Ok(())
+            }
             // A lease is granted once; a message of a later version means nothing here.
             Some(Control::Registered(_)) | None => Ok(()),
         }
@@ -263,10 +276,15 @@ impl Session {
 
     async fn tell(&mut self, receipts: Vec<Receipt>) -> Result<(), Ended> {
         let revision = self.shared.config().revision().map(ToString::to_string).unwrap_or_default();
-        for receipts in receipts.chunks(RECEIPTS) {
-            let message = Receipts { receipts: receipts.to_vec(), revision: revision.clone() };
-            self.send(Message::Receipts(message)).await?;
+        if receipts.is_empty() && revision != self.told {
+            self.send(Message::Receipts(Receipts { receipts, revision: revision.clone() })).await?;
+        } else {
+            for receipts in receipts.chunks(RECEIPTS) {
+                let message = Receipts { receipts: receipts.to_vec(), revision: revision.clone() };
+                self.send(Message::Receipts(message)).await?;
+            }
         }
+        self.told = revision;
         Ok(())
     }
 

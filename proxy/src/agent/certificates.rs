@@ -257,6 +257,7 @@ async fn ask(
 ) -> Result<Identity, SignError> {
     let request = SignRequest { csr: certificate_request(&key)?, token: token.to_owned() };
     let mut client = CertificateServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
+    metrics::counter!("weft_certificate_requests_total").increment(1);
     let answer = time::timeout(within, client.sign(request)).await.map_err(|_| SignError::Timeout(within))?;
     taken(shared, answer?.into_inner(), key)
 }
@@ -266,6 +267,7 @@ pub(super) fn taken(shared: &Shared, answer: SignResponse, key: KeyPair) -> Resu
     let identity = read(answer, key).map_err(SignError::Answer)?;
     identity.check(&shared.bootstrap.identity(), SystemTime::now())?;
     shared.streams.certificates.fetch_add(1, Ordering::Relaxed);
+    metrics::counter!("weft_certificates_total").increment(1);
     Ok(identity)
 }
 

@@ -91,6 +91,11 @@ impl Config {
         self.held.contains_key(key)
     }
 
+    /// The resource in effect under a key.
+    pub(super) fn held(&self, key: &ResourceKey) -> Option<&Resource> {
+        self.held.get(key).map(|(_, resource)| resource)
+    }
+
     /// Whether the control plane has said of a name what it is, or that it does not exist.
     pub(super) fn is_answered(&self, key: &ResourceKey) -> bool {
         self.holds(key) || self.absent.contains(key)

@@ -30,6 +30,14 @@ impl Effects {
         self.waiting.extend(effects.into_iter().map(|effect| (number, effect)));
     }
 
+    /// The resource that waits last under a key.
+    pub(super) fn waiting(&self, key: &ResourceKey) -> Option<&Resource> {
+        self.waiting.iter().rev().find_map(|(_, effect)| match effect {
+            Effect::Put(_, resource) if resource.key() == *key => Some(resource),
+            _ => None,
+        })
+    }
+
     /// What is true now that every worker has come that far, in the order in which it was added.
     pub(super) fn due(&mut self, in_effect: u64) -> Vec<Effect> {
         let due = self.waiting.iter().take_while(|(number, _)| *number <= in_effect).count();

@@ -13,6 +13,7 @@ mod channel;
 mod config;
 mod control;
 mod effects;
+mod guard;
 mod health;
 mod http;
 mod identity;

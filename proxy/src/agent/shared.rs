@@ -16,6 +16,7 @@ use super::{
     Bound,
     bootstrap::Bootstrap,
     config::Config,
+    guard::Guarded,
     health::Application,
     lifecycle::{Lifecycle, Readiness},
     ports::Ports,
@@ -43,6 +44,8 @@ pub(super) struct Shared {
     pub(super) receipts: Receipts,
     pub(super) streams: Streams,
     pub(super) source: Source,
+    /// What is kept that the control plane does not have.
+    pub(super) guard: Guarded,
     /// The configuration in force is not the one that was last kept.
     pub(super) config_changed: Notify,
     config: Mutex<Config>,
@@ -92,6 +95,7 @@ impl Shared {
             receipts: Receipts::default(),
             streams: Streams::default(),
             source: Source::new(),
+            guard: Guarded::default(),
             config_changed: Notify::new(),
             config: Mutex::default(),
             secrets: Mutex::new(Value::Array(Vec::new())),
@@ -202,6 +206,7 @@ impl Shared {
             "unhealthy": self.application.unhealthy(),
             "lastGood": self.source.text(),
             "revision": self.config().revision(),
+            "guard": self.guard.text(),
             "controlPlane": self.bootstrap.ads.to_string(),
             "listeners": self.bound().to_json(),
         })

@@ -13,10 +13,13 @@ use super::{
 pub(super) struct Status(pub(super) Arc<Shared>);
 
 impl Status {
-    /// `ready`, and from where where it is not the control plane's own word.
+    /// `ready`, from where where it is not the control plane's own word, and what is kept against that.
     fn ready(&self) -> String {
         let from = self.0.source.text();
-        from.map_or_else(|| "ready\n".to_owned(), |text| format!("ready: {text} ({})\n", self.0.bootstrap.ads))
+        let ready =
+            from.map_or_else(|| "ready\n".to_owned(), |text| format!("ready: {text} ({})\n", self.0.bootstrap.ads));
+        let kept = self.0.guard.text().map(|text| format!("{text}\n")).unwrap_or_default();
+        ready + &kept
     }
 }
 

@@ -51,6 +51,12 @@ impl Connection {
         Ok(Self { stream, buffer: Vec::new() })
     }
 
+    /// Whether the other side has neither closed it nor sent anything unasked.
+    pub fn is_idle(&self) -> bool {
+        let read = self.stream.try_read(&mut [0]);
+        self.buffer.is_empty() && read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+
     /// `GET path` with `Host: host` and further fields, and its answer.
     ///
     /// # Errors

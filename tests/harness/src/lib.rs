@@ -4,6 +4,7 @@ mod application;
 mod http;
 mod mesh;
 mod sidecar;
+pub mod store;
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,8 @@
 //! The control plane's side of a test mesh.
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result};
 use tempfile::TempDir;
@@ -10,7 +13,7 @@ use weft_control_plane::{
     wire::{ApplyRequest, ApplyResponse, Document, TokenRequest},
 };
 
-use crate::Plan;
+use crate::{Plan, store};
 
 /// A mesh's control plane in a temporary folder, which goes when it is dropped.
 #[derive(Debug)]
@@ -97,6 +100,42 @@ impl Mesh {
         let (running, client) = launch(&mut self.config).await?;
         self.running = Some(running);
         self.client = client;
+        Ok(())
+    }
+
+    /// Copies the store of a control plane that is stopped, and returns where the copy is.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn copy_store(&self) -> Result<PathBuf> {
+        let copy = tempfile::Builder::new().prefix("copy-").tempdir_in(self.folder.path())?.keep();
+        store::replace(&copy, &self.config.dir)?;
+        Ok(copy)
+    }
+
+    /// Puts a copy back in the place of the store, whose control plane is stopped.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn put_store_back(&self, copy: &Path) -> Result<()> {
+        Ok(store::replace(&self.config.dir, copy)?)
+    }
+
+    /// Makes the store of a stopped control plane another one without objects, of the same mesh: see [`store::empty`].
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn empty_store(&self) -> Result<()> {
+        store::empty(&self.config.dir).await
+    }
+
+    /// Removes the store of a stopped control plane altogether: what starts in its place is another mesh.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn lose_store(&mut self) -> Result<()> {
+        fs::remove_dir_all(&self.config.dir)?;
+        self.config.context_file = Some(self.folder.path().join("other-context.json"));
         Ok(())
     }
 }

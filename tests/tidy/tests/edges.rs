@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::tree::root;
 
 /// The crates of this workspace that each may depend on in its product code.
-const MAY_SEE: [(&str, &[&str]); 18] = [
+const MAY_SEE: [(&str, &[&str]); 19] = [
     ("weft-proto", &[]),
     ("weft-model", &[]),
     ("weft-ir", &["weft-model"]),
@@ -53,6 +53,7 @@ const MAY_SEE: [(&str, &[&str]); 18] = [
         &["weft-model", "weft-ir", "weft-decide", "weft-certs", "weft-proxy", "weft-control-plane", "weft-store"],
     ),
     ("weft-integration", &[]),
+    ("weft-drills", &["weft-harness", "weft-certs", "weft-control-plane"]),
     ("weft-tidy", &[]),
     ("weft-fuzz", &["weft-model", "weft-ir", "weft-decide", "weft-xds", "weft-certs", "weft-proxy"]),
     ("xtask", &[]),

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use weft_model::WorkloadRef;
 use weft_proto::weft::AdminAnswer;
 
-use super::{Api, error::Failure};
+use super::{Api, error::Failure, removals};
 use crate::{
     effect::Selection,
     registry::QueryError,
@@ -117,6 +117,7 @@ pub(super) async fn status(Shared(api): Shared<Arc<Api>>) -> Result<Json<Status>
         proxies: api.streams.count(api.state.sequence()),
         resources_sent: api.metrics.resources_sent(),
         resources_resent: api.metrics.resources_resent(),
+        elsewhere: removals::elsewhere(&api),
         started: api.started.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         warnings: judged.to_vec(),

@@ -5,6 +5,7 @@ mod effect;
 mod error;
 mod mesh;
 mod objects;
+mod removals;
 mod token;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
@@ -39,8 +40,8 @@ use super::{
     tls::TlsConnection,
 };
 use crate::{
-    authority::Certifier, effect::Effects, faults::Faults, metrics::Metrics, registry::Registry, state::MeshState,
-    tokens::Issuer,
+    authority::Certifier, effect::Effects, faults::Faults, metrics::Metrics, registry::Registry, removals::Removals,
+    state::MeshState, tokens::Issuer,
 };
 use error::Failure;
 
@@ -63,6 +64,7 @@ pub(crate) struct Api {
     pub(crate) registry: Arc<Registry>,
     pub(crate) streams: Arc<AdsStreams>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) removals: Arc<Removals>,
     pub(crate) tokens: Issuer,
     pub(crate) certifier: Arc<Certifier>,
     pub(crate) token: TokenHash,
@@ -102,6 +104,8 @@ fn router(api: Arc<Api>) -> Router {
         .route("/v1/workloads/{namespace}/{name}/proxy", get(mesh::proxy))
         .route("/v1/edges", get(mesh::edges))
         .route("/v1/status", get(mesh::status))
+        .route("/v1/removals", get(removals::list))
+        .route("/v1/removals/confirm", post(removals::confirm))
         .route("/metrics", get(mesh::metrics))
         .fallback(|| async { Failure::not_found("there is nothing at this path", "see the API's paths under /v1") })
         .method_not_allowed_fallback(|| async { Failure::method() })

@@ -15,7 +15,7 @@ use weft_proto::{
     weft::{Rejection as WireRejection, Rejections},
 };
 
-use super::{Rejection, WILDCARD, check_name, node, shorten};
+use super::{Rejection, WILDCARD, check_name, guard::LastDefence, node, partial, shorten};
 use crate::{Version, codec::pack_detail, decode, resource_type, type_url};
 
 /// `google.rpc.Code.INVALID_ARGUMENT`.
@@ -31,6 +31,11 @@ pub struct Update {
     pub added: Vec<(Resource, Version)>,
     /// What is gone, and what was asked for and does not exist.
     pub removed: Vec<ResourceKey>,
+    /// What only adds to the resource of its name that is held: see [`added_to`](crate::added_to). Where that makes a
+    /// difference, [`Client::amended`] is to be told.
+    pub partial: Vec<Resource>,
+    /// What is gone on a server of another history, and is kept until a person confirms.
+    pub withheld: Vec<ResourceKey>,
     /// What could not be taken; what was there before stays.
     pub rejected: Vec<Rejection>,
 }
@@ -66,7 +71,7 @@ pub struct Client {
     answers: VecDeque<Answer>,
     connected: bool,
     introduced: bool,
-    revision: Option<Revision>,
+    guard: LastDefence,
     counts: ClientCounts,
 }
 
@@ -106,7 +111,7 @@ impl Client {
             answers: VecDeque::new(),
             connected: false,
             introduced: false,
-            revision: None,
+            guard: LastDefence::default(),
             counts: ClientCounts::default(),
         }
     }
@@ -140,6 +145,7 @@ impl Client {
         interest.names.remove(&key.name);
         interest.subscribe.remove(&key.name);
         interest.unsubscribe.insert(Arc::clone(&key.name));
+        self.guard.release(key);
         true
     }
 
@@ -159,7 +165,7 @@ impl Client {
 
     /// Notes the highest revision seen in an earlier run, before the first stream.
     pub fn restore_revision(&mut self, revision: &Revision) {
-        self.revision = node::later(self.revision.take(), &revision.to_string());
+        self.guard.restore(revision);
     }
 
     /// A stream is open: the first requests name every subscription and everything that is held.
@@ -167,6 +173,7 @@ impl Client {
         self.connected = true;
         self.introduced = false;
         self.answers.clear();
+        self.guard.connected();
         self.counts.streams += 1;
         self.types.values_mut().for_each(|interest| interest.opened = false);
     }
@@ -199,7 +206,7 @@ impl Client {
             interest.speak(&mut request);
         }
         if !std::mem::replace(&mut self.introduced, true) {
-            request.node = Some(node::describe(&self.node, self.revision.as_ref()));
+            request.node = Some(node::describe(&self.node, self.guard.revision()));
         }
         Some(request)
     }
@@ -234,14 +241,13 @@ impl Client {
             return Update::default();
         };
         let unread = !removed_resource_names.is_empty() || !resource_errors.is_empty();
-        self.revision = node::later(self.revision.take(), &system_version_info);
+        let types = &self.types;
+        self.guard.heard(&system_version_info, || types.iter().map(|(it, interest)| (*it, interest.held())).collect());
         let mut update = Update::default();
         for resource in resources {
             self.take(resource_type, &type_url, resource, &check, &mut update);
         }
-        for name in removed_resources {
-            self.drop_removed(resource_type, &name, &mut update);
-        }
+        self.lose(resource_type, &removed_resources, &mut update);
         self.counts.rejected += update.rejected.len() as u64;
         let error = match update.rejected.first() {
             Some(first) => {
@@ -269,9 +275,37 @@ impl Client {
         })
     }
 
-    /// The highest revision that a server has named.
+    /// The highest revision that a server has named, of the history that what is held comes from: that of another store,
+    /// or of an older copy, is not taken for it before a person has [confirmed](Self::confirm) it.
     pub fn revision(&self) -> Option<&Revision> {
-        self.revision.as_ref()
+        self.guard.revision()
+    }
+
+    /// What the server says while it stands in another history than what is held.
+    pub fn elsewhere(&self) -> Option<&Revision> {
+        self.guard.elsewhere()
+    }
+
+    /// What such a server has said to be gone on this stream, and is kept all the same.
+    pub fn withheld(&self) -> impl Iterator<Item = &ResourceKey> {
+        self.guard.withheld().iter()
+    }
+
+    /// A person has confirmed that what the server does not have at this revision may go. Returns what goes now.
+    pub fn confirm(&mut self, revision: &Revision) -> Vec<ResourceKey> {
+        let gone = self.guard.confirm(revision);
+        gone.into_iter().filter(|key| self.remove(key)).collect()
+    }
+
+    /// What is in effect under a key is not the version that was sent: it was put together with what was held before.
+    /// The next stream asks for the whole.
+    pub fn amended(&mut self, key: &ResourceKey) {
+        self.set_version(key, Version::amended());
+    }
+
+    /// The version that was sent is in effect after all.
+    pub fn mended(&mut self, key: &ResourceKey, version: Version) {
+        self.set_version(key, version);
     }
 
     /// What was received so far.
@@ -298,13 +332,15 @@ impl Client {
             return;
         }
         let version = Version::parse(&wire.version);
-        let checked = read(url, wire).and_then(|resource| check(&resource).map(|()| resource));
-        let taken = checked.and_then(|resource| match &version {
-            Ok(version) => Ok((resource, version.clone())),
+        let checked = read(url, wire).and_then(|(resource, adds)| check(&resource).map(|()| (resource, adds)));
+        let taken = checked.and_then(|(resource, adds)| match &version {
+            Ok(version) => Ok((resource, adds, version.clone())),
             Err(long) => Err(format!("version: {long}")),
         });
         match taken {
-            Ok((resource, version)) => {
+            Ok((resource, true, _)) => update.partial.push(resource),
+            Ok((resource, false, version)) => {
+                self.guard.release(&resource.key());
                 let held = interest.names.entry(name.into()).or_insert(Held { explicit: false, version: None });
                 if held.version.replace(version.clone()).as_ref() == Some(&version) {
                     self.counts.unchanged += 1;
@@ -318,18 +354,47 @@ impl Client {
         }
     }
 
-    fn drop_removed(&mut self, resource_type: ResourceType, name: &str, update: &mut Update) {
-        let Some(interest) = self.types.get_mut(&resource_type) else { return };
-        let Some(held) = interest.names.get_mut(name) else { return };
+    /// Takes what the server says that there is not, but for what the guard withholds.
+    fn lose(&mut self, resource_type: ResourceType, names: &[String], update: &mut Update) {
+        let Some(interest) = self.types.get(&resource_type) else { return };
+        let is_held = |name: &str| interest.names.get(name).is_some_and(|held| held.version.is_some());
+        let held = interest.held();
+        let keys = names.iter().map(|name| ResourceKey::new(resource_type, name.as_str()));
+        let (losses, answers): (Vec<_>, Vec<_>) = keys.partition(|key| is_held(&key.name));
+        if self.guard.withholds(resource_type, held, &losses) {
+            update.withheld = losses;
+            update.removed.extend(answers.into_iter().filter(|key| self.remove(key)));
+        } else {
+            let gone = names.iter().map(|name| ResourceKey::new(resource_type, name.as_str()));
+            update.removed.extend(gone.filter(|key| self.remove(key)));
+        }
+    }
+
+    /// Forgets what is held under a key; whether anybody wants to know.
+    fn remove(&mut self, key: &ResourceKey) -> bool {
+        let Some(interest) = self.types.get_mut(&key.resource_type) else { return false };
+        let Some(held) = interest.names.get_mut(&key.name) else { return false };
         held.version = None;
         if !held.explicit {
-            interest.names.remove(name);
+            interest.names.remove(&key.name);
         }
-        update.removed.push(ResourceKey::new(resource_type, name));
+        true
+    }
+
+    fn set_version(&mut self, key: &ResourceKey, version: Version) {
+        let held = self.types.get_mut(&key.resource_type).and_then(|interest| interest.names.get_mut(&key.name));
+        if let Some(held) = held.filter(|held| held.version.is_some()) {
+            held.version = Some(version);
+        }
     }
 }
 
 impl Interest {
+    /// How many names it holds a version of.
+    fn held(&self) -> usize {
+        self.names.values().filter(|held| held.version.is_some()).count()
+    }
+
     fn has_word(&self) -> bool {
         if self.opened {
             !self.subscribe.is_empty() || !self.unsubscribe.is_empty()
@@ -356,8 +421,8 @@ impl Interest {
     }
 }
 
-/// Reads the resource inside its wrapper.
-fn read(url: &str, wire: WireResource) -> Result<Resource, String> {
+/// Reads the resource inside its wrapper, and whether it only adds to what is held.
+fn read(url: &str, wire: WireResource) -> Result<(Resource, bool), String> {
     let WireResource { name, resource_name, aliases, version: _, resource, ttl, cache_control, metadata } = wire;
     check_name(&name).map_err(|violation| violation.to_string())?;
     let unread = [
@@ -365,16 +430,17 @@ fn read(url: &str, wire: WireResource) -> Result<Resource, String> {
         ("aliases", !aliases.is_empty()),
         ("ttl", ttl.is_some()),
         ("cache_control", cache_control.is_some()),
-        ("metadata", metadata.is_some()),
     ];
     if let Some((field, _)) = unread.into_iter().find(|(_, set)| *set) {
         return Err(format!("{field}: it is set, and this version does not read it"));
     }
+    let adds = partial::is_marked(metadata)?;
     let any = resource.ok_or("resource: it is missing")?;
     if any.type_url != url {
         return Err(format!("resource: its type is {:?}", shorten(&any.type_url, 256)));
     }
-    decode(url, &name, &any.value).map_err(|rejected| format!("{}: {}", rejected.field, rejected.reason))
+    let resource = decode(url, &name, &any.value);
+    resource.map(|it| (it, adds)).map_err(|rejected| format!("{}: {}", rejected.field, rejected.reason))
 }
 
 fn status(message: String, rejected: &[Rejection]) -> Status {

@@ -23,11 +23,23 @@ pub trait Lookup {
 pub enum Found {
     /// This.
     Resource(Arc<Encoded>),
+    /// A part of it: a server that has just started has not heard of every endpoint. A client that holds a version of
+    /// the resource is sent it as an addition and forgets nothing for it; any other gets it as it is.
+    Partial(Arc<Encoded>),
     /// Nothing: the client is told so.
     Absent,
     /// It is not known yet (a server that has just started has not heard every endpoint): nothing is said until the
     /// key is named in [`Server::changed`](super::Server::changed) or its type in [`Server::recheck`](super::Server::recheck); meanwhile the client keeps what it has.
     Unsettled,
+}
+
+impl Found {
+    pub(super) fn encoded(&self) -> Option<&Encoded> {
+        match self {
+            Self::Resource(encoded) | Self::Partial(encoded) => Some(encoded),
+            Self::Absent | Self::Unsettled => None,
+        }
+    }
 }
 
 /// What one request brought.

@@ -1,11 +1,16 @@
 //! The two ends of a delta ADS stream, without I/O.
 mod client;
+mod guard;
+mod keep;
 mod lookup;
 mod node;
+mod partial;
 mod server;
 mod subscription;
 
 pub use client::{Client, ClientCounts, Update};
+pub use guard::{Guard, is_elsewhere};
+pub use keep::{added_to, kept_with};
 pub use lookup::{Found, Heard, Lookup, ServerCounts};
 pub use node::{reader_features, reader_revision};
 pub use server::Server;

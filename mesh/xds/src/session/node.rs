@@ -46,16 +46,6 @@ fn field<'a>(node: &'a Node, name: &str) -> Option<&'a Kind> {
     node.metadata.as_ref()?.fields.get(name)?.kind.as_ref()
 }
 
-/// The greater of two revisions; of two that have no order (another epoch), the one said last. A text that is not a
-/// revision is not remembered.
-pub(super) fn later(seen: Option<Revision>, said: &str) -> Option<Revision> {
-    match (seen, said.parse::<Revision>()) {
-        (Some(seen), Ok(said)) if said.is_behind(&seen) => Some(seen),
-        (_, Ok(said)) => Some(said),
-        (seen, Err(_)) => seen,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,14 +57,5 @@ mod tests {
         assert_eq!(reader_features(&node), Some(Feature::ALL.into()));
         assert_eq!(reader_revision(&node), Some(revision));
         assert_eq!(reader_features(&Node::default()), None);
-    }
-
-    #[test]
-    fn revisions_grow_within_an_epoch_and_change_with_it() {
-        let seen = |old: &str, new: &str| later(Some(old.parse().unwrap()), new).unwrap().to_string();
-        assert_eq!(seen("e/all=9", "e/all=10"), "e/all=10");
-        assert_eq!(seen("e/all=10", "e/all=9"), "e/all=10");
-        assert_eq!(seen("e/all=10", "f/all=2"), "f/all=2");
-        assert_eq!(seen("e/all=10", "nonsense"), "e/all=10");
     }
 }

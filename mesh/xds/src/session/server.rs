@@ -10,7 +10,7 @@ use weft_proto::{
 
 use super::{
     Found, Heard, Lookup, MAX_NAMES, MAX_RESPONSE_BYTES, Rejection, ServerCounts, Violation, WILDCARD, check_name,
-    shorten,
+    partial, shorten,
     subscription::{Known, Name, Outstanding, Sent, Subscriptions},
 };
 use crate::{Encoded, Version, codec::unpack_details, resource_type, type_url};
@@ -222,35 +222,18 @@ impl Server {
             };
             let key = ResourceKey { resource_type, name: Arc::clone(&name) };
             let found = if subscribed.is_wanted() { lookup.find(&key) } else { Found::Absent };
-            let (size, known) = match found {
-                Found::Resource(encoded) => {
-                    let size = name.len() + encoded.bytes.len();
-                    if bytes > 0 && bytes + size > MAX_RESPONSE_BYTES {
-                        break;
-                    }
-                    self.counts.resources += 1;
-                    self.counts.resent += u64::from(subscribed.repeats(Some(&encoded.version)));
-                    self.counts.bytes += encoded.bytes.len() as u64;
-                    response.resources.push(wire_resource(&name, &encoded));
-                    (size, Known::Version(encoded.version.clone()))
-                }
-                Found::Absent | Found::Unsettled => {
-                    self.counts.removals += 1;
-                    response.removed_resources.push(name.to_string());
-                    (name.len(), Known::Absent)
-                }
-            };
+            let size = name.len() + found.encoded().map_or(0, |encoded| encoded.bytes.len());
+            if bytes > 0 && bytes + size > MAX_RESPONSE_BYTES {
+                break;
+            }
             bytes += size;
             it.sends.remove(&name);
-            let version = match &known {
-                Known::Version(version) => Some(version.clone()),
-                Known::Absent | Known::Nothing => None,
-            };
-            let before = std::mem::replace(&mut subscribed.known, known);
+            if let Some((version, before)) = say(subscribed, &name, &found, &mut response, &mut self.counts) {
+                sent.push(Sent { name: Arc::clone(&name), version, before });
+            }
             if !subscribed.is_wanted() {
                 it.names.remove(&name);
             }
-            sent.push(Sent { name, version, before });
         }
         if self.endpoints_follow_clusters && resource_type == ResourceType::Cluster {
             self.follow(&sent);
@@ -309,6 +292,40 @@ impl Server {
     }
 }
 
+/// Puts one name's word into a response. Returns the version that is sent and what the client held before; `None` where
+/// there is nothing to say after all.
+fn say(
+    subscribed: &mut Name,
+    name: &str,
+    found: &Found,
+    response: &mut DeltaDiscoveryResponse,
+    counts: &mut ServerCounts,
+) -> Option<(Option<Version>, Known)> {
+    let adds = matches!(found, Found::Partial(_)) && matches!(subscribed.known, Known::Version(_));
+    let known = match found {
+        Found::Resource(encoded) | Found::Partial(encoded) => {
+            counts.resources += 1;
+            counts.bytes += encoded.bytes.len() as u64;
+            response.resources.push(wire_resource(name, encoded, adds));
+            if adds {
+                subscribed.add(encoded);
+                return Some((Some(encoded.version.clone()), subscribed.known.clone()));
+            }
+            counts.resent += u64::from(subscribed.repeats(Some(&encoded.version)));
+            Known::Version(encoded.version.clone())
+        }
+        Found::Absent => {
+            counts.removals += 1;
+            response.removed_resources.push(name.to_owned());
+            Known::Absent
+        }
+        // It became so since it was looked at: what the client has stays.
+        Found::Unsettled => return None,
+    };
+    let version = found.encoded().map(|encoded| encoded.version.clone());
+    Some((version, std::mem::replace(&mut subscribed.known, known)))
+}
+
 /// Sorts what is to be looked at again into what is to be sent, what is to be removed, and what is as the client has it.
 fn settle(resource_type: ResourceType, subscriptions: &mut Subscriptions, lookup: &impl Lookup) {
     if std::mem::take(&mut subscriptions.wildcard_stale) {
@@ -321,9 +338,10 @@ fn settle(resource_type: ResourceType, subscriptions: &mut Subscriptions, lookup
         let name = key.name;
         match (found, &it.known) {
             (Found::Unsettled, _) => {}
-            (Found::Resource(encoded), Known::Version(version)) if encoded.version == *version => {}
-            (Found::Resource(encoded), _) if it.has_refused(&encoded.version) => {}
-            (Found::Resource(_), _) => _ = subscriptions.sends.insert(name),
+            (Found::Resource(encoded), _) if it.has(&encoded) => {}
+            (Found::Partial(encoded), _) if it.has_added(&encoded) => {}
+            (Found::Resource(encoded) | Found::Partial(encoded), _) if it.has_refused(&encoded.version) => {}
+            (Found::Resource(_) | Found::Partial(_), _) => _ = subscriptions.sends.insert(name),
             (Found::Absent, Known::Version(_)) => _ = subscriptions.removals.insert(name),
             (Found::Absent, Known::Nothing) => _ = subscriptions.sends.insert(name),
             (Found::Absent, Known::Absent) if !it.is_wanted() => subscriptions.forget(&name),
@@ -359,11 +377,12 @@ fn refuse(
     rejected
 }
 
-fn wire_resource(name: &str, encoded: &Encoded) -> WireResource {
+fn wire_resource(name: &str, encoded: &Encoded, adds: bool) -> WireResource {
     WireResource {
         name: name.to_owned(),
         version: encoded.version.to_string(),
         resource: Some(Any { type_url: type_url(encoded.key.resource_type).to_owned(), value: encoded.bytes.to_vec() }),
+        metadata: adds.then(partial::mark),
         ..WireResource::default()
     }
 }

@@ -4,7 +4,9 @@ use std::{
     sync::Arc,
 };
 
-use crate::Version;
+use weft_ir::Resource;
+
+use crate::{Encoded, Version, decode, type_url};
 
 /// How many refused versions are remembered for a name; the oldest is forgotten first.
 const REFUSED: usize = 8;
@@ -32,11 +34,13 @@ pub(super) struct Name {
     refused: Vec<Version>,
     /// The version that the client came with, for the count of what is resent without need.
     claimed: Option<Version>,
+    /// What was sent as additions to the version that the client holds.
+    additions: Vec<Arc<Encoded>>,
 }
 
 impl Name {
     pub(super) fn new(explicit: bool, wildcard: bool, known: Known) -> Self {
-        Self { explicit, wildcard, known, refused: Vec::new(), claimed: None }
+        Self { explicit, wildcard, known, refused: Vec::new(), claimed: None, additions: Vec::new() }
     }
 
     pub(super) fn is_wanted(&self) -> bool {
@@ -52,7 +56,27 @@ impl Name {
     /// with. What it came with counts until the first word of ours: going back to it later is a change.
     pub(super) fn repeats(&mut self, version: Option<&Version>) -> bool {
         let claimed = self.claimed.take();
-        claimed.is_some() && claimed.as_ref() == version
+        // After additions the client may hold more than what it came with.
+        let added = !std::mem::take(&mut self.additions).is_empty();
+        claimed.is_some() && claimed.as_ref() == version && !added
+    }
+
+    /// Notes that this was sent as an addition.
+    pub(super) fn add(&mut self, part: &Arc<Encoded>) {
+        self.additions.retain(|former| !is_part(former, part));
+        self.additions.push(Arc::clone(part));
+    }
+
+    /// Whether the client holds this version, and no addition to it that is not part of it.
+    pub(super) fn has(&self, encoded: &Encoded) -> bool {
+        self.known == Known::Version(encoded.version.clone())
+            && self.additions.iter().all(|part| is_part(part, encoded))
+    }
+
+    /// Whether these additions say nothing new: the client holds that very version, or was sent them.
+    pub(super) fn has_added(&self, part: &Encoded) -> bool {
+        self.known == Known::Version(part.version.clone())
+            || self.additions.last().is_some_and(|last| last.version == part.version)
     }
 
     pub(super) fn has_refused(&self, version: &Version) -> bool {
@@ -65,6 +89,7 @@ impl Name {
         self.known = Known::Nothing;
         self.refused.clear();
         self.claimed = None;
+        self.additions.clear();
     }
 
     /// The client refused `version`, and holds again what it held before it was sent.
@@ -79,6 +104,17 @@ impl Name {
             }
             self.refused.push(version.clone());
         }
+    }
+}
+
+/// Whether every endpoint of `part` stands in `whole`.
+fn is_part(part: &Encoded, whole: &Encoded) -> bool {
+    let read = |it: &Encoded| decode(type_url(it.key.resource_type), &it.key.name, &it.bytes);
+    match (read(part), read(whole)) {
+        (Ok(Resource::Endpoints(part)), Ok(Resource::Endpoints(whole))) => {
+            part.endpoints.iter().all(|endpoint| whole.endpoints.contains(endpoint))
+        }
+        _ => false,
     }
 }
 

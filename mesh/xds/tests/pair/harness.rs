@@ -65,6 +65,8 @@ pub(crate) struct Pair {
     pub(crate) client: Client,
     pub(crate) server: Option<Server>,
     pub(crate) coverage: Coverage,
+    /// Whether removals by a replica that is behind are confirmed as soon as it speaks; the guard has tests of its own.
+    pub(crate) confirms: bool,
     history: Vec<World>,
     to_server: VecDeque<DeltaDiscoveryRequest>,
     to_client: VecDeque<DeltaDiscoveryResponse>,
@@ -83,6 +85,7 @@ impl Pair {
             client,
             server: None,
             coverage: Coverage::default(),
+            confirms: true,
             history: Vec::new(),
             to_server: VecDeque::new(),
             to_client: VecDeque::new(),
@@ -267,7 +270,11 @@ impl Pair {
             self.told_absent.remove(&resource.key());
             self.held.insert(resource.key(), (resource, version));
         }
-        for key in update.removed {
+        let confirmed = match self.client.elsewhere().cloned() {
+            Some(said) if self.confirms => self.client.confirm(&said),
+            _ => Vec::new(),
+        };
+        for key in update.removed.into_iter().chain(confirmed) {
             self.held.remove(&key);
             self.told_absent.insert(key);
         }

@@ -26,6 +26,8 @@ pub(crate) struct World {
     pub(crate) resources: BTreeMap<ResourceKey, Arc<Encoded>>,
     pub(crate) unsettled: BTreeSet<ResourceKey>,
     pub(crate) revision: u64,
+    /// The store's epoch, `e` and this number.
+    pub(crate) epoch: u8,
 }
 
 impl Lookup for World {
@@ -42,7 +44,7 @@ impl Lookup for World {
     }
 
     fn revision(&self) -> String {
-        format!("e/all={}", self.revision)
+        format!("e{}/all={}", self.epoch, self.revision)
     }
 }
 

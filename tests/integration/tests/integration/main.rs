@@ -10,6 +10,7 @@ mod health;
 mod join;
 mod on_demand;
 mod outage;
+mod removals;
 mod rotation;
 mod routing;
 mod shop;

@@ -1,0 +1,143 @@
+//! One real `weft` process.
+use std::{
+    env,
+    fs::OpenOptions,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::{
+    process::{Child, Command},
+    time::{Instant, sleep, timeout},
+};
+
+/// By this variable a `weft` process knows whose child it is, and dies with it.
+const PARENT: &str = "WEFT_DEMO_PARENT";
+
+/// A `weft` process; dropped, it is killed.
+#[derive(Debug)]
+pub struct Process {
+    /// What it is, for messages.
+    pub name: String,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts `weft` with these arguments, its output appended to `log`.
+    ///
+    /// # Errors
+    /// What the system says, or that there is no `weft` beside this program.
+    pub fn start(name: &str, arguments: &[String], log: &Path) -> Result<Self> {
+        let weft = weft()?;
+        let file = OpenOptions::new().create(true).append(true).open(log)?;
+        let mut command = Command::new(&weft);
+        for (name, _) in env::vars_os() {
+            if name.to_string_lossy().starts_with("WEFT_") && name != "WEFT_LOG" {
+                command.env_remove(name);
+            }
+        }
+        let child = command
+            .args(arguments)
+            .env(PARENT, std::process::id().to_string())
+            .stdin(Stdio::null())
+            .stdout(file.try_clone()?)
+            .stderr(file)
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("cannot start {} as {name}", weft.display()))?;
+        Ok(Self { name: name.to_owned(), child, log: log.to_owned() })
+    }
+
+    /// Whether it has not ended.
+    pub fn runs(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Kills it at once, as a crash would.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub async fn kill(&mut self) -> Result<()> {
+        Ok(self.child.kill().await?)
+    }
+
+    /// Sends SIGTERM.
+    pub fn terminate(&self) {
+        // It may have gone already, which is as well.
+        let _gone = self.signal(Signal::TERM);
+    }
+
+    /// Sends a signal.
+    ///
+    /// # Errors
+    /// That it has ended, or what the system says.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = self.child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
+        Ok(kill_process(pid.with_context(|| format!("{} has ended", self.name))?, signal)?)
+    }
+
+    /// Waits until it has ended.
+    ///
+    /// # Errors
+    /// That it has not within the time.
+    pub async fn ended(&mut self, within: Duration) -> Result<()> {
+        let ended = timeout(within, self.child.wait()).await;
+        ended.with_context(|| format!("{} did not end within {within:?}", self.name))??;
+        Ok(())
+    }
+
+    /// Waits until `holds` gives something, as long as the process runs.
+    ///
+    /// # Errors
+    /// That it ended, or that nothing came of it within the time: with the end of its log.
+    pub async fn until<T>(
+        &mut self,
+        what: &str,
+        within: Duration,
+        mut holds: impl AsyncFnMut() -> Option<T>,
+    ) -> Result<T> {
+        let deadline = Instant::now() + within;
+        loop {
+            if let Some(found) = holds().await {
+                return Ok(found);
+            }
+            if !self.runs() || Instant::now() > deadline {
+                bail!("{}: {what} did not come about; the end of its log:{}", self.name, self.tail());
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    fn tail(&self) -> String {
+        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<_> = log.lines().rev().take(8).collect();
+        lines.into_iter().rev().map(|line| format!("\n  | {line}")).collect()
+    }
+}
+
+/// Runs a `weft` command to its end and returns what it prints.
+///
+/// # Errors
+/// What the system says, or what the command says on its standard error where it fails.
+pub async fn command(arguments: &[&str]) -> Result<String> {
+    let output = Command::new(weft()?).args(arguments).stdin(Stdio::null()).output().await?;
+    if !output.status.success() {
+        bail!("weft {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// The program: built with the tests, beside the folder of this one.
+fn weft() -> Result<PathBuf> {
+    let own = env::current_exe()?;
+    let weft = own.parent().and_then(Path::parent).context("this program lies in no folder")?.join("weft");
+    if !weft.exists() {
+        bail!("there is no {}: build it with `cargo test --profile ci --workspace --no-run`", weft.display());
+    }
+    Ok(weft)
+}

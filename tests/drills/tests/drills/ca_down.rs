@@ -1,0 +1,51 @@
+//! Row 4: the certificate authority is away while certificates are to be renewed: for less than what is left of them,
+//! which costs nothing, and for longer, when everything closes and comes back by itself.
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use weft_drills::{Drill, Load, Mesh, Scale, Verdict};
+
+pub(crate) async fn run(drill: Drill) -> Result<Verdict> {
+    let (ttl, short, long) = match drill.scale {
+        Scale::Short => (15, Duration::from_secs(5), Duration::from_secs(20)),
+        Scale::Full => (60, Duration::from_secs(25), Duration::from_secs(90)),
+    };
+    let mut mesh = Mesh::start(&drill.folder, 2, &format!("{ttl}s")).await?;
+    let mut verdict = Verdict::default();
+    verdict.told("lifetime of a certificate", format!("{ttl} s"));
+
+    let load = Load::new(mesh.web.outbound()?, "stock", drill.seed).start();
+    let obtained = mesh.web.metric("weft_certificates_total").await?;
+    // The seed decides where in a certificate's life the authority goes.
+    let phase = drill.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) % 1000;
+    tokio::time::sleep(Duration::from_millis(ttl * phase / 2)).await;
+    mesh.plane.kill().await?;
+    tokio::time::sleep(short).await;
+    mesh.plane.start_again().await?;
+    tokio::time::sleep(Duration::from_secs(ttl)).await;
+    let report = load.end().await;
+    verdict.told("requests around the short absence", report.sent.len());
+    verdict.none("lost around the short absence", report.lost().len());
+    verdict.told("causes", report.causes());
+    let renewed = mesh.web.metric("weft_certificates_total").await? - obtained;
+    verdict.figure("certificates that web obtained meanwhile", renewed, "≥ 1", renewed >= 1.0);
+
+    mesh.plane.kill().await?;
+    let killed = Instant::now();
+    // Whole seconds, and a clock that is behind by one.
+    tokio::time::sleep(Duration::from_secs(ttl + 2)).await;
+    // Every certificate has ended: what asks now asks on connections that nobody vouches for.
+    let load = Load { fresh: 1, ..Load::new(mesh.web.outbound()?, "stock", drill.seed ^ 1).rate(50) }.start();
+    tokio::time::sleep(long.saturating_sub(killed.elapsed())).await;
+    let closed = load.end().await;
+    let through = closed.succeeded();
+    verdict.figure("answered by an expired certificate", through, "0", through == 0);
+    mesh.plane.start_again().await?;
+    let back = Instant::now();
+    mesh.answers("stock", Duration::from_secs(30)).await?;
+    verdict.time("open again after the return", back.elapsed(), Duration::from_secs(5));
+    let asked = mesh.web.metric("weft_certificate_requests_total").await?;
+    let lived = killed.elapsed().as_secs_f64() + ttl as f64;
+    verdict.figure("signing requests of web", format!("{asked} in {lived:.0} s"), "≤ 2/s", asked <= 2.0 * lived);
+    Ok(verdict)
+}

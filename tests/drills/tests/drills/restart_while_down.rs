@@ -1,0 +1,88 @@
+//! Row 2: sidecars start while the control plane is away: one that was there before serves from its state, a new one
+//! waits and says so, one whose cache was damaged refuses it.
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use weft_drills::{Drill, Mesh, Sidecar, Verdict};
+use weft_harness::Connection;
+
+/// Where the last good configuration is kept in the state directory.
+const LAST_GOOD: &str = "last-good.kept";
+
+pub(crate) async fn run(drill: Drill) -> Result<Verdict> {
+    let mut draws = StdRng::seed_from_u64(drill.seed);
+    let mut mesh = Mesh::start(&drill.folder, 2, "1h").await?;
+    let mut new = Sidecar::plan(&mesh.plane, "web-1", "web", None).await?;
+    // The cache is written shortly after a change.
+    let cache = mesh.web.state.join(LAST_GOOD);
+    let kept = |cache: &std::path::Path| fs::read(cache).is_ok_and(|bytes| contains(&bytes, b"stock.shop"));
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !kept(&cache) {
+        anyhow::ensure!(Instant::now() < deadline, "{} does not hold what web calls", cache.display());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    mesh.plane.kill().await?;
+
+    let mut verdict = Verdict::default();
+    let (mut slowest, mut lost, mut unmarked) = (Duration::ZERO, 0, 0);
+    let rounds = drill.count(5, 50);
+    for _ in 0..rounds {
+        mesh.web.kill().await?;
+        let pod = draws.random_range(0..mesh.stock.len());
+        let pod = mesh.stock.get_mut(pod).context("a pod")?;
+        pod.sidecar.kill().await?;
+        let began = Instant::now();
+        tokio::try_join!(mesh.web.launch(), pod.sidecar.launch())?;
+        mesh.answers("stock", Duration::from_secs(20)).await?;
+        slowest = slowest.max(began.elapsed());
+        mesh.web.ready(Duration::from_secs(10)).await?;
+        let mut connection = Connection::open(mesh.web.outbound()?).await?;
+        for _ in 0..20 {
+            lost += usize::from(connection.get("stock", "/again", &[]).await?.status != 200);
+        }
+        unmarked += usize::from(!mesh.web.says("/ready").await?.contains("last good"));
+    }
+    verdict.told("restarts", rounds);
+    verdict.time("slowest to serve again", slowest, Duration::from_secs(2));
+    verdict.none("lost after a restart", lost);
+    verdict.none("restarts that do not say that the cache is in use", unmarked);
+
+    new.launch().await?;
+    let said = new.says("/ready").await?;
+    verdict.figure("a new sidecar waits and says so", said.trim(), "not ready: …", said.starts_with("not ready"));
+
+    let damaged = damage(&mut draws, fs::read(&cache)?);
+    mesh.web.kill().await?;
+    fs::write(&cache, damaged)?;
+    mesh.web.launch().await?;
+    let said = mesh.web.says("/ready").await?;
+    let refused = said.starts_with("not ready");
+    verdict.figure("a damaged cache is refused", said.trim(), "not ready: …", refused);
+
+    mesh.plane.start_again().await?;
+    let back = Instant::now();
+    new.ready(Duration::from_secs(20)).await?;
+    let joined = back.elapsed();
+    verdict.time("the new one joins after the return", joined, Duration::from_secs(1));
+    mesh.web.ready(Duration::from_secs(20)).await?;
+    mesh.answers("stock", Duration::from_secs(20)).await?;
+    Ok(verdict)
+}
+
+fn contains(bytes: &[u8], part: &[u8]) -> bool {
+    bytes.windows(part.len()).any(|window| window == part)
+}
+
+/// The bytes cut short, or with one of them changed.
+fn damage(draws: &mut StdRng, mut bytes: Vec<u8>) -> Vec<u8> {
+    let at = draws.random_range(0..bytes.len().max(1));
+    match draws.random_bool(0.5) {
+        true => bytes.truncate(at),
+        false => bytes.iter_mut().skip(at).take(1).for_each(|byte| *byte ^= 0x55),
+    }
+    bytes
+}
