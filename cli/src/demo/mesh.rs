@@ -291,7 +291,22 @@ impl Mesh {
                 return Err(Failure::new(format!("the sidecar of {name} is not ready: {said}")));
             }
         }
-        Ok(())
+        self.chosen().await
+    }
+
+    /// Waits until no instance is unhealthy any more: from then on peers choose it.
+    async fn chosen(&self) -> Result<(), Failure> {
+        let api = self.api()?;
+        let mut said = String::new();
+        let chosen = until(START, async || {
+            let items = api.workloads().await.ok()?.items;
+            let awaited = items.into_iter().find_map(|item| Some(format!("{}: {}", item.name, item.unhealthy?)));
+            awaited.map_or(Some(()), |text| {
+                said = text;
+                None
+            })
+        });
+        chosen.await.ok_or_else(|| Failure::new(format!("an instance stays unhealthy: {said}")))
     }
 
     /// Stops every process and waits for it: sidecars first, while their control plane is there to hear of it.

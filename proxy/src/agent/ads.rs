@@ -422,6 +422,9 @@ impl Driver {
 
     fn say_awaited(&self) {
         let text = self.awaited().map(|what| format!("{what} from {}", self.shared.bootstrap.ads));
+        if text.is_none() {
+            self.shared.application.set_configured();
+        }
         self.shared.lifecycle.await_configuration(text);
     }
 

@@ -22,7 +22,7 @@ use weft_proto::weft::{
 use super::{
     admin::Admin,
     channel::{self, CurrentConfig, MAX_MESSAGE_BYTES, status_text},
-    health,
+    health::{self, Verdict},
     http::{Answer, Handler},
     lifecycle::{Stop, asked_to_stop},
     receipts, registration,
@@ -190,7 +190,7 @@ struct Session {
     messages: mpsc::Sender<AgentMessage>,
     incoming: Streaming<ControlMessage>,
     /// The application's health since it was told with the registration.
-    health: watch::Receiver<Option<String>>,
+    health: watch::Receiver<Verdict>,
     /// The connection lives as long as the stream.
     _channel: Channel,
 }
@@ -235,7 +235,7 @@ impl Session {
                     self.tell(waiting).await?;
                 }
                 () = changed(&mut self.health) => {
-                    let unhealthy = self.health.borrow_and_update().clone();
+                    let unhealthy = self.health.borrow_and_update().unhealthy();
                     self.send(Message::Health(health::report(unhealthy))).await?;
                 }
                 () = shared.ports.telling.notified() => self.tell_bound().await?,
@@ -289,7 +289,7 @@ impl Session {
 }
 
 /// Waits for another verdict on the application.
-async fn changed(health: &mut watch::Receiver<Option<String>>) {
+async fn changed(health: &mut watch::Receiver<Verdict>) {
     if health.changed().await.is_err() {
         // Its sender outlives every session.
         std::future::pending().await

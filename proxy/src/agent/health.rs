@@ -7,37 +7,63 @@ use weft_decide::Health;
 use weft_model::PortName;
 use weft_proto::weft::HealthReport;
 
-use super::shared::Shared;
+use super::{bootstrap::Bootstrap, shared::Shared};
 
-/// The verdict on the application, as it stands and as it changes.
+/// The verdict on the workload, as it stands and as it changes.
 #[derive(Debug)]
-pub(super) struct Application {
-    /// Why it takes no connections; `None` where it does.
-    unhealthy: watch::Sender<Option<String>>,
+pub(super) struct Application(watch::Sender<Verdict>);
+
+/// Whether peers may choose the workload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Verdict {
+    /// Whether the proxy has what it takes to serve peers. Before that it would refuse them as misdirected: the control
+    /// plane tells peers of a new instance at the same moment as the instance itself what to serve.
+    configured: bool,
+    /// Why the application takes no connections; `None` where it does.
+    application: Option<String>,
+}
+
+impl Verdict {
+    /// Why peers must not choose it; `None` where they may.
+    pub(super) fn unhealthy(&self) -> Option<String> {
+        match self.configured {
+            true => self.application.clone(),
+            false => Some("its first configuration is not in effect yet".to_owned()),
+        }
+    }
 }
 
 impl Application {
-    /// Of the application that listens on these ports: healthy where there are none, unhealthy before the first check.
-    pub(super) fn new(ports: &BTreeMap<PortName, SocketAddr>) -> Self {
-        let unhealthy = (!ports.is_empty()).then(|| "it was not checked yet".to_owned());
-        Self { unhealthy: watch::Sender::new(unhealthy) }
+    /// Of a workload that is about to start: healthy where peers cannot reach it, or it has no application to check.
+    pub(super) fn new(bootstrap: &Bootstrap) -> Self {
+        let application = (!bootstrap.applications.is_empty()).then(|| "it was not checked yet".to_owned());
+        Self(watch::Sender::new(Verdict { configured: bootstrap.inbound.is_none(), application }))
     }
 
-    /// Why it takes no connections; `None` where it does.
+    /// Why peers must not choose it; `None` where they may.
     pub(super) fn unhealthy(&self) -> Option<String> {
-        self.unhealthy.borrow().clone()
+        self.0.borrow().unhealthy()
     }
 
     /// The verdict as it changes.
-    pub(super) fn changes(&self) -> watch::Receiver<Option<String>> {
-        self.unhealthy.subscribe()
+    pub(super) fn changes(&self) -> watch::Receiver<Verdict> {
+        self.0.subscribe()
     }
 
-    fn set(&self, unhealthy: Option<String>) {
-        self.unhealthy.send_if_modified(|current| {
-            let changes = *current != unhealthy;
-            *current = unhealthy;
-            changes
+    /// The first configuration is in effect.
+    pub(super) fn set_configured(&self) {
+        self.update(|verdict| verdict.configured = true);
+    }
+
+    fn set(&self, application: Option<String>) {
+        self.update(|verdict| verdict.application = application);
+    }
+
+    fn update(&self, change: impl FnOnce(&mut Verdict)) {
+        self.0.send_if_modified(|verdict| {
+            let before = verdict.clone();
+            change(verdict);
+            *verdict != before
         });
     }
 }

@@ -81,7 +81,7 @@ impl Shared {
         let identity = format!("a certificate for {} from {}", bootstrap.identity(), bootstrap.control_plane);
         let configuration = format!("the first configuration from {}", bootstrap.ads);
         Self {
-            application: Application::new(&bootstrap.applications),
+            application: Application::new(&bootstrap),
             bootstrap,
             start,
             bound,
