@@ -16,7 +16,7 @@ use weft_proxy::agent::{
     join::{LocalChoices, TcpChoice, join},
 };
 
-use crate::{Connection, DEADLINE, Mesh};
+use crate::{Connection, DEADLINE, Mesh, eventually};
 
 /// Who a sidecar is, and what stands beside it.
 #[derive(Clone, Debug)]
@@ -104,14 +104,23 @@ pub struct Sidecar {
 }
 
 impl Sidecar {
-    /// Joins the mesh with a token made for it and waits until the first configuration is in effect.
+    /// Joins the mesh with a token made for it and waits until the first configuration is in effect and the control plane
+    /// knows that: from then on peers are told to choose it, unless its application takes no connections.
     ///
     /// # Errors
     /// What keeps it from joining or from becoming ready.
     pub async fn start(mesh: &Mesh, plan: Plan) -> Result<Self> {
         let join_file = mesh.join_file(&plan).await?;
         let state = mesh.folder().join("sidecars").join(&plan.namespace).join(&plan.workload);
-        Self::from_join_file(&join_file, state, plan).await
+        let name = plan.workload.clone();
+        let sidecar = Self::from_join_file(&join_file, state, plan).await?;
+        eventually("the first verdict on its application", async || {
+            let items = mesh.client().workloads().await.ok()?.items;
+            let item = items.into_iter().find(|item| item.name == name)?;
+            item.unhealthy.is_none_or(|reason| reason.starts_with("port ")).then_some(())
+        })
+        .await;
+        Ok(sidecar)
     }
 
     /// Starts with a given join file and state directory, as a restart does.
