@@ -174,15 +174,18 @@ async fn calls_of_all_four_kinds_go_through_both_sidecars() {
     let many = || Request::new(stream::iter(["a", "b", "c"].map(str::to_owned)));
     let reply = client.unary(one(), path("/shop.Reviews/Get"), codec()).await.unwrap();
     assert_eq!(reply.into_inner(), "review of book");
+    client.ready().await.unwrap();
     let reply = client.server_streaming(one(), path("/shop.Reviews/List"), codec()).await.unwrap();
     let texts: Vec<String> = reply.into_inner().map(Result::unwrap).collect().await;
     assert_eq!(texts, ["book 0", "book 1", "book 2"]);
+    client.ready().await.unwrap();
     let reply = client.client_streaming(many(), path("/shop.Reviews/Gather"), codec()).await.unwrap();
     assert_eq!(reply.into_inner(), "a,b,c");
     // Both ways at once: each question only after the answer to the last one; the status comes behind them.
     let (questions, asked) = tokio::sync::mpsc::channel(1);
     let asked = Request::new(tokio_stream::wrappers::ReceiverStream::new(asked));
     questions.send("one".to_owned()).await.unwrap();
+    client.ready().await.unwrap();
     let mut replies = client.streaming(asked, path("/shop.Reviews/Echo"), codec()).await.unwrap().into_inner();
     assert_eq!(replies.message().await.unwrap().unwrap(), "echo one");
     questions.send("two".to_owned()).await.unwrap();
@@ -191,6 +194,7 @@ async fn calls_of_all_four_kinds_go_through_both_sidecars() {
     let end = replies.message().await.unwrap_err();
     assert_eq!((end.code(), end.message()), (Code::OutOfRange, "no more"));
     // A status of the application's is its own.
+    client.ready().await.unwrap();
     let refused = client.unary(Request::new("nothing".to_owned()), path("/shop.Reviews/Get"), codec()).await;
     let refused = refused.unwrap_err();
     assert_eq!((refused.code(), refused.message()), (Code::NotFound, "there is no such review: 100 % sure, naïve"));
@@ -228,7 +232,7 @@ async fn a_refused_call_has_its_grpc_status_and_the_decisions_id() {
     });
     let refused = refused.await;
     assert_eq!(refused.code(), Code::PermissionDenied, "{refused:?}");
-    assert_eq!(refused.message(), "no AccessPolicy selects shop/reviews-0");
+    assert_eq!(refused.message(), "no AccessPolicy selects shop/reviews");
     let id = refused.metadata().get("x-weft-decision").unwrap().to_str().unwrap();
     assert!(id.contains("reviews-0"), "{id}");
     // What is not in the mesh is nobody's to serve.
