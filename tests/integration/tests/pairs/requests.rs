@@ -322,7 +322,8 @@ fn attack(dice: &mut Dice, path: &str, request: &mut Request) {
             if dice.percent(30) {
                 return;
             }
-            // The form that it must have; no rule opens a tunnel.
+            // The form that it must have, without content, which the codec refuses; no rule opens a tunnel.
+            request.form = Form::Plain;
             let host = request.authority.trim_end_matches(':');
             let port = if host.contains(':') { "" } else { ":80" };
             format!("{host}{port}").into_bytes()
