@@ -29,7 +29,7 @@ use super::{
 
 /// The first wait after a failed join is at most this long, and the last: a workload that waits for its control plane is in
 /// within a second of its return.
-const JOIN_BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(500));
+const JOIN_BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(300));
 /// The first wait after a join that the control plane has refused is at most this long, and the last: it takes a person to
 /// change that.
 const REFUSED_BACKOFF: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(30));

@@ -108,7 +108,7 @@ impl Shared {
     /// in within a second of the control plane's return.
     pub(super) fn longest_wait(&self) -> Duration {
         match self.lifecycle.readiness() {
-            Readiness::Awaiting(_) => Duration::from_millis(500),
+            Readiness::Awaiting(_) => Duration::from_millis(300),
             Readiness::Ready | Readiness::Draining => Duration::MAX,
         }
     }

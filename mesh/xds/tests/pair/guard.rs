@@ -219,6 +219,10 @@ impl Mesh {
             && !self.confirmed
         {
             *guard = Guard::new(reader_revision(node), &own);
+            if !guard.is_elsewhere() {
+                // An older copy that has counted on past what the client has seen is taken for its own history.
+                self.kept.clear();
+            }
         }
         let of_type = resource_type(&request.type_url).unwrap();
         if self.heard.insert(of_type) {

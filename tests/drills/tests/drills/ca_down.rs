@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use weft_drills::{Drill, Load, Mesh, Scale, Verdict};
+use weft_drills::{Drill, Load, Mesh, Mode, Scale, Verdict};
 
 pub(crate) async fn run(drill: Drill) -> Result<Verdict> {
     let (ttl, short, long) = match drill.scale {
@@ -34,12 +34,18 @@ pub(crate) async fn run(drill: Drill) -> Result<Verdict> {
     let killed = Instant::now();
     // Whole seconds, and a clock that is behind by one.
     tokio::time::sleep(Duration::from_secs(ttl + 2)).await;
-    // Every certificate has ended: what asks now asks on connections that nobody vouches for.
-    let load = Load { fresh: 1, ..Load::new(mesh.web.outbound()?, "stock", drill.seed ^ 1).rate(50) }.start();
+    // Every certificate has ended. Slow answers make the connections from before too few: more must be made, and cannot.
+    mesh.backends().for_each(|backend| backend.set(Mode::Delay(Duration::from_millis(300))));
+    let before = mesh.web.metric("weft_upstream_connections_total").await?;
+    let load = Load::new(mesh.web.outbound()?, "stock", drill.seed ^ 1).start();
     tokio::time::sleep(long.saturating_sub(killed.elapsed())).await;
     let closed = load.end().await;
-    let through = closed.succeeded();
-    verdict.figure("answered by an expired certificate", through, "0", through == 0);
+    let made = mesh.web.metric("weft_upstream_connections_total").await? - before;
+    verdict.figure("connections made on expired certificates", made, "0", made == 0.0);
+    let refused = closed.lost().len();
+    verdict.figure("refused meanwhile", format!("{refused} of {}", closed.sent.len()), "> 0", refused > 0);
+    verdict.told("answered on connections from before", closed.succeeded());
+    mesh.backends().for_each(|backend| backend.set(Mode::Serve));
     mesh.plane.start_again().await?;
     let back = Instant::now();
     mesh.answers("stock", Duration::from_secs(30)).await?;

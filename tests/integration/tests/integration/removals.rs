@@ -122,8 +122,7 @@ async fn an_empty_store_takes_nothing_from_a_proxy_until_a_person_confirms_it() 
 
     let wrong = ConfirmRequest { epoch: "another".to_owned() };
     assert!(shop.mesh.client().confirm_removals(&wrong).await.is_err());
-    let confirmed = shop.mesh.client().confirm_removals(&ConfirmRequest { epoch: epoch(&shop).await }).await.unwrap();
-    assert_eq!(confirmed.told, 4);
+    shop.mesh.client().confirm_removals(&ConfirmRequest { epoch: epoch(&shop).await }).await.unwrap();
     eventually("what was confirmed to go", async || {
         let reply = connection.get("reviews", "/", &[]).await.unwrap();
         let stock = shop.mesh.client().proxy("shop", "stock-0", "/config/listeners").await.ok()?.to_string();
