@@ -32,6 +32,14 @@ pub(crate) fn advice(record: &Value) -> String {
             "see with `weft get workloads` which instances are registered, and whether their labels are those that the \
              Service selects"
         }
+        "limit-reached" => {
+            "the caller's proxy had as much under way as the TrafficPolicy's limits allow: `weft proxy-config clusters` of \
+             it shows what is used; raise the limit that is named, or find out why requests take long"
+        }
+        "breaker-open" => {
+            "the service failed so often in a row that nothing but probes is sent to it: see why it fails; `weft \
+             proxy-config clusters` of the caller shows the breaker, the TrafficPolicy's circuitBreaker sets it"
+        }
         "control-plane-unreachable" => {
             "see with `weft status` whether the control plane runs, and in the proxy's log why it is not reached"
         }

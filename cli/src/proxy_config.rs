@@ -66,7 +66,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let answer = call(client(context)?.proxy(namespace, name, path))?;
     match (output, part) {
         (Format::Table, Part::Listeners | Part::Clusters | Part::Endpoints | Part::Routes) => {
-            output::line(rows(&answer[list]))
+            output::line(rows(&answer[list], &answer["live"]))
         }
         (Format::Table, Part::Secrets | Part::All) => output::value(Format::Yaml, &answer),
         (Format::Json | Format::Yaml, _) => output::value(*output, &answer),
@@ -74,19 +74,23 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
 }
 
 /// One line a resource: its name, its version, and what it holds.
-fn rows(items: &Value) -> String {
+fn rows(items: &Value, live: &Value) -> String {
     let items = items.as_array().map(Vec::as_slice).unwrap_or_default();
     if items.is_empty() {
         return "nothing in effect".to_owned();
     }
     output::table(
         ["NAME", "VERSION", "HOLDS"],
-        items.iter().map(|item| [cell(&item["name"]), cell(&item["version"]), summary(&item["resource"])]),
+        items.iter().map(|item| {
+            let mut live = live.as_array().into_iter().flatten();
+            let its = live.find(|state| state["cluster"] == item["name"]).unwrap_or(&Value::Null);
+            [cell(&item["name"]), cell(&item["version"]), summary(&item["resource"], its)]
+        }),
     )
 }
 
-/// What matters of a resource, in a line.
-fn summary(resource: &Value) -> String {
+/// What matters of a resource, in a line; `live` is what is so of it at this moment.
+fn summary(resource: &Value, live: &Value) -> String {
     let list = |name: &str| resource[name].as_array().map(Vec::as_slice).unwrap_or_default();
     if !list("routes").is_empty() {
         return list("routes").iter().map(route).collect::<Vec<_>>().join("; ");
@@ -94,11 +98,12 @@ fn summary(resource: &Value) -> String {
     if resource["endpoints"].is_array() {
         let endpoints = list("endpoints").iter().map(|endpoint| {
             format!(
-                "{}/{} at {} ({})",
+                "{}/{} at {} ({}{})",
                 cell(&endpoint["workload"]["namespace"]),
                 cell(&endpoint["workload"]["name"]),
                 cell(&endpoint["address"]["Socket"]),
-                cell(&endpoint["health"]).to_lowercase()
+                cell(&endpoint["health"]).to_lowercase(),
+                ejected(live, &endpoint["address"]["Socket"]),
             )
         });
         let endpoints: Vec<_> = endpoints.collect();
@@ -106,12 +111,36 @@ fn summary(resource: &Value) -> String {
     }
     if resource["tls"].is_object() {
         let (protocol, balance) = (cell(&resource["protocol"]), cell(&resource["balance"]));
-        return format!("{protocol}, {balance}, server name {}", cell(&resource["tls"]["sni"]));
+        return format!("{protocol}, {balance}, server name {}{}", cell(&resource["tls"]["sni"]), state(live));
     }
     match &resource["body"]["Inbound"]["chains"] {
         Value::Array(chains) => chains.iter().map(chain).collect::<Vec<_>>().join("; "),
         _ => origins(resource),
     }
+}
+
+/// `, ejected for 12.5 s more`, of an endpoint that is.
+fn ejected(live: &Value, address: &Value) -> String {
+    let mut ejected = live["ejected"].as_array().into_iter().flatten();
+    let its = ejected.find(|it| it["address"] == *address);
+    let left = its.and_then(|it| it["leftMs"].as_u64());
+    left.map_or_else(String::new, |left| format!(", ejected for {}.{} s more", left / 1000, left % 1000 / 100))
+}
+
+/// `; requests 3 of 100; breaker closed; 1 ejected`, as far as it has them.
+fn state(live: &Value) -> String {
+    let mut text = String::new();
+    for limit in live["limits"].as_array().into_iter().flatten() {
+        text.push_str(&format!("; {} {} of {}", cell(&limit["limit"]), cell(&limit["used"]), cell(&limit["most"])));
+    }
+    if live["breaker"].is_string() {
+        text.push_str(&format!("; breaker {}", cell(&live["breaker"])));
+    }
+    match live["ejected"].as_array().map_or(0, Vec::len) {
+        0 => {}
+        count => text.push_str(&format!("; {count} ejected")),
+    }
+    text
 }
 
 /// `x-canary -> local/shop/reviews-v2:80`.
@@ -155,4 +184,33 @@ fn origins(resource: &Value) -> String {
 
 fn object(reference: &Value) -> String {
     format!("{} {}/{}", cell(&reference["kind"]), cell(&reference["namespace"]), cell(&reference["name"]))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn clusters_and_endpoints_tell_what_is_so_at_this_moment() {
+        let live = json!([{
+            "cluster": "local/shop/reviews:80",
+            "limits": [{"limit": "requests", "most": 100, "used": 3}],
+            "breaker": "half-open",
+            "ejected": [{"workload": "shop/r-0", "address": "10.0.0.1:80", "leftMs": 12_540}],
+            "ejections": 2,
+        }]);
+        let cluster = json!({"tls": {"sni": "80.reviews"}, "protocol": "Http", "balance": "RoundRobin"});
+        let endpoint = |address: &str| json!({"workload": {"namespace": "shop", "name": "r-0"}, "address": {"Socket": address}, "health": "Healthy"});
+        let endpoints = json!({"endpoints": [endpoint("10.0.0.1:80"), endpoint("10.0.0.2:80")]});
+        let item = |resource: &Value| json!([{"name": "local/shop/reviews:80", "version": "1", "resource": resource}]);
+        let text = rows(&item(&cluster), &live);
+        assert!(text.contains("server name 80.reviews; requests 3 of 100; breaker half-open; 1 ejected"), "{text}");
+        let text = rows(&item(&endpoints), &live);
+        assert!(text.contains("at 10.0.0.1:80 (healthy, ejected for 12.5 s more)"), "{text}");
+        assert!(text.contains("at 10.0.0.2:80 (healthy)"), "{text}");
+        let text = rows(&item(&cluster), &Value::Null);
+        assert!(text.trim_end().ends_with("server name 80.reviews"), "{text}");
+    }
 }

@@ -186,6 +186,12 @@ impl Ejector {
         self.entries.values().filter(|it| it.out).map(|it| it.until).min()
     }
 
+    /// Who is out now, where, and until when; ordered by address.
+    pub fn out_until(&self) -> impl Iterator<Item = (&WorkloadRef, EndpointAddress, Duration)> {
+        let out = self.entries.iter().filter(|(_, it)| it.present && it.out);
+        out.map(|(address, it)| (&it.workload, *address, it.until))
+    }
+
     /// What is out now.
     pub const fn ejected(&self) -> &Arc<Ejected> {
         &self.published

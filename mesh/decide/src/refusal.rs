@@ -43,6 +43,15 @@ pub enum LimitKind {
 }
 
 impl LimitKind {
+    /// Its name in metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Connections => "connections",
+            Self::Pending => "pending",
+            Self::Requests => "requests",
+        }
+    }
+
     /// The field of a TrafficPolicy that sets it.
     pub const fn field(self) -> &'static str {
         match self {

@@ -10,6 +10,10 @@ use crate::{Backoff, Outcome};
 /// How often a request of a route without retries is repeated at most, and then with proof only.
 pub const PROVEN_REPEATS: u32 = 2;
 
+/// The budget of routes without retries. It is generous because what it pays for costs upstreams nothing: a request that
+/// was proven not to be processed, most often because nobody was there to connect to.
+const PROVEN: RetryBudget = RetryBudget { percent: 100, min_per_second: 10 };
+
 /// What matters of a request when one try of it has ended.
 #[derive(Clone, Copy, Debug)]
 pub struct Attempted<'a> {
@@ -78,10 +82,10 @@ impl<'s> Repeats<'s> {
         self.policy.and_then(|policy| policy.per_try_timeout)
     }
 
-    /// What its requests and repetitions are counted by; the default where the route has no retries, so that proof is no
-    /// way around it.
+    /// What its requests and repetitions are counted by. Routes without retries have one too, so that proof is no way
+    /// around it.
     pub fn budget(&self) -> RetryBudget {
-        self.policy.map_or_else(RetryBudget::default, |policy| policy.budget)
+        self.policy.map_or(PROVEN, |policy| policy.budget)
     }
 
     /// One try has ended: after how long it is repeated. With proof that it was not processed it always may be, and the

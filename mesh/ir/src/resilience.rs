@@ -149,8 +149,7 @@ pub struct RetryBudget {
 }
 
 impl Default for RetryBudget {
-    /// 20 % (as Envoy and Linkerd) and 3 a second (Envoy: 3 at once; Linkerd: 10 a second). Also the budget of routes
-    /// without retries, whose requests are repeated only with proof that they were not processed.
+    /// 20 % (as Envoy and Linkerd) and 3 a second (Envoy: 3 at once; Linkerd: 10 a second).
     fn default() -> Self {
         Self { percent: 20, min_per_second: 3 }
     }

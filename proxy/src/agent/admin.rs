@@ -13,6 +13,9 @@ use super::{
 /// Where a record is found by its decision id.
 const RECORDS: &str = "/records/";
 
+/// Where the state of clusters at this moment stands: what is used of limits, breakers, who is ejected.
+const LIVE: &str = "live";
+
 /// The admin interface. It shows certificates' metadata, never a key.
 pub(super) struct Admin(pub(super) Arc<Shared>);
 
@@ -23,6 +26,7 @@ impl Handler for Admin {
             "/config" => {
                 let mut all = shared.config().all();
                 all.insert("secrets".to_owned(), shared.secrets());
+                all.insert(LIVE.to_owned(), json!(shared.clusters()));
                 Answer::json(&all)
             }
             "/config/secrets" => Answer::json(&json!({ "secrets": shared.secrets() })),
@@ -32,8 +36,13 @@ impl Handler for Admin {
             path if path.starts_with(RECORDS) => record(shared, path.trim_start_matches(RECORDS)),
             path => match path.strip_prefix("/config/").and_then(part) {
                 Some(part) => {
+                    let live = matches!(part, Part::Clusters | Part::Endpoints).then(|| shared.clusters());
                     let config = shared.config();
-                    Answer::json(&json!({"revision": config.revision(), (part.as_str()): config.part(part)}))
+                    let mut answer = json!({"revision": config.revision(), (part.as_str()): config.part(part)});
+                    if let Some(live) = live {
+                        answer[LIVE] = json!(live);
+                    }
+                    Answer::json(&answer)
                 }
                 None => Answer::error(
                     StatusCode::NOT_FOUND,

@@ -23,7 +23,7 @@ use super::{
     receipts::Receipts,
     source::Source,
 };
-use crate::dataplane::{Dataplane, EdgeSummary, Progress, Unbound};
+use crate::dataplane::{ClusterState, Dataplane, EdgeSummary, Progress, Unbound};
 
 /// The state of one proxy.
 #[derive(Debug)]
@@ -159,6 +159,11 @@ impl Shared {
     /// The lines of the last refusals, oldest first.
     pub(super) fn refusals(&self) -> Vec<Arc<String>> {
         self.with_dataplane(Dataplane::refusals).unwrap_or_default()
+    }
+
+    /// What is so at this moment of the clusters that have limits, a breaker or ejection.
+    pub(super) fn clusters(&self) -> Vec<ClusterState> {
+        self.with_dataplane(Dataplane::clusters).unwrap_or_default()
     }
 
     /// The exposition: the data plane's, then the control thread's.

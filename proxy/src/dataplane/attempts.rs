@@ -1,6 +1,6 @@
 //! The loop that finds an upstream for one permitted request or connection, whatever protocol carries it:
 //!
-//! pick ─ admit ─ connect (or take from the pool) ─ one exchange ─ judge ─ report ─ perhaps again from *pick*
+//! admit (limits, breaker) ─ pick ─ connect (or take from the pool) ─ one exchange ─ judge ─ report ─ perhaps again
 //!
 //! The loop knows endpoints, policies and budgets and no protocol. How one attempt is carried is a [`Carrier`]'s:
 //! HTTP/1.1's and TCP's stand in `carry.rs`. A carrier is a type parameter, so that nothing is boxed or allocated for
@@ -8,42 +8,63 @@
 //!
 //! ```text
 //! let mut carrier = Http1 { incoming, forward, client, body, progress, … };
-//! Attempts { worker, view: &view, permitted, split }.run(&mut carrier, record).await
+//! Attempts { worker, view: &view, permitted, method, split }.run(&mut carrier, record).await
 //! ```
 //!
 //! What a carrier does in [`Carrier::try_once`], in this order:
-//! 1. It takes a connection to [`Attempt::picked`] from its pool if [`Attempt::may_reuse`], or connects
-//!    (`upstream::secure`). A failure to connect is [`AttemptFailed::before`]: nothing was written.
-//! 2. It sets the record's stage to *stream* and notes the server ([`Attempt::connected`]).
+//! 1. It asks [`Attempt::room`] for a connection of its pool (where [`Attempt::may_reuse`]) or the right to make one, and
+//!    then connects (`upstream::secure`). The right is kept as long as the connection. A failure to connect is
+//!    [`AttemptFailed::before`]: nothing was written.
+//! 2. It says that there is a connection ([`Attempt::connected`]).
 //! 3. It sends the request, all of it from its first byte, also on a repeat ([`Carrier::can_repeat`] says whether it
 //!    still can).
 //! 4. When the final answer's head is there and **before any of it goes to the client**, it asks [`Attempt::judge`]. On
-//!    [`Verdict::PassOn`] the answer is the client's, and nothing is repeated any more. On [`Verdict::HoldBack`] it
-//!    drops the answer with its connection or stream and returns [`AttemptFailed::HeldBack`].
+//!    [`Fate::PassOn`] the answer is the client's, and nothing is repeated any more. On [`Fate::HoldBack`] it drops the
+//!    answer with its connection or stream and returns [`AttemptFailed::HeldBack`].
 //! 5. It passes the answer on to its end, gives the connection back to its pool, and returns.
 //!
-//! How an attempt failed is told with what is proven of it ([`AttemptFailed`]), because that decides what may be
-//! repeated (invariant 7). An HTTP/2 stream that was refused (REFUSED_STREAM), or whose id lies above a GOAWAY's last, is
-//! [`AttemptFailed::NotProcessed`]. What fails after the answer was passed on is [`AttemptFailed::Unknown`]; the loop
-//! repeats nothing then, whatever the policy.
-use std::rc::Rc;
+//! How an attempt failed is told as an [`Outcome`], because what is proven of the request decides what may be repeated
+//! (invariant 7): an HTTP/2 stream that was refused (REFUSED_STREAM), or whose id lies above a GOAWAY's last, is
+//! [`Outcome::NotProcessed`] with its [`Proof`]; what may have been processed is [`Outcome::Reset`]; what is not the
+//! upstream's doing is [`Outcome::Ours`]. What fails after the answer was passed on needs no other outcome: the loop
+//! knows, and repeats nothing then, whatever the policy.
+use std::{
+    cell::Cell,
+    fmt::{self, Write},
+    future::{Future, poll_fn},
+    pin::pin,
+    rc::Rc,
+    task::Poll,
+    time::Duration,
+};
 
-use tokio::time::timeout_at;
-use weft_decide::{Draws, Permitted, Picked, pick};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use weft_decide::{
+    Admission, Attempted, Circumstances, Draws, LimitKind, Loads, NoRepeat, Outcome, Permitted, Picked, Refusal,
+    Repeats, Turn, Verdict, pick_with,
+};
+use weft_ir::{Balance, Cluster, EndpointAddress};
+use weft_model::Kind;
 
 use super::{
+    histogram::add,
     record::{Key, Record, Stage},
+    resilience::{Connection, Local, Place, Reported, Room, room},
     respond::{Ending, Failure},
     worker::{View, Worker},
 };
 
-/// How often a request is sent again: only where connecting failed, or it was proven that it was not processed.
-const MAX_REPEATS: u8 = 2;
+/// The longest wait that an upstream may ask for by `retry-after`: a client is not kept waiting longer for an answer
+/// that is there.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// How one attempt is carried. See the module's documentation for the order of things.
 pub(super) trait Carrier {
     /// What a finished attempt comes to.
     type Done;
+
+    /// Whether a request is carried, to which limits on requests apply, and not a connection.
+    const IS_REQUEST: bool;
 
     /// Whether all that was read of the request so far can be sent once more, from its first byte.
     fn can_repeat(&self) -> bool;
@@ -52,67 +73,77 @@ pub(super) trait Carrier {
     async fn try_once(&mut self, attempt: &mut Attempt<'_, '_>) -> Result<Self::Done, AttemptFailed>;
 }
 
-/// Why an attempt failed, by what is proven of the request.
+/// Why an attempt failed.
 #[derive(Debug)]
 pub(super) enum AttemptFailed {
-    /// Not one byte of the request was written: connecting failed, or the first write did.
-    NothingWritten(Failure),
-    /// The upstream has proven that it did not process it: an authenticated end of stream before the first byte of an
-    /// answer, a refused HTTP/2 stream, a stream above a GOAWAY's last.
-    NotProcessed(Failure),
-    /// It may have been processed.
-    Unknown(Failure),
+    /// It ended so; with what is to be said of it.
+    Failed(Outcome, Failure),
     /// The answer was held back because the loop asked for it: it goes on with the next attempt.
     HeldBack,
 }
 
 impl AttemptFailed {
-    /// It failed before anything was written.
+    /// It failed before anything was written: there is no connection.
     pub(super) fn before(failure: Failure) -> Self {
-        Self::NothingWritten(failure)
-    }
-
-    /// What is to be said of it, and whether it is proven that it was not processed.
-    fn split(self) -> Option<(Failure, bool)> {
-        match self {
-            Self::NothingWritten(failure) | Self::NotProcessed(failure) => Some((failure, true)),
-            Self::Unknown(failure) => Some((failure, false)),
-            Self::HeldBack => None,
-        }
+        let outcome = match failure.ending {
+            Ending::ConnectFailed | Ending::ConnectTimeout | Ending::UpstreamHandshake => Outcome::ConnectFailed,
+            _ => Outcome::Ours,
+        };
+        Self::Failed(outcome, failure)
     }
 }
 
 /// The head of a final answer, as far as it matters to what becomes of it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Answer {
-    /// The status.
+pub(super) struct Answer<'a> {
+    /// The HTTP status.
     pub(super) status: u16,
+    /// The `grpc-status`, where the head has one.
+    pub(super) grpc: Option<u32>,
+    /// The value of its `retry-after`.
+    pub(super) retry_after: Option<&'a [u8]>,
+    /// Whether all that was read of the request so far can be sent once more ([`Carrier::can_repeat`]).
+    pub(super) can_repeat: bool,
 }
 
 /// What becomes of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
-pub(super) enum Verdict {
+pub(super) enum Fate {
     /// It is the client's.
     PassOn,
     /// It is dropped, and the request is sent again: nothing of it may reach the client.
     HoldBack,
 }
 
+/// What a repetition begins with.
+#[derive(Debug)]
+struct Again {
+    wait: Duration,
+    admission: Option<Admission>,
+}
+
 /// One attempt: an endpoint, and what the carrier may do with it.
 pub(super) struct Attempt<'a, 'v> {
-    worker: &'a Worker,
-    picked: Picked<'v>,
+    attempts: &'a Attempts<'v>,
+    local: &'a Rc<Local>,
+    repeats: &'a mut Repeats<'v>,
     record: &'a mut Record,
-    first: bool,
-    /// The status of the answer that the client is sent.
-    passed_on: Option<u16>,
+    picked: Picked<'v>,
+    deadline: Option<Instant>,
+    admission: Option<Admission>,
+    place: Option<Serving>,
+    /// Whether it has come as far as the upstream: before, nothing is said of that.
+    begun: bool,
+    /// Whether the answer is the client's.
+    passed_on: &'a Cell<bool>,
+    again: Option<Again>,
 }
 
 impl<'v> Attempt<'_, 'v> {
     /// The worker that carries it.
-    pub(super) fn worker(&self) -> &Worker {
-        self.worker
+    pub(super) fn worker(&self) -> &'v Worker {
+        self.attempts.worker
     }
 
     /// Where it goes.
@@ -123,7 +154,20 @@ impl<'v> Attempt<'_, 'v> {
     /// Whether a connection of the pool may be used: a repeat makes its own, because what broke one pooled connection may
     /// have broken its neighbours.
     pub(super) fn may_reuse(&self) -> bool {
-        self.first
+        self.repeats.done() == 0
+    }
+
+    /// A connection that `pooled` has, or the right to make one; waits where the cluster's connections are limited.
+    pub(super) async fn room<T>(&mut self, pooled: impl FnMut() -> Option<T>) -> Result<Room<T>, AttemptFailed> {
+        let found = room(self.local, self.cluster(), self.worker().pool(), pooled).await;
+        let found = found.map_err(|refusal| AttemptFailed::Failed(Outcome::Ours, self.refused(refusal)))?;
+        self.begun = true;
+        Ok(found)
+    }
+
+    /// It goes out over connections that many requests share: there always is room.
+    pub(super) fn begin(&mut self) {
+        self.begun = true;
     }
 
     /// There is a connection, secured or taken from the pool: what follows is the stage *stream*.
@@ -133,10 +177,156 @@ impl<'v> Attempt<'_, 'v> {
     }
 
     /// What becomes of an answer whose head has come. To be asked once, before the client is sent any of it.
-    pub(super) fn judge(&mut self, answer: Answer) -> Verdict {
-        self.passed_on = Some(answer.status);
-        Verdict::PassOn
+    pub(super) fn judge(&mut self, answer: Answer<'_>) -> Fate {
+        let Answer { status, grpc, retry_after, can_repeat } = answer;
+        let outcome = Outcome::Answered { status, grpc };
+        self.report(outcome);
+        let policy = self.attempts.permitted.routed().retry();
+        let wanted = policy
+            .is_some_and(|retry| retry.on.takes_status(status) || grpc.is_some_and(|grpc| retry.on.takes_grpc(grpc)));
+        if wanted {
+            match self.again(outcome, can_repeat, retry_after) {
+                Ok(again) => {
+                    self.again = Some(again);
+                    return Fate::HoldBack;
+                }
+                Err(why) => self.not_repeated(why),
+            }
+        }
+        self.passed_on.set(true);
+        Fate::PassOn
     }
+
+    /// A connection was made that is not judged by an answer: the endpoint works. What is to be kept as long as it.
+    pub(super) fn established(&mut self, connection: Option<Connection>) -> Kept {
+        self.report(Outcome::Answered { status: 200, grpc: None });
+        Kept { _connection: connection, _serving: self.place.take() }
+    }
+
+    /// Tells ejection and breaker how the upstream did; once, and once more if a passed on answer is cut.
+    fn report(&mut self, outcome: Outcome) {
+        let cluster = self.cluster();
+        let verdict = outcome.verdict();
+        if cluster.ejection.is_some()
+            && let Some(place) = &self.place
+            && let Some(report) = place.0.take(verdict)
+        {
+            let (cluster, address) = (cluster.name.clone(), self.picked.address());
+            self.worker().report(Reported { cluster, address, report });
+        }
+        if let Some(policy) = &cluster.breaker
+            && (self.admission.is_some() || verdict != Verdict::Neither)
+        {
+            let admission = self.admission.take().unwrap_or(Admission::Normal);
+            self.local.shared.circuit.finish(admission, verdict, policy, self.worker().now());
+        }
+    }
+
+    /// Whether the request is sent again after this attempt; paid for then.
+    fn again(&mut self, outcome: Outcome, can_repeat: bool, retry_after: Option<&[u8]>) -> Result<Again, NotRepeated> {
+        let worker = self.worker();
+        let asked = match retry_after.map(seconds) {
+            None => Duration::ZERO,
+            Some(Some(asked)) if asked <= MAX_RETRY_AFTER => asked,
+            Some(_) => return Err(NotRepeated::RetryAfter),
+        };
+        let left = self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        if left.is_some_and(|left| left <= asked) {
+            return Err(NotRepeated::Not(NoRepeat::Deadline));
+        }
+        let tried = Attempted {
+            outcome,
+            method: self.attempts.method,
+            whole: can_repeat,
+            answered: self.passed_on.get(),
+            left,
+        };
+        let purse = self.attempts.purse(self.local);
+        let wait = self.repeats.after(&tried, worker.draw(), |budget| purse.afford(budget, worker.now()));
+        let wait = wait.map_err(NotRepeated::Not)?.max(asked);
+        // Before the answer is given away: what is held back is repeated in fact.
+        let admission = self.local.admit(self.cluster(), || worker.now()).map_err(|_| NotRepeated::Breaker)?;
+        add(&worker.totals().retries.repeated, 1);
+        Ok(Again { wait, admission })
+    }
+
+    /// The end of an attempt that failed: with what it is repeated, or how the request ends.
+    fn end(mut self, failed: AttemptFailed, can_repeat: bool) -> Result<Again, Failure> {
+        let (outcome, failure) = match failed {
+            // What was held back was judged; without it the carrier has dropped an answer that was the client's.
+            AttemptFailed::HeldBack => {
+                let lost = || Failure::new(Ending::UpstreamGone, "the answer was dropped before it was whole");
+                return self.again.take().ok_or_else(lost);
+            }
+            AttemptFailed::Failed(outcome, failure) => (outcome, failure),
+        };
+        let outcome = match outcome {
+            _ if !self.begun => Outcome::Ours,
+            Outcome::Reset | Outcome::ConnectFailed | Outcome::NotProcessed(_) if self.passed_on.get() => Outcome::Cut,
+            other => other,
+        };
+        self.report(outcome);
+        if outcome == Outcome::Ours {
+            return Err(failure);
+        }
+        self.again(outcome, can_repeat, None).map_err(|why| {
+            self.not_repeated(why);
+            failure
+        })
+    }
+
+    /// Says in record and metrics why the request is not repeated.
+    fn not_repeated(&mut self, why: NotRepeated) {
+        if let Some(count) = self.worker().totals().retries.of(why) {
+            add(count, 1);
+            self.record.note(Key::NotRepeated, why);
+        }
+    }
+
+    /// A refusal of ours, counted for its cluster.
+    fn refused(&self, refusal: Refusal) -> Failure {
+        self.attempts.refused(refusal)
+    }
+
+    fn cluster(&self) -> &'v Cluster {
+        self.picked.cluster()
+    }
+}
+
+/// Why a request is not sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum NotRepeated {
+    /// By what the evaluator says.
+    #[error("{0}")]
+    Not(NoRepeat),
+    /// The upstream asked for a longer wait.
+    #[error("the upstream asked to be left alone for longer")]
+    RetryAfter,
+    /// The breaker has opened.
+    #[error("the circuit breaker has opened")]
+    Breaker,
+}
+
+/// Counts a request that an endpoint serves for this worker.
+struct Serving(Rc<Place>);
+
+impl Serving {
+    fn begin(place: Rc<Place>) -> Self {
+        place.load.set(place.load.get() + 1);
+        Self(place)
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.0.load.set(self.0.load.get() - 1);
+    }
+}
+
+/// What an established connection holds until its end.
+pub(super) struct Kept {
+    _connection: Option<Connection>,
+    _serving: Option<Serving>,
 }
 
 /// A permitted request or connection that looks for an endpoint to answer it.
@@ -147,53 +337,183 @@ pub(super) struct Attempts<'v> {
     pub(super) view: &'v Rc<View>,
     /// The request or connection.
     pub(super) permitted: Permitted<'v>,
+    /// The request's method; nothing for a connection.
+    pub(super) method: &'v str,
     /// The draw of the weighted split, for the record.
     pub(super) split: u64,
 }
 
-impl Attempts<'_> {
+impl<'v> Attempts<'v> {
     /// Tries until an attempt succeeds, fails beyond repeating, or the route's time is over.
     pub(super) async fn run<C: Carrier>(&self, carrier: &mut C, record: &mut Record) -> Result<C::Done, Failure> {
-        let Some(bound) = self.permitted.routed().timeout() else { return self.unbounded(carrier, record).await };
-        let deadline = record.started() + bound;
-        match timeout_at(deadline, self.unbounded(carrier, record)).await {
-            Ok(done) => done,
-            Err(_) => Err(Failure::new(Ending::Timeout, format!("no whole answer within the route's {bound:?}"))),
-        }
-    }
-
-    async fn unbounded<C: Carrier>(&self, carrier: &mut C, record: &mut Record) -> Result<C::Done, Failure> {
+        let routed = self.permitted.routed();
+        let cluster = routed.cluster().cluster();
+        record.on(routed.service(), &cluster.name);
+        let local = self.worker.local(self.view, &cluster.name);
+        let deadline = routed.timeout().map(|bound| record.started() + bound);
+        let mut repeats = Repeats::new(routed.retry());
+        self.purse(&local).count_request(&repeats.budget());
+        let admitted = local.admit(cluster, || self.worker.now()).and_then(|admission| {
+            let held = if C::IS_REQUEST { local.take(cluster, LimitKind::Requests)? } else { None };
+            Ok((admission, held))
+        });
+        record.at(Stage::Pick);
+        let (mut admission, _held) = admitted.map_err(|refusal| self.refused(refusal))?;
+        let mut last = None;
         loop {
-            let picked = self.pick(record)?;
+            let (picked, place) = self.pick(&local, last, record)?;
+            last = Some(picked.index());
             record.at(Stage::Connect);
-            let first = record.repeats == 0;
-            let mut attempt = Attempt { worker: self.worker, picked, record, first, passed_on: None };
-            let tried = carrier.try_once(&mut attempt).await;
-            let passed_on = attempt.passed_on;
-            match tried {
+            let passed_on = Cell::new(false);
+            let mut attempt = Attempt {
+                attempts: self,
+                local: &local,
+                repeats: &mut repeats,
+                record,
+                picked,
+                deadline,
+                admission: admission.take(),
+                place,
+                begun: false,
+                passed_on: &passed_on,
+                again: None,
+            };
+            let failed = match self.in_time(carrier, &mut attempt).await {
                 Ok(done) => return Ok(done),
-                Err(failed) => {
-                    if let Some((failure, proven)) = failed.split()
-                        && (passed_on.is_some() || !proven || record.repeats >= MAX_REPEATS || !carrier.can_repeat())
-                    {
-                        return Err(failure);
-                    }
-                    record.repeats += 1;
-                }
+                Err(failed) => failed,
+            };
+            let again = attempt.end(failed, carrier.can_repeat())?;
+            record.repeats = record.repeats.saturating_add(1);
+            admission = again.admission;
+            if !again.wait.is_zero() {
+                sleep(again.wait).await;
             }
         }
     }
 
-    /// The stage *pick*, kept in the record.
-    fn pick(&self, record: &mut Record) -> Result<Picked<'_>, Failure> {
+    /// One attempt, within the route's time and the time that the route gives one try.
+    async fn in_time<C: Carrier>(
+        &self,
+        carrier: &mut C,
+        attempt: &mut Attempt<'_, 'v>,
+    ) -> Result<C::Done, AttemptFailed> {
+        let (deadline, bound) = (attempt.deadline, attempt.repeats.try_timeout());
+        let tried = match (deadline, bound) {
+            (None, None) => return carrier.try_once(attempt).await,
+            (Some(deadline), None) => timeout_at(deadline, carrier.try_once(attempt)).await,
+            (None, Some(bound)) => return until_head(carrier, attempt, bound).await,
+            (Some(deadline), Some(bound)) => timeout_at(deadline, until_head(carrier, attempt, bound)).await,
+        };
+        tried.unwrap_or_else(|_| {
+            let bound = self.permitted.routed().timeout().unwrap_or_default();
+            let detail = format!("no whole answer within the route's {bound:?}");
+            Err(AttemptFailed::Failed(Outcome::Timeout, Failure::new(Ending::Timeout, detail)))
+        })
+    }
+
+    /// The stage *pick*, kept in the record. A repeat goes elsewhere than the try before where it can.
+    fn pick(
+        &self,
+        local: &Local,
+        avoid: Option<usize>,
+        record: &mut Record,
+    ) -> Result<(Picked<'v>, Option<Serving>), Failure> {
         record.at(Stage::Pick);
         let routed = self.permitted.routed();
-        let cluster = &routed.cluster().cluster().name;
-        let draws = Draws { split: self.split, pick: self.worker.cursor(cluster) };
-        record.on(routed.service(), cluster);
-        record.decided_by(&self.view.revision, draws);
-        let picked = pick(self.permitted, draws.pick)?;
+        let (cluster, endpoints) = (routed.cluster().cluster(), &routed.cluster().endpoints().endpoints);
+        let in_turn = cluster.balance == Balance::RoundRobin && routed.key().is_none();
+        let draw = if in_turn { local.cursor() } else { self.worker.draw() };
+        record.decided_by(&self.view.revision, Draws { split: self.split, pick: draw });
+        let loads = |index: usize| endpoints.get(index).map_or(0, |endpoint| local.load(endpoint.address));
+        let ejected = local.ejected();
+        let turn = Turn { draw, ejected: &ejected, avoid, loads: Loads::By(&loads) };
+        let picked = pick_with(self.permitted, &turn)?;
+        let circumstances = picked.circumstances(&turn);
+        if circumstances != Circumstances::default() {
+            record.note(Key::Circumstances, Told(&circumstances));
+        }
         record.note(Key::Endpoint, &picked.endpoint().workload);
-        Ok(picked)
+        let counted = cluster.ejection.is_some() || cluster.balance == Balance::LeastRequest;
+        let place = counted.then(|| Serving::begin(local.place(picked.address(), endpoints.len())));
+        Ok((picked, place))
+    }
+
+    /// Whose budget pays for repetitions: the addressed service's where the route has retries.
+    fn purse(&self, local: &Rc<Local>) -> Rc<Local> {
+        let routed = self.permitted.routed();
+        if routed.retry().is_none() || *routed.service() == routed.cluster().cluster().name {
+            return local.clone();
+        }
+        self.worker.local(self.view, routed.service())
+    }
+
+    /// A refusal of ours: counted for its cluster, and with the policy that says so.
+    fn refused(&self, refusal: Refusal) -> Failure {
+        let cluster = self.permitted.routed().cluster().cluster();
+        let limit = match &refusal {
+            Refusal::LimitReached { limit, .. } => Some(limit.name()),
+            Refusal::BreakerOpen { .. } => Some("breaker"),
+            _ => None,
+        };
+        if let Some(limit) = limit {
+            self.worker.ledger().metrics().refused(&cluster.name, limit);
+        }
+        let mut failure = Failure::from(refusal);
+        let policies = cluster.origins.iter().filter(|origin| origin.kind == Kind::TrafficPolicy);
+        for (place, policy) in policies.enumerate() {
+            let joint = if place == 0 { ", set by" } else { "," };
+            // Writing to a String does not fail.
+            let _ = write!(failure.detail, "{joint} {policy}");
+        }
+        failure
+    }
+}
+
+/// One attempt that has only so long until it has an answer's head.
+async fn until_head<C: Carrier>(
+    carrier: &mut C,
+    attempt: &mut Attempt<'_, '_>,
+    bound: Duration,
+) -> Result<C::Done, AttemptFailed> {
+    let passed_on = attempt.passed_on;
+    let mut over = pin!(sleep_until(Instant::now() + bound));
+    let mut trying = pin!(carrier.try_once(attempt));
+    poll_fn(|cx| match trying.as_mut().poll(cx) {
+        Poll::Ready(tried) => Poll::Ready(tried),
+        Poll::Pending if passed_on.get() => Poll::Pending,
+        Poll::Pending => over.as_mut().poll(cx).map(|()| {
+            let detail = format!("no answer within the {bound:?} that the route gives one try");
+            Err(AttemptFailed::Failed(Outcome::TryTimeout, Failure::new(Ending::Timeout, detail)))
+        }),
+    })
+    .await
+}
+
+/// The wait that a `retry-after` asks for in seconds; `None` for a date, and what is neither (RFC 9110 §10.2.3).
+fn seconds(value: &[u8]) -> Option<Duration> {
+    std::str::from_utf8(value).ok()?.trim().parse().ok().map(Duration::from_secs)
+}
+
+/// Circumstances as a record tells them: `second avoided=1 ejected=10.0.0.1:80,10.0.0.2:80`, what applies of it.
+struct Told<'a>(&'a Circumstances);
+
+impl fmt::Display for Told<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Circumstances { ejected, avoided, second } = self.0;
+        let mut gap = "";
+        if *second {
+            f.write_str("second")?;
+            gap = " ";
+        }
+        if let Some(index) = avoided {
+            write!(f, "{gap}avoided={index}")?;
+            gap = " ";
+        }
+        for (place, EndpointAddress::Socket(address)) in ejected.addresses().iter().enumerate() {
+            let joint = if place == 0 { "ejected=" } else { "," };
+            write!(f, "{gap}{joint}{address}")?;
+            gap = "";
+        }
+        Ok(())
     }
 }

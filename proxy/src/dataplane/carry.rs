@@ -1,14 +1,15 @@
 //! How an attempt is carried: as one HTTP/1.1 exchange, and as a TCP connection.
-use weft_decide::Picked;
+use weft_decide::{Outcome as Ended, Picked, Proof};
 use weft_ir::EndpointAddress;
 
 use super::{
-    attempts::{Answer, Attempt, AttemptFailed, Carrier, Verdict},
+    attempts::{Answer, Attempt, AttemptFailed, Carrier, Fate, Kept},
     histogram::add,
-    http::{Conn, Exchange, ExchangeError, Flow, Forward, Incoming, Outcome, Progress},
+    http::{Conn, Exchange, ExchangeError, Flow, Forward, Incoming, Outcome, Party, Progress, Replay},
     job::Application,
-    pool::Proven,
+    pool::{Proven, Upstream},
     record::Stage,
+    resilience::Room,
     respond::Failure,
     serve::Http1Job,
     tls::{Io, Wire},
@@ -28,26 +29,30 @@ pub(super) struct Http1<'a> {
     /// What was done so far.
     pub(super) progress: &'a mut Progress,
     /// Where the upstream is left once both connections have ended HTTP.
-    pub(super) tunnel: &'a mut Option<Conn>,
-    /// Whether part of the body went to an upstream and is not there any more.
-    pub(super) spent: bool,
+    pub(super) tunnel: &'a mut Option<Upstream>,
+    /// What was read of the body since the head, for a repeat.
+    pub(super) replay: Replay<'a>,
 }
 
 impl Carrier for Http1<'_> {
     type Done = Outcome;
 
+    const IS_REQUEST: bool = true;
+
     fn can_repeat(&self) -> bool {
-        !self.spent
+        self.replay.is_whole()
     }
 
     async fn try_once(&mut self, attempt: &mut Attempt<'_, '_>) -> Result<Outcome, AttemptFailed> {
-        let mut upstream = connect(attempt).await.map_err(AttemptFailed::before)?;
+        let mut upstream = connect(attempt).await?;
         attempt.connected();
-        self.spent = !self.body.is_read();
-        let sides = (&mut *self.client, &mut *self.body);
-        let mut exchange = Exchange::begin(self.incoming, &self.forward, sides, &mut upstream, self.progress).await?;
+        let Self { incoming, forward, client, body, progress, replay, tunnel: _ } = self;
+        let sides = (&mut **client, &mut **body);
+        let mut exchange = Exchange::begin(incoming, forward, sides, &mut upstream.conn, (progress, replay)).await?;
         let head = exchange.final_head().await?;
-        if attempt.judge(Answer { status: head.status }) == Verdict::HoldBack {
+        let retry_after = if head.status >= 400 { exchange.field(&head, b"retry-after") } else { None };
+        let can_repeat = exchange.can_repeat();
+        if attempt.judge(Answer { status: head.status, grpc: None, retry_after, can_repeat }) == Fate::HoldBack {
             return Err(AttemptFailed::HeldBack);
         }
         let outcome = exchange.finish(head).await?;
@@ -62,16 +67,20 @@ impl Carrier for Http1<'_> {
     }
 }
 
-async fn connect(attempt: &Attempt<'_, '_>) -> Result<Conn, Failure> {
-    let (worker, picked) = (attempt.worker(), attempt.picked());
+async fn connect(attempt: &mut Attempt<'_, '_>) -> Result<Upstream, AttemptFailed> {
+    let (worker, picked, may_reuse) = (attempt.worker(), *attempt.picked(), attempt.may_reuse());
     let EndpointAddress::Socket(address) = picked.address();
-    if attempt.may_reuse()
-        && let Some(conn) = worker.pool().take(address, proven(picked))
-    {
-        add(&worker.totals().upstream_reused, 1);
-        return Ok(conn);
+    let pooled = || if may_reuse { worker.pool().take(address, proven(&picked)) } else { None };
+    match attempt.room(pooled).await? {
+        Room::Reused(upstream) => {
+            add(&worker.totals().upstream_reused, 1);
+            Ok(upstream)
+        }
+        Room::New(connection) => {
+            let io = upstream::secure(worker, &picked, Wire::Http1).await.map_err(AttemptFailed::before)?;
+            Ok(Upstream { conn: Conn::new(io), connection })
+        }
     }
-    upstream::secure(worker, picked, Wire::Http1).await.map(Conn::new)
 }
 
 pub(super) fn proven<'a>(picked: &Picked<'a>) -> Proven<'a> {
@@ -80,17 +89,19 @@ pub(super) fn proven<'a>(picked: &Picked<'a>) -> Proven<'a> {
 
 impl From<ExchangeError> for AttemptFailed {
     fn from(error: ExchangeError) -> Self {
-        match error {
-            ExchangeError::NothingWritten(_) => Self::NothingWritten(error.into()),
-            ExchangeError::NotProcessed => Self::NotProcessed(error.into()),
+        let ended = match error {
+            ExchangeError::NothingWritten(_) => Ended::NotProcessed(Proof::NothingWritten),
+            ExchangeError::NotProcessed => Ended::NotProcessed(Proof::CloseNotify),
+            ExchangeError::UpstreamGone(_)
+            | ExchangeError::UpstreamReset(_)
+            | ExchangeError::UpstreamMalformed(_)
+            | ExchangeError::Idle(Party::Upstream) => Ended::Reset,
             ExchangeError::ClientGone
             | ExchangeError::ClientReset(_)
             | ExchangeError::ClientMalformed(_)
-            | ExchangeError::UpstreamGone(_)
-            | ExchangeError::UpstreamReset(_)
-            | ExchangeError::UpstreamMalformed(_)
-            | ExchangeError::Idle(_) => Self::Unknown(error.into()),
-        }
+            | ExchangeError::Idle(Party::Client) => Ended::Ours,
+        };
+        Self::Failed(ended, error.into())
     }
 }
 
@@ -103,12 +114,12 @@ pub(super) async fn to_application(
 ) -> Result<Outcome, Failure> {
     let mut upstream = application_conn(application).await?;
     job.record.at(Stage::Stream);
-    let sides = (&mut *job.client, &mut *job.body);
-    let mut exchange = Exchange::begin(incoming, forward, sides, &mut upstream, job.progress).await?;
+    let (sides, mut replay) = ((&mut *job.client, &mut *job.body), Replay::none());
+    let mut exchange = Exchange::begin(incoming, forward, sides, &mut upstream, (job.progress, &mut replay)).await?;
     let head = exchange.final_head().await?;
     let outcome = exchange.finish(head).await?;
     if outcome.switched {
-        *job.tunnel = Some(upstream);
+        *job.tunnel = Some(Upstream { conn: upstream, connection: None });
     } else if outcome.upstream_lives {
         keep(application, upstream);
     }
@@ -118,32 +129,43 @@ pub(super) async fn to_application(
 /// The stage *connect* towards an application that speaks HTTP/1.1.
 pub(super) async fn application_conn(application: Application<'_>) -> Result<Conn, Failure> {
     let Application { worker, address, protocol: _ } = application;
-    if let Some(conn) = worker.pool().take(address, Proven { peer: None }) {
+    if let Some(upstream) = worker.pool().take(address, Proven { peer: None }) {
         add(&worker.totals().upstream_reused, 1);
-        return Ok(conn);
+        return Ok(upstream.conn);
     }
     upstream::plain(worker, address, worker.timeouts().application_connect).await.map(Conn::new)
 }
 
 /// Keeps a connection to the application for later.
 pub(super) fn keep(Application { worker, address, protocol: _ }: Application<'_>, conn: Conn) {
-    worker.pool().put(address, Proven { peer: None }, worker.timeouts().application_idle, conn);
+    worker.pool().put(
+        address,
+        Proven { peer: None },
+        worker.timeouts().application_idle,
+        Upstream { conn, connection: None },
+    );
 }
 
 /// A TCP connection: the attempt ends when the upstream is secured, its bytes are the relay's.
 pub(super) struct Tcp;
 
 impl Carrier for Tcp {
-    type Done = Io;
+    type Done = (Io, Kept);
+
+    const IS_REQUEST: bool = false;
 
     fn can_repeat(&self) -> bool {
         true
     }
 
-    async fn try_once(&mut self, attempt: &mut Attempt<'_, '_>) -> Result<Io, AttemptFailed> {
+    async fn try_once(&mut self, attempt: &mut Attempt<'_, '_>) -> Result<Self::Done, AttemptFailed> {
+        let connection = match attempt.room(|| None::<()>).await? {
+            Room::New(connection) => connection,
+            Room::Reused(()) => None,
+        };
         let io = upstream::secure(attempt.worker(), attempt.picked(), Wire::Tcp).await;
         let io = io.map_err(AttemptFailed::before)?;
         attempt.connected();
-        Ok(io)
+        Ok((io, attempt.established(connection)))
     }
 }

@@ -9,10 +9,12 @@ use std::{
     },
 };
 
+use weft_ir::ServicePort;
+
 use super::{
     EdgeSummary,
     histogram::Counts,
-    metrics::{Cause, Direction, Labels, Registered, Series, Totals},
+    metrics::{Cause, Direction, Labels, Refused, Registered, Retries, Series, Totals},
 };
 
 /// The octaves (powers of two of microseconds) that are exposed as `le`: 128 µs to 34 s.
@@ -25,6 +27,7 @@ pub(super) struct Exposition {
     registered: Receiver<Registered>,
     series: BTreeMap<Labels, Vec<Arc<Series>>>,
     causes: BTreeMap<(Direction, &'static str), Vec<Arc<Cause>>>,
+    refused: BTreeMap<(ServicePort, &'static str), Vec<Arc<Refused>>>,
     /// What each edge had when summaries were last asked for.
     told: BTreeMap<Labels, Sums>,
 }
@@ -57,7 +60,14 @@ impl Sums {
 
 impl Exposition {
     pub(super) fn new(totals: Vec<Arc<Totals>>, registered: Receiver<Registered>) -> Self {
-        Self { totals, registered, series: BTreeMap::new(), causes: BTreeMap::new(), told: BTreeMap::new() }
+        Self {
+            totals,
+            registered,
+            series: BTreeMap::new(),
+            causes: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            told: BTreeMap::new(),
+        }
     }
 
     /// The exposition's text.
@@ -66,6 +76,7 @@ impl Exposition {
         let mut out = String::with_capacity(4096);
         self.totals(&mut out);
         self.causes(&mut out);
+        self.retries(&mut out);
         self.requests(&mut out);
         out
     }
@@ -111,6 +122,9 @@ impl Exposition {
                 Registered::Cause(cause) => {
                     self.causes.entry((cause.direction, cause.code)).or_default().push(cause);
                 }
+                Registered::Refused(cell) => {
+                    self.refused.entry((cell.cluster.clone(), cell.limit)).or_default().push(cell);
+                }
             }
         }
     }
@@ -154,6 +168,24 @@ impl Exposition {
             let count: u64 = causes.iter().map(|cause| cause.count.load(Ordering::Relaxed)).sum();
             let direction = direction.as_str();
             line(out, format_args!("weft_refusals_total{{direction=\"{direction}\",cause=\"{code}\"}} {count}"));
+        }
+    }
+
+    fn retries(&self, out: &mut String) {
+        let name = "weft_retries_total";
+        kind(out, name, "counter", "Failed tries by what became of the request: repeated, or why not.");
+        let repeated = self.total(|totals| &totals.retries.repeated);
+        line(out, format_args!("{name}{{outcome=\"repeated\"}} {repeated}"));
+        for (cell, cause) in Retries::CAUSES.into_iter().enumerate() {
+            let cells = self.totals.iter().filter_map(|totals| totals.retries.refused.get(cell));
+            let count: u64 = cells.map(|cell| cell.load(Ordering::Relaxed)).sum();
+            line(out, format_args!("{name}{{outcome=\"{cause}\"}} {count}"));
+        }
+        let name = "weft_limit_refusals_total";
+        kind(out, name, "counter", "Requests and connections refused for a limit or an open breaker, by cluster.");
+        for ((cluster, limit), cells) in &self.refused {
+            let count: u64 = cells.iter().map(|cell| cell.count.load(Ordering::Relaxed)).sum();
+            line(out, format_args!("{name}{{cluster=\"{cluster}\",limit=\"{limit}\"}} {count}"));
         }
     }
 

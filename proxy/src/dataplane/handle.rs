@@ -5,27 +5,34 @@ use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
-        mpsc::channel,
+        mpsc::{channel, sync_channel},
     },
     thread::{self, JoinHandle},
 };
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
 use weft_certs::{Svid, TrustBundles, tls::TlsError};
 use weft_decide::Snapshot;
 use weft_ir::ServicePort;
 use weft_net::{LocalAddr, listen, listen_again};
 
 use super::{
-    Bound, EdgeSummary, Event, Identity, Settings, StartError, Unbound,
+    Bound, ClusterState, EdgeSummary, Event, Identity, Settings, StartError, Unbound,
     expose::Exposition,
     gate::Gate,
     ledger::{Ledger, LogWriter},
     metrics::{Metrics, Totals},
     progress::Progress,
     refusals::{KEPT, Refusals},
+    resilience::{Keeper, Table},
     worker::{self, Command, Role, Start},
 };
+
+/// How many reports of errors may wait for the control side.
+const REPORTS: usize = 1024;
 
 /// A running data plane. Every method is for the control thread; none is called on the data path. Dropping it stops the
 /// workers at once, and what is open is abandoned; [`drain`](Self::drain) lets it finish first.
@@ -34,7 +41,8 @@ pub struct Dataplane {
     exposition: Mutex<Exposition>,
     /// Published snapshots that a worker may hold: the last reference is dropped here, so that nothing large is freed
     /// on a worker.
-    kept: Mutex<Vec<Arc<Snapshot>>>,
+    kept: Mutex<Vec<(Arc<Snapshot>, Arc<Table>)>>,
+    keeper: Arc<Keeper>,
     log: Option<LogWriter>,
     /// Of each worker.
     refusals: Vec<Arc<Refusals>>,
@@ -105,6 +113,7 @@ impl Dataplane {
         let running = Arc::new(AtomicUsize::new(count));
         let gate = Gate::new(limits);
         let progress = Progress::new(count);
+        let (epoch, (reports, reported)) = (Instant::now(), sync_channel(REPORTS));
         let (mut workers, mut totals, mut refusals) = (Vec::new(), Vec::new(), Vec::new());
         for (index, listeners) in sockets.into_iter().enumerate() {
             let cells = Arc::new(Totals::default());
@@ -120,6 +129,9 @@ impl Dataplane {
                 events: events.clone(),
                 seed: rand::random(),
                 taker: progress.taker(index),
+                workers: count,
+                epoch,
+                reports: reports.clone(),
             };
             let kept = Arc::new(Refusals::default());
             refusals.push(kept.clone());
@@ -127,20 +139,22 @@ impl Dataplane {
             workers.push(spawn(index, ledger, begin, running.clone()).map_err(StartError::Worker)?);
         }
         let exposition = Mutex::new(Exposition::new(totals, registered));
-        Ok((Self { workers, exposition, kept: Mutex::default(), log, refusals, progress }, bound))
+        let commands = workers.iter().map(|worker| worker.commands.clone()).collect();
+        let keeper = Keeper::new(epoch, commands, reported);
+        Ok((Self { workers, exposition, kept: Mutex::default(), keeper, log, refusals, progress }, bound))
     }
 
     /// Makes every worker decide from this snapshot, each from its next turn on and in a lane of its own. Returns the
     /// snapshot's number, by which [`Progress`] tells when all of them do.
     pub fn publish(&self, snapshot: Arc<Snapshot>) -> u64 {
-        let number = self.progress.next();
+        let (number, table) = (self.progress.next(), self.keeper.publish(&snapshot));
         let mut kept = lock(&self.kept);
-        kept.retain(|snapshot| Arc::strong_count(snapshot) > 1);
+        kept.retain(|(snapshot, _)| Arc::strong_count(snapshot) > 1);
         for (lane, worker) in self.workers.iter().enumerate() {
             let own = if lane == 0 { snapshot.clone() } else { Arc::new(snapshot.for_lane(lane)) };
-            kept.push(own.clone());
+            kept.push((own.clone(), table.clone()));
             // A worker that has drained is not told any more.
-            let _ = worker.commands.send(Command::Snapshot(own, number));
+            let _ = worker.commands.send(Command::Snapshot(own, table.clone(), number));
         }
         number
     }
@@ -176,7 +190,14 @@ impl Dataplane {
 
     /// The workers' metrics in Prometheus' text format.
     pub fn metrics(&self) -> String {
-        lock(&self.exposition).render()
+        let mut text = lock(&self.exposition).render();
+        self.keeper.expose(&mut text);
+        text
+    }
+
+    /// What is so at this moment of every cluster that has limits, a breaker or ejection: ordered by name.
+    pub fn clusters(&self) -> Vec<ClusterState> {
+        self.keeper.states()
     }
 
     /// What each outbound edge has seen since the last call; edges that saw nothing are left out.

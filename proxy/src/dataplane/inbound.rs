@@ -204,7 +204,7 @@ impl Path for Inbound {
         let (path, query) = (&*request.target.path, request.target.query);
         let (last, body_idle) = (worker.is_draining(Direction::Inbound), worker.timeouts().body_idle);
         let host = head.host(&request.host);
-        let forward = Forward { path, query, host, last, trusts_answers: false, body_idle };
+        let forward = Forward { path, query, host, last, trusts_answers: false, body_idle, set_cookie: None };
         let application = Application { worker, address, protocol: chain.protocol };
         job.to_application(head, application, &forward).await
     }

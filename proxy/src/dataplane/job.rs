@@ -37,6 +37,7 @@ pub(super) trait Job {
     /// What carries it to a mesh peer, in the version of HTTP that it came by; and its record.
     fn to_peer<'a>(
         &'a mut self,
+        worker: &'a Worker,
         head: &'a Self::Head,
         forward: Forward<'a>,
     ) -> (impl Carrier<Done = Outcome> + 'a, &'a mut Record);

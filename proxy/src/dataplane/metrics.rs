@@ -5,9 +5,13 @@ use std::{
     sync::{Arc, atomic::AtomicU64, mpsc::Sender},
 };
 
+use weft_decide::NoRepeat;
 use weft_ir::ServicePort;
 
-use super::histogram::{Histogram, add};
+use super::{
+    attempts::NotRepeated,
+    histogram::{Histogram, add},
+};
 
 /// The most series of one worker. What comes beyond counts into one series that names no service, so that neither
 /// configuration nor traffic makes the exposition grow without bound.
@@ -109,6 +113,44 @@ pub(super) struct Totals {
     pub(super) upstream_reused: AtomicU64,
     pub(super) handshakes_failed: AtomicU64,
     pub(super) records_dropped: AtomicU64,
+    pub(super) retries: Retries,
+}
+
+/// What became of requests that failed or were answered by an error that their route repeats on.
+#[derive(Debug, Default)]
+pub(super) struct Retries {
+    pub(super) repeated: AtomicU64,
+    pub(super) refused: [AtomicU64; 8],
+}
+
+impl Retries {
+    /// Why requests were not repeated, in the order of the cells.
+    pub(super) const CAUSES: [&'static str; 8] =
+        ["no-retries", "unsafe", "answered", "body-gone", "attempts", "deadline", "budget", "breaker"];
+
+    /// The cell of a cause; `None` where nobody wanted a repetition.
+    pub(super) fn of(&self, why: NotRepeated) -> Option<&AtomicU64> {
+        let cell = match why {
+            NotRepeated::Not(NoRepeat::NotWanted) => return None,
+            NotRepeated::Not(NoRepeat::NoRetries) => 0,
+            NotRepeated::Not(NoRepeat::Unsafe) => 1,
+            NotRepeated::Not(NoRepeat::Answered) => 2,
+            NotRepeated::Not(NoRepeat::BodyGone) => 3,
+            NotRepeated::Not(NoRepeat::Attempts) => 4,
+            NotRepeated::Not(NoRepeat::Deadline) | NotRepeated::RetryAfter => 5,
+            NotRepeated::Not(NoRepeat::Budget) => 6,
+            NotRepeated::Breaker => 7,
+        };
+        self.refused.get(cell)
+    }
+}
+
+/// One worker's count of what was refused of a cluster for one limit, or for its breaker.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) cluster: ServicePort,
+    pub(super) limit: &'static str,
+    pub(super) count: AtomicU64,
 }
 
 /// One worker's count of one cause.
@@ -124,6 +166,7 @@ pub(super) struct Cause {
 pub(super) enum Registered {
     Series(Arc<Series>),
     Cause(Arc<Cause>),
+    Refused(Arc<Refused>),
 }
 
 /// Series by service, then by destination.
@@ -141,6 +184,7 @@ pub(super) struct Metrics {
     nameless: [OnceCell<Arc<Series>>; 4],
     count: Cell<usize>,
     causes: RefCell<Vec<Arc<Cause>>>,
+    refused: RefCell<HashMap<ServicePort, Vec<Arc<Refused>>>>,
 }
 
 impl Metrics {
@@ -152,6 +196,7 @@ impl Metrics {
             nameless: Default::default(),
             count: Cell::new(0),
             causes: RefCell::default(),
+            refused: RefCell::default(),
         }
     }
 
@@ -198,6 +243,24 @@ impl Metrics {
             let _ = self.registry.send(Registered::Cause(cause.clone()));
             causes.push(cause);
         }
+    }
+
+    /// Counts what was refused of a cluster for a limit. A cluster beyond the bound on series counts by cause only.
+    pub(super) fn refused(&self, cluster: &ServicePort, limit: &'static str) {
+        let mut refused = self.refused.borrow_mut();
+        if let Some(cells) = refused.get(cluster)
+            && let Some(cell) = cells.iter().find(|cell| cell.limit == limit)
+        {
+            return add(&cell.count, 1);
+        }
+        if self.count.get() >= MAX_SERIES {
+            return;
+        }
+        self.count.set(self.count.get() + 1);
+        let cell = Arc::new(Refused { cluster: cluster.clone(), limit, count: AtomicU64::new(1) });
+        // Without a reader the process is ending, and nobody asks for the number any more.
+        let _ = self.registry.send(Registered::Refused(cell.clone()));
+        refused.entry(cluster.clone()).or_default().push(cell);
     }
 
     fn register(&self, series: Series) -> Arc<Series> {

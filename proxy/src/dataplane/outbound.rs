@@ -8,7 +8,7 @@ use weft_ir::ServicePort;
 use weft_net::{PeerAddr, Relay};
 
 use super::{
-    attempts::Attempts,
+    attempts::{Attempts, Kept},
     carry::Tcp,
     http::{Conn, Forward, Outcome},
     job::{Head, Job},
@@ -33,7 +33,7 @@ pub(super) async fn tcp(worker: &Worker, tcp: TcpStream, peer: PeerAddr, service
     // Boxed: what finds an upstream is gone when bytes flow.
     match Box::pin(tcp_upstream(worker, service, &mut record)).await {
         // Nothing narrows what goes out: there is nothing to look at again.
-        Ok(mut upstream) => {
+        Ok((mut upstream, _kept)) => {
             let ends = (&mut Io::Plain(tcp), &mut upstream);
             relay(worker, &mut record, None, ends, Relay::default()).await;
         }
@@ -45,7 +45,7 @@ pub(super) async fn tcp(worker: &Worker, tcp: TcpStream, peer: PeerAddr, service
     }
 }
 
-async fn tcp_upstream(worker: &Worker, service: &ServicePort, record: &mut Record) -> Result<Io, Failure> {
+async fn tcp_upstream(worker: &Worker, service: &ServicePort, record: &mut Record) -> Result<(Io, Kept), Failure> {
     let mut deadline = None;
     loop {
         let view = view(worker)?;
@@ -55,7 +55,7 @@ async fn tcp_upstream(worker: &Worker, service: &ServicePort, record: &mut Recor
             Routing::Routed(routed) => {
                 record.at(Stage::Permit);
                 let permitted = permit_outbound(routed);
-                return Attempts { worker, view: &view, permitted, split: 0 }.run(&mut Tcp, record).await;
+                return Attempts { worker, view: &view, permitted, method: "", split: 0 }.run(&mut Tcp, record).await;
             }
             Routing::Refused(refusal) => return Err(refusal.into()),
             Routing::Needs(destination) => destination,
@@ -108,9 +108,11 @@ impl Path for Outbound {
                     let (path, query) = (&*request.target.path, request.target.query);
                     let (last, body_idle) = (worker.is_draining(Direction::Outbound), worker.timeouts().body_idle);
                     let host = head.host(&request.host);
-                    let forward = Forward { path, query, host, last, trusts_answers: true, body_idle };
-                    let (mut carrier, record) = job.to_peer(head, forward);
-                    return Attempts { worker, view: &view, permitted, split }.run(&mut carrier, record).await;
+                    let set_cookie = routed.set_cookie().map(|cookie| cookie.to_string());
+                    let forward = Forward { path, query, host, last, trusts_answers: true, body_idle, set_cookie };
+                    let (mut carrier, record) = job.to_peer(worker, head, forward);
+                    let attempts = Attempts { worker, view: &view, permitted, method: request.method, split };
+                    return attempts.run(&mut carrier, record).await;
                 }
                 Routing::Refused(refusal) => return Err(refusal.into()),
                 Routing::Needs(destination) => destination,

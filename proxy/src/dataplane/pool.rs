@@ -8,7 +8,7 @@ use tokio::{
 use weft_model::SpiffeId;
 use weft_net::{is_quiet, is_ready};
 
-use super::http::Conn;
+use super::{http::Conn, resilience::Connection};
 
 /// The most unused connections to one endpoint under one identity and name.
 const MAX_IDLE: usize = 64;
@@ -40,8 +40,14 @@ impl Group {
     }
 }
 
+/// An upstream connection, and the right to it where the cluster limits them.
+pub(super) struct Upstream {
+    pub(super) conn: Conn,
+    pub(super) connection: Option<Connection>,
+}
+
 struct Unused {
-    conn: Conn,
+    upstream: Upstream,
     since: Instant,
 }
 
@@ -54,24 +60,29 @@ pub(super) struct Pool {
 
 impl Pool {
     /// The most recently used connection that is still quiet.
-    pub(super) fn take(&self, address: SocketAddr, proven: Proven<'_>) -> Option<Conn> {
+    pub(super) fn take(&self, address: SocketAddr, proven: Proven<'_>) -> Option<Upstream> {
         let mut groups = self.groups.borrow_mut();
         let group = groups.get_mut(&address)?.iter_mut().find(|group| group.is(proven))?;
-        while let Some(Unused { conn, since }) = group.unused.pop() {
-            let age = since.elapsed();
-            if age < group.bound && !is_ready(conn.tcp()) && (age < FRESH || is_quiet(conn.tcp())) {
-                return Some(conn);
+        while let Some(Unused { upstream, since }) = group.unused.pop() {
+            let (age, tcp) = (since.elapsed(), upstream.conn.tcp());
+            if age < group.bound && !is_ready(tcp) && (age < FRESH || is_quiet(tcp)) {
+                return Some(upstream);
             }
         }
         None
     }
 
     /// Keeps a connection for later.
-    pub(super) fn put(&self, address: SocketAddr, proven: Proven<'_>, bound: Duration, conn: Conn) {
+    pub(super) fn put(&self, address: SocketAddr, proven: Proven<'_>, bound: Duration, upstream: Upstream) {
+        // Where others wait for a connection, it makes room.
+        if upstream.connection.as_ref().is_some_and(|connection| !connection.may_rest()) {
+            return;
+        }
+        let local = upstream.connection.as_ref().map(|connection| connection.local().clone());
         let mut groups = self.groups.borrow_mut();
         let was_empty = groups.is_empty();
         let at_address = groups.entry(address).or_default();
-        let unused = Unused { conn, since: Instant::now() };
+        let unused = Unused { upstream, since: Instant::now() };
         match at_address.iter_mut().find(|group| group.is(proven)) {
             Some(group) if group.unused.len() < MAX_IDLE => group.unused.push(unused),
             Some(_) => {}
@@ -83,6 +94,21 @@ impl Pool {
         if was_empty {
             self.filled.notify_one();
         }
+        if let Some(local) = local {
+            local.rested();
+        }
+    }
+
+    /// Closes the connection under a server name that was unused for longest; whether there was one.
+    pub(super) fn evict(&self, server_name: &str) -> bool {
+        let oldest = {
+            let mut groups = self.groups.borrow_mut();
+            let named = |group: &&mut Group| group.peer.as_ref().is_some_and(|(_, name)| **name == *server_name);
+            let groups = groups.values_mut().flatten().filter(named).filter(|group| !group.unused.is_empty());
+            let group = groups.min_by_key(|group| group.unused.first().map(|unused| unused.since));
+            group.map(|group| group.unused.remove(0))
+        };
+        oldest.is_some()
     }
 
     /// Closes every unused connection: they were proven by a certificate or against bundles that are in force no more.
@@ -99,7 +125,7 @@ impl Pool {
                 self.groups.borrow_mut().retain(|_, groups| {
                     groups.retain_mut(|group| {
                         let bound = group.bound;
-                        group.unused.retain(|it| it.since.elapsed() < bound && is_quiet(it.conn.tcp()));
+                        group.unused.retain(|it| it.since.elapsed() < bound && is_quiet(it.upstream.conn.tcp()));
                         !group.unused.is_empty()
                     });
                     !groups.is_empty()

@@ -50,7 +50,8 @@ struct Note {
     end: u32,
 }
 
-/// Which texts a record may keep; `caller` and `server` are the identities that the peer has proven.
+/// Which texts a record may keep; `caller` and `server` are the identities that the peer has proven, `circumstances` is
+/// what the pick depended on beside the draws, and `notRepeated` why a failed request was not sent again.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Key {
     Caller,
@@ -63,10 +64,12 @@ pub(super) enum Key {
     Endpoint,
     Service,
     Destination,
+    Circumstances,
+    NotRepeated,
     Detail,
 }
 
-const KEYS: [(Key, &str); 11] = [
+const KEYS: [(Key, &str); 13] = [
     (Key::Caller, "caller"),
     (Key::Server, "server"),
     (Key::Authority, "authority"),
@@ -77,6 +80,8 @@ const KEYS: [(Key, &str); 11] = [
     (Key::Endpoint, "endpoint"),
     (Key::Service, "service"),
     (Key::Destination, "destination"),
+    (Key::Circumstances, "circumstances"),
+    (Key::NotRepeated, "notRepeated"),
     (Key::Detail, "detail"),
 ];
 

@@ -11,10 +11,11 @@ use super::{
     alarm::Alarm,
     attempts::Carrier,
     carry::{self, Http1},
-    http::{Conn, Flow, Forward, HeadError, Incoming, Malformed, Outcome, Progress},
+    http::{Conn, Flow, Forward, HeadError, Incoming, Malformed, Outcome, Progress, Replay},
     http2::{self, PREFACE_HEAD, Prefixed},
     job::{Application, Head, Job},
     metrics::Direction,
+    pool::Upstream,
     record::{Record, Stage},
     respond::{Ending, Failure, reason},
     watch::Watching,
@@ -35,7 +36,7 @@ pub(super) struct Http1Job<'a> {
     /// What was done so far.
     pub(super) progress: &'a mut Progress,
     /// The upstream, once both connections have left HTTP.
-    pub(super) tunnel: &'a mut Option<Conn>,
+    pub(super) tunnel: &'a mut Option<Upstream>,
 }
 
 impl Job for Http1Job<'_> {
@@ -47,11 +48,13 @@ impl Job for Http1Job<'_> {
 
     fn to_peer<'a>(
         &'a mut self,
+        worker: &'a Worker,
         incoming: &'a Incoming,
         forward: Forward<'a>,
     ) -> (impl Carrier<Done = Outcome> + 'a, &'a mut Record) {
         let Self { client, body, record, progress, tunnel } = self;
-        (Http1 { incoming, forward, client, body, progress, tunnel, spent: false }, record)
+        let replay = Replay::new(worker.replays());
+        (Http1 { incoming, forward, client, body, progress, tunnel, replay }, record)
     }
 
     async fn to_application(
@@ -200,10 +203,10 @@ async fn one(
 }
 
 /// Carries a tunnel's bytes to its end, those first that came behind the heads.
-async fn tunnelled(worker: &Worker, path: &impl Path, client: &mut Conn, mut upstream: Conn, record: &mut Record) {
+async fn tunnelled(worker: &Worker, path: &impl Path, client: &mut Conn, mut upstream: Upstream, record: &mut Record) {
     let watching = path.watch();
-    let relay = Relay::new(client.take_input(), upstream.take_input());
-    super::relay::relay(worker, record, watching.as_ref(), (client.io_mut(), upstream.io_mut()), relay).await;
+    let relay = Relay::new(client.take_input(), upstream.conn.take_input());
+    super::relay::relay(worker, record, watching.as_ref(), (client.io_mut(), upstream.conn.io_mut()), relay).await;
 }
 
 /// How a refusal is answered.

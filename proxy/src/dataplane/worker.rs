@@ -6,7 +6,7 @@ use std::{
     io,
     net::SocketAddr,
     rc::Rc,
-    sync::Arc,
+    sync::{Arc, mpsc::SyncSender},
     time::Duration,
 };
 
@@ -16,7 +16,7 @@ use tokio::{
     task::{JoinHandle, LocalSet, spawn_local},
     time::{self, Instant, timeout, timeout_at},
 };
-use weft_decide::{Destination, Refusal, Snapshot};
+use weft_decide::{Destination, Ejected, Refusal, Snapshot};
 use weft_ir::ServicePort;
 use weft_net::{PeerAddr, reset_on_close};
 
@@ -25,6 +25,7 @@ use super::{
     bell::Bell,
     gate::{Gate, Limit, Stranger},
     histogram::add,
+    http::Replays,
     http2::Links,
     inbound,
     ledger::Ledger,
@@ -32,6 +33,7 @@ use super::{
     outbound,
     pool::Pool,
     progress::Taker,
+    resilience::{Local, Reported, Shared, Table},
     tls::LocalIdentity,
     watch::{self, Watch},
 };
@@ -44,8 +46,10 @@ const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// From the control thread.
 pub(super) enum Command {
-    /// Decide from this snapshot, which has this number, from now on.
-    Snapshot(Arc<Snapshot>, u64),
+    /// Decide from this snapshot from now on, with what workers share under it. It has this number.
+    Snapshot(Arc<Snapshot>, Arc<Table>, u64),
+    /// Leave these endpoints of a cluster out, and no others.
+    Ejected(ServicePort, Arc<Ejected>),
     /// Accept there too.
     Listen(Role, std::net::TcpListener),
     /// Prove yourself by this identity from now on.
@@ -91,10 +95,18 @@ pub(super) struct Start {
     pub(super) events: mpsc::Sender<Event>,
     pub(super) seed: u64,
     pub(super) taker: Taker,
+    /// How many workers there are.
+    pub(super) workers: usize,
+    /// What times are counted from, the same for all workers.
+    pub(super) epoch: Instant,
+    /// Where errors of endpoints are told.
+    pub(super) reports: SyncSender<Reported>,
 }
 
 /// A snapshot as a worker holds it: one `Arc` for the worker, counted within it without an atomic.
 pub(super) struct View {
+    /// Before the snapshot: the control thread lets go of both once the snapshot is its own alone.
+    pub(super) table: Arc<Table>,
     pub(super) snapshot: Arc<Snapshot>,
     pub(super) revision: Rc<str>,
 }
@@ -113,7 +125,13 @@ pub(super) struct Worker {
     waiting: RefCell<HashMap<Destination, Waiters>>,
     events: mpsc::Sender<Event>,
     random: Cell<u64>,
-    cursors: RefCell<HashMap<ServicePort, u64>>,
+    locals: RefCell<HashMap<ServicePort, Rc<Local>>>,
+    /// What is left out, where anything is: a state that is made anew begins with it.
+    ejected: RefCell<HashMap<ServicePort, Rc<Ejected>>>,
+    workers: usize,
+    epoch: Instant,
+    reports: SyncSender<Reported>,
+    replays: Replays,
     draining: Cell<Draining>,
     /// By direction.
     bells: [Bell; 2],
@@ -138,7 +156,7 @@ impl Worker {
         &self.timeouts
     }
 
-    pub(super) fn pool(&self) -> &Pool {
+    pub(super) fn pool(&self) -> &Rc<Pool> {
         &self.pool
     }
 
@@ -208,20 +226,34 @@ impl Worker {
         z ^ (z >> 31)
     }
 
-    /// The next turn of a cluster's round robin; it starts anywhere, so that workers do not go in step.
-    pub(super) fn cursor(&self, cluster: &ServicePort) -> u64 {
-        let mut cursors = self.cursors.borrow_mut();
-        match cursors.get_mut(cluster) {
-            Some(cursor) => {
-                *cursor = cursor.wrapping_add(1);
-                *cursor
-            }
-            None => {
-                let cursor = self.draw();
-                cursors.insert(cluster.clone(), cursor);
-                cursor
-            }
+    /// This worker's state of a service port.
+    pub(super) fn local(&self, view: &View, name: &ServicePort) -> Rc<Local> {
+        let mut locals = self.locals.borrow_mut();
+        if let Some(local) = locals.get(name) {
+            return local.clone();
         }
+        let shared = view.table.get(name).map_or_else(Arc::<Shared>::default, Arc::clone);
+        let ejected = self.ejected.borrow().get(name).cloned().unwrap_or_default();
+        let place = (self.ledger.worker(), self.workers);
+        // Its round robin starts anywhere, so that workers do not go in step.
+        let local = Rc::new(Local::new(name.clone(), shared, place, self.draw(), ejected));
+        locals.insert(name.clone(), local.clone());
+        local
+    }
+
+    /// The time since the data plane started.
+    pub(super) fn now(&self) -> Duration {
+        self.epoch.elapsed()
+    }
+
+    /// Tells the control side of an endpoint. Where it is too far behind to be told, the next error tells it.
+    pub(super) fn report(&self, reported: Reported) {
+        let _ = self.reports.try_send(reported);
+    }
+
+    /// What requests keep to be sent again.
+    pub(super) fn replays(&self) -> &Replays {
+        &self.replays
     }
 
     /// Waits for the next snapshot, having told the control side what it must know; until `deadline`, which is set with
@@ -244,10 +276,16 @@ impl Worker {
 
     fn take(&self, command: Command) {
         match command {
-            Command::Snapshot(snapshot, number) => {
+            Command::Snapshot(snapshot, table, number) => {
                 let revision = (**snapshot.revision()).into();
-                let view = Rc::new(View { snapshot, revision });
+                let view = Rc::new(View { table, snapshot, revision });
                 let former = self.view.replace(Some(view.clone()));
+                if former.as_ref().is_some_and(|former| !Arc::ptr_eq(&former.table, &view.table)) {
+                    let stays = |name: &ServicePort, local: &Local| {
+                        view.table.get(name).is_some_and(|shared| Arc::ptr_eq(shared, &local.shared))
+                    };
+                    self.locals.borrow_mut().retain(|name, local| stays(name, local));
+                }
                 if former.is_some_and(|former| !view.snapshot.shares_chains(&former.snapshot)) {
                     self.watch.look_again();
                 }
@@ -256,6 +294,19 @@ impl Worker {
             }
             // The loop's own: it holds the listeners.
             Command::Listen(..) => {}
+            Command::Ejected(cluster, ejected) => {
+                // A copy of its own: a request counts the references that it makes.
+                let ejected = Rc::new((*ejected).clone());
+                if let Some(local) = self.locals.borrow().get(&cluster) {
+                    local.set_ejected(ejected.clone());
+                }
+                let mut all = self.ejected.borrow_mut();
+                if ejected.is_empty() {
+                    all.remove(&cluster);
+                } else {
+                    all.insert(cluster, ejected);
+                }
+            }
             Command::Identity(identity) => {
                 *self.identity.borrow_mut() = Some(Rc::new(LocalIdentity::new(identity)));
                 self.pool.clear();
@@ -356,7 +407,7 @@ pub(super) fn run(ledger: Ledger, start: Start, commands: mpsc::UnboundedReceive
 }
 
 async fn work(ledger: Rc<Ledger>, start: Start, mut commands: mpsc::UnboundedReceiver<Command>) -> io::Result<()> {
-    let Start { listeners, timeouts, gate, applications, events, seed, taker } = start;
+    let Start { listeners, timeouts, gate, applications, events, seed, taker, workers, epoch, reports } = start;
     let (pool, links) = (Rc::new(Pool::default()), Rc::new(Links::default()));
     spawn_local(ledger.clone().flush_in_time());
     spawn_local(pool.clone().sweep());
@@ -374,7 +425,12 @@ async fn work(ledger: Rc<Ledger>, start: Start, mut commands: mpsc::UnboundedRec
         waiting: RefCell::default(),
         events,
         random: Cell::new(seed),
-        cursors: RefCell::default(),
+        locals: RefCell::default(),
+        ejected: RefCell::default(),
+        workers,
+        epoch,
+        reports,
+        replays: Replays::default(),
         draining: Cell::new(Draining::No),
         bells: Default::default(),
         over: Bell::default(),

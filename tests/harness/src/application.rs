@@ -1,7 +1,10 @@
 //! Applications for tests.
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU16, Ordering},
+    },
 };
 
 use tokio::{
@@ -16,6 +19,7 @@ pub struct Application {
     /// Where it listens.
     pub address: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
+    status: Arc<AtomicU16>,
     task: JoinHandle<()>,
 }
 
@@ -42,11 +46,16 @@ impl Application {
     /// # Panics
     /// Where the address cannot be bound.
     pub async fn http_at(address: SocketAddr, name: &'static str) -> Self {
-        Self::serve(address, move |stream, seen| async move {
+        Self::serve(address, move |stream, seen, status| async move {
             // A client that goes away in the middle is not the application's concern.
-            let _gone = answer(stream, name, &seen).await;
+            let _gone = answer(stream, name, &seen, &status).await;
         })
         .await
+    }
+
+    /// From now on HTTP requests are answered with this status.
+    pub fn answer_with(&self, status: u16) {
+        self.status.store(status, Ordering::SeqCst);
     }
 
     /// A TCP server that says `greeting` first, then returns every byte, then closes its half.
@@ -54,7 +63,7 @@ impl Application {
     /// # Panics
     /// Where no port can be bound.
     pub async fn echo(greeting: &'static str) -> Self {
-        Self::serve("127.0.0.1:0".parse().expect("an address"), move |mut stream: TcpStream, _| async move {
+        Self::serve("127.0.0.1:0".parse().expect("an address"), move |mut stream: TcpStream, _, _| async move {
             let echo = async {
                 stream.write_all(greeting.as_bytes()).await?;
                 let (mut reader, mut writer) = stream.split();
@@ -73,7 +82,7 @@ impl Application {
 
     async fn serve<F>(
         address: SocketAddr,
-        connection: impl Fn(TcpStream, Arc<Mutex<Vec<Seen>>>) -> F + Send + 'static,
+        connection: impl Fn(TcpStream, Arc<Mutex<Vec<Seen>>>, Arc<AtomicU16>) -> F + Send + 'static,
     ) -> Self
     where
         F: Future<Output = ()> + Send + 'static,
@@ -82,12 +91,14 @@ impl Application {
         let address = listener.local_addr().expect("a bound address");
         let seen = Arc::default();
         let remembered = Arc::clone(&seen);
+        let status = Arc::new(AtomicU16::new(200));
+        let told = Arc::clone(&status);
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(connection(stream, Arc::clone(&remembered)));
+                tokio::spawn(connection(stream, Arc::clone(&remembered), Arc::clone(&told)));
             }
         });
-        Self { address, seen, task }
+        Self { address, seen, status, task }
     }
 }
 
@@ -97,7 +108,7 @@ impl Drop for Application {
     }
 }
 
-async fn answer(mut stream: TcpStream, name: &str, seen: &Mutex<Vec<Seen>>) -> std::io::Result<()> {
+async fn answer(mut stream: TcpStream, name: &str, seen: &Mutex<Vec<Seen>>, status: &AtomicU16) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let mut buffer = Vec::new();
     loop {
@@ -113,7 +124,7 @@ async fn answer(mut stream: TcpStream, name: &str, seen: &Mutex<Vec<Seen>>) -> s
         buffer.drain(..end);
         let line = head.lines().next().unwrap_or_default().rsplit_once(' ').map_or("", |(line, _)| line).to_owned();
         seen.lock().unwrap_or_else(PoisonError::into_inner).push(Seen { line, head });
-        let length = name.len();
-        stream.write_all(format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{name}").as_bytes()).await?;
+        let (length, status) = (name.len(), status.load(Ordering::SeqCst));
+        stream.write_all(format!("HTTP/1.1 {status} OK\r\ncontent-length: {length}\r\n\r\n{name}").as_bytes()).await?;
     }
 }

@@ -31,7 +31,7 @@ fn without_a_policy_only_proof_repeats_and_not_for_ever() {
     assert_eq!(repeats.after(&post, u64::MAX, |_| true), Ok(Duration::ZERO));
     assert!(repeats.after(&post, u64::MAX, |_| true).unwrap() > Duration::from_millis(40));
     assert_eq!(repeats.after(&post, 0, |_| true), Err(NoRepeat::Attempts));
-    assert_eq!((repeats.done(), repeats.budget()), (2, RetryBudget::default()));
+    assert_eq!((repeats.done(), repeats.budget()), (2, RetryBudget { percent: 100, min_per_second: 10 }));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::{
 use smallvec::SmallVec;
 
 use super::{
-    Decoder, Fields, Framing, Malformed, Pieces, RequestHead, ResponseHead, Version,
+    Decoder, Fields, Framing, Malformed, Pieces, Replay, RequestHead, ResponseHead, Version,
     conn::{Conn, HeadError, slices},
     flow::{Flow, FlowError},
     idle::{Idle, Mark, Party},
@@ -127,10 +127,12 @@ pub(crate) struct Forward<'a> {
     pub(crate) trusts_answers: bool,
     /// How long both bodies may stand still.
     pub(crate) body_idle: Duration,
+    /// The value of a `set-cookie` field that the answer gets.
+    pub(crate) set_cookie: Option<String>,
 }
 
 /// An exchange under way.
-pub(crate) struct Exchange<'a> {
+pub(crate) struct Exchange<'a, 'r> {
     forward: &'a Forward<'a>,
     bytes: &'a [u8],
     head: &'a RequestHead,
@@ -138,8 +140,7 @@ pub(crate) struct Exchange<'a> {
     upstream: &'a mut Conn,
     progress: &'a mut Progress,
     uplink: &'a mut Flow,
-    /// Whether the request may still be sent to another upstream.
-    whole: bool,
+    replay: &'a mut Replay<'r>,
     to_head: bool,
     /// How many interim answers came.
     interim: u8,
@@ -149,14 +150,14 @@ pub(crate) struct Exchange<'a> {
     idle: Option<Box<Idle>>,
 }
 
-impl<'a> Exchange<'a> {
-    /// Sends the request's head, with as much of its body as is there.
+impl<'a, 'r> Exchange<'a, 'r> {
+    /// Sends the request's head, with as much of its body as is there: on a repeat all that was sent before.
     pub(crate) async fn begin(
         incoming: &'a Incoming,
         forward: &'a Forward<'a>,
         (client, uplink): (&'a mut Conn, &'a mut Flow),
         upstream: &'a mut Conn,
-        progress: &'a mut Progress,
+        (progress, replay): (&'a mut Progress, &'a mut Replay<'r>),
     ) -> Result<Self, ExchangeError> {
         let Incoming { bytes, head, pieces } = incoming;
         let method = head.method.bytes(bytes);
@@ -178,13 +179,16 @@ impl<'a> Exchange<'a> {
             out.extend([&*switch, b"\r\n"].map(IoSlice::new));
             slices(bytes.get(head.length..).unwrap_or_default(), &pieces.ranges, &mut out);
             out.push(IoSlice::new(&pieces.tail));
+            if !replay.bytes().is_empty() {
+                out.push(IoSlice::new(replay.bytes()));
+            }
             poll_fn(|cx| Poll::Ready(upstream.queue(cx, &out))).await
         };
         if let Err(error) = sent {
             return Err(ExchangeError::NothingWritten(error));
         }
         progress.sent = uplink.bytes;
-        let (whole, to_head) = (uplink.is_read(), incoming.is_head());
+        let to_head = incoming.is_head();
         Ok(Self {
             forward,
             bytes,
@@ -193,7 +197,7 @@ impl<'a> Exchange<'a> {
             upstream,
             progress,
             uplink,
-            whole,
+            replay,
             to_head,
             interim: 0,
             deaf: false,
@@ -203,6 +207,8 @@ impl<'a> Exchange<'a> {
 
     /// Passes the final answer on until it is whole, or HTTP has ended on both connections.
     pub(crate) async fn finish(mut self, head: ResponseHead) -> Result<Outcome, ExchangeError> {
+        // The answer is the client's: nothing is repeated any more.
+        self.replay.drop_all();
         if head.status == 101 || self.head.connect && (200..300).contains(&head.status) {
             return self.switch(&head).await;
         }
@@ -279,6 +285,17 @@ impl<'a> Exchange<'a> {
         }
     }
 
+    /// The value of a field of the final answer's head, before it is passed on.
+    pub(crate) fn field<'b>(&'b self, head: &'b ResponseHead, name: &[u8]) -> Option<&'b [u8]> {
+        let mut fields = head.fields.kept(self.upstream.input());
+        fields.find(|(its, _)| its.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+
+    /// Whether all that was read of the request so far can be sent once more.
+    pub(crate) fn can_repeat(&self) -> bool {
+        self.replay.is_whole()
+    }
+
     /// One turn of waiting for an answer's head while the request's body goes on.
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, ExchangeError>> {
         let uplink = self.poll_uplink(cx)?;
@@ -294,11 +311,9 @@ impl<'a> Exchange<'a> {
         };
         let ended = match head {
             Ok(Some(length)) => return Poll::Ready(Ok(length)),
-            Ok(None) if self.upstream.is_secure() && self.whole && self.interim == 0 => ExchangeError::NotProcessed,
+            Ok(None) if self.upstream.is_secure() && self.interim == 0 => ExchangeError::NotProcessed,
             Ok(None) => ExchangeError::UpstreamGone(None),
-            Err(HeadError::Io(error)) if !self.upstream.take_wrote() && self.whole => {
-                ExchangeError::NothingWritten(error)
-            }
+            Err(HeadError::Io(error)) if !self.upstream.take_wrote() => ExchangeError::NothingWritten(error),
             Err(HeadError::Io(error)) => ExchangeError::UpstreamGone(Some(error)),
             Err(HeadError::Malformed(Malformed::Truncated)) => ExchangeError::UpstreamGone(None),
             Err(HeadError::Malformed(malformed)) => ExchangeError::UpstreamMalformed(malformed),
@@ -330,6 +345,9 @@ impl<'a> Exchange<'a> {
         let status = StatusLine::of(&head);
         let mut out = SmallVec::new();
         status.slices(bytes, &head, &mut out);
+        if let Some(cookie) = &self.forward.set_cookie {
+            out.extend([b"set-cookie: ", cookie.as_bytes(), b"\r\n"].map(IoSlice::new));
+        }
         out.push(IoSlice::new(if lives { b"\r\n" } else { b"connection: close\r\n\r\n" }));
         slices(body, &pieces.ranges, &mut out);
         out.push(IoSlice::new(&pieces.tail));
@@ -348,7 +366,7 @@ impl<'a> Exchange<'a> {
         if uplink.is_ready() && !downlink.is_read() && self.client.poll_gone(cx).is_ready() {
             return Poll::Ready(Err(ExchangeError::ClientGone));
         }
-        let moved = downlink.poll(cx, self.upstream, self.client);
+        let moved = downlink.poll(cx, self.upstream, self.client, None);
         self.progress.received = downlink.bytes;
         let Poll::Ready(moved) = moved else { return self.poll_idle(cx).map(Err) };
         Poll::Ready(moved.map_err(|error| match error {
@@ -383,7 +401,7 @@ impl<'a> Exchange<'a> {
         if self.deaf {
             return Ok(Poll::Ready(()));
         }
-        let moved = self.uplink.poll(cx, self.client, self.upstream);
+        let moved = self.uplink.poll(cx, self.client, self.upstream, Some(&mut *self.replay));
         self.progress.sent = self.uplink.bytes;
         match moved {
             Poll::Pending => Ok(Poll::Pending),

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::{
-    Decoder, Malformed, Pieces,
+    Decoder, Malformed, Pieces, Replay,
     conn::{Conn, slices},
 };
 
@@ -58,21 +58,27 @@ impl Flow {
         Ok(used)
     }
 
-    /// Passes the body on; ready when its last byte was sent.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, from: &mut Conn, to: &mut Conn) -> Poll<Result<(), FlowError>> {
+    /// Passes the body on; ready when its last byte was sent. What is sent is kept in `replay`.
+    pub(crate) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut Conn,
+        to: &mut Conn,
+        mut replay: Option<&mut Replay<'_>>,
+    ) -> Poll<Result<(), FlowError>> {
         loop {
             ready!(to.poll_drain(cx)).map_err(|_| FlowError::Write)?;
             if self.decoder.is_done() {
                 return Poll::Ready(Ok(()));
             }
             if !from.input().is_empty() {
-                let used = self.pass(cx, from.input(), to)?;
+                let used = self.pass(cx, from.input(), to, replay.as_deref_mut())?;
                 from.consume(used);
                 continue;
             }
             let passed = from.poll_through(cx, |cx, bytes| match bytes {
                 [] => (0, self.decoder.end().map_err(FlowError::Malformed)),
-                bytes => match self.pass(cx, bytes, to) {
+                bytes => match self.pass(cx, bytes, to, replay.as_deref_mut()) {
                     Ok(used) => (used, Ok(())),
                     Err(error) => (0, Err(error)),
                 },
@@ -123,11 +129,20 @@ impl Flow {
     }
 
     /// Decodes `input` and writes what is passed on of it.
-    fn pass(&mut self, cx: &mut Context<'_>, input: &[u8], to: &mut Conn) -> Result<usize, FlowError> {
+    fn pass(
+        &mut self,
+        cx: &mut Context<'_>,
+        input: &[u8],
+        to: &mut Conn,
+        replay: Option<&mut Replay<'_>>,
+    ) -> Result<usize, FlowError> {
         let mut pieces = Pieces::default();
         let used = self.decoder.decode(input, &mut pieces).map_err(FlowError::Malformed)?;
         self.bytes += size(&pieces);
         if !pieces.is_empty() {
+            if let Some(replay) = replay {
+                replay.keep(input, &pieces);
+            }
             let mut out = SmallVec::new();
             slices(input, &pieces.ranges, &mut out);
             out.push(io::IoSlice::new(&pieces.tail));

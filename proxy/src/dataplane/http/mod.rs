@@ -9,6 +9,7 @@ mod flow;
 mod head;
 mod idle;
 mod malformed;
+mod replay;
 mod scan;
 #[cfg(test)]
 mod tests;
@@ -22,4 +23,5 @@ pub(crate) use flow::{Content, Flow, FlowError};
 pub use head::{Framing, RequestHead, ResponseHead, Version};
 pub(crate) use idle::{Idle, Mark, Party};
 pub use malformed::Malformed;
+pub(crate) use replay::{Replay, Replays};
 pub use scan::{HeadScan, MAX_HEAD};

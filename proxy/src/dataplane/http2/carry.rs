@@ -1,7 +1,7 @@
 //! How a request is carried where either end speaks HTTP/2.
 use std::io::ErrorKind;
 
-use weft_decide::RequestHead;
+use weft_decide::{Outcome as Ended, RequestHead};
 use weft_ir::EndpointAddress;
 use weft_model::Protocol;
 
@@ -11,12 +11,12 @@ use super::{
     head::{self, Head},
     http1::{self, Coding},
     link::Lease,
-    pump::Pump,
+    pump::{Pump, grpc_status},
     side::{Broken, Client as _},
     upstream::Upstream,
 };
 use crate::dataplane::{
-    attempts::{Answer, Attempt, AttemptFailed, Carrier, Verdict},
+    attempts::{Answer, Attempt, AttemptFailed, Carrier, Fate},
     carry::{application_conn, keep, proven},
     histogram::add,
     http::{Decoder, ExchangeError, Forward, Incoming, Malformed, Outcome, Progress},
@@ -27,6 +27,7 @@ use crate::dataplane::{
     serve::Http1Job,
     tls::Wire,
     upstream,
+    worker::Worker,
 };
 
 /// A request under way that came by HTTP/2.
@@ -62,6 +63,7 @@ impl Job for Http2Job<'_> {
 
     fn to_peer<'a>(
         &'a mut self,
+        _: &'a Worker,
         head: &'a Head,
         forward: Forward<'a>,
     ) -> (impl Carrier<Done = Outcome> + 'a, &'a mut Record) {
@@ -186,15 +188,18 @@ struct Http2<'a> {
 impl Carrier for Http2<'_> {
     type Done = Outcome;
 
+    const IS_REQUEST: bool = true;
+
     fn can_repeat(&self) -> bool {
         self.client.can_rewind()
     }
 
     async fn try_once(&mut self, attempt: &mut Attempt<'_, '_>) -> Result<Outcome, AttemptFailed> {
         let Self { head, forward, client, progress } = self;
-        let request = head.to_http2(forward).map_err(|wrong| AttemptFailed::Unknown(malformed(wrong)))?;
+        let request = head.to_http2(forward).map_err(|wrong| AttemptFailed::Failed(Ended::Ours, malformed(wrong)))?;
+        attempt.begin();
         let lease = until_left(client, peer_lease(attempt)).await.map_err(|failure| match failure.ending {
-            Ending::ClientGone => AttemptFailed::Unknown(failure),
+            Ending::ClientGone => AttemptFailed::Failed(Ended::Ours, failure),
             _ => AttemptFailed::before(failure),
         })?;
         attempt.connected();
@@ -204,7 +209,10 @@ impl Carrier for Http2<'_> {
         let up = if head.ended { Pump::none() } else { Pump::default() };
         let mut exchange = Exchange::new(forward, (&mut **client, &mut upstream), progress, (up, false));
         let answer = exchange.final_head().await?;
-        if attempt.judge(Answer { status: answer.0.status().as_u16() }) == Verdict::HoldBack {
+        let retry_after = answer.0.headers().get(::http::header::RETRY_AFTER).map(|value| value.as_bytes());
+        let (status, grpc) = (answer.0.status().as_u16(), grpc_status(answer.0.headers()).map(u32::from));
+        let can_repeat = exchange.client().can_rewind();
+        if attempt.judge(Answer { status, grpc, retry_after, can_repeat }) == Fate::HoldBack {
             return Err(AttemptFailed::HeldBack);
         }
         exchange.finish(answer).await?;

@@ -4,7 +4,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use ::http::Response;
+use ::http::{HeaderValue, Response, header};
 use h2::Reason;
 
 use super::{
@@ -73,6 +73,11 @@ impl<'a, C: Client, U: Upstream> Exchange<'a, C, U> {
         poll_fn(|cx| self.poll_head(cx)).await
     }
 
+    /// Who asked.
+    pub(super) fn client(&self) -> &C {
+        self.client
+    }
+
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<(Response<()>, bool), ExchangeError>> {
         let uplink = self.poll_uplink(cx)?;
         while let Poll::Ready(answer) = self.upstream.upstream.poll_answer(cx) {
@@ -104,7 +109,11 @@ impl<'a, C: Client, U: Upstream> Exchange<'a, C, U> {
     }
 
     /// Passes the answer on to its end. Whether both bodies were whole.
-    pub(super) async fn finish(&mut self, (head, ended): (Response<()>, bool)) -> Result<bool, ExchangeError> {
+    pub(super) async fn finish(&mut self, (mut head, ended): (Response<()>, bool)) -> Result<bool, ExchangeError> {
+        let cookie = self.forward.set_cookie.as_deref().and_then(|cookie| HeaderValue::from_str(cookie).ok());
+        if let Some(cookie) = cookie {
+            head.headers_mut().append(header::SET_COOKIE, cookie);
+        }
         let mut head = Some(head);
         poll_fn(|cx| {
             if let Some(head) = head.take() {

@@ -11,7 +11,15 @@ use super::{
 use crate::dataplane::http::{Forward, HeadScan, RequestHead, ResponseHead};
 
 fn forward<'a>(path: &'a str, query: Option<&'a str>) -> Forward<'a> {
-    Forward { path, query, host: None, last: false, trusts_answers: true, body_idle: Duration::from_secs(1) }
+    Forward {
+        path,
+        query,
+        host: None,
+        last: false,
+        trusts_answers: true,
+        body_idle: Duration::from_secs(1),
+        set_cookie: None,
+    }
 }
 
 /// Fields of arbitrary bytes, as far as HTTP/2 can carry them.

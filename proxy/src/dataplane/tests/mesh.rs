@@ -310,6 +310,26 @@ impl Peer {
         }
     }
 
+    /// The next request with a Content-Length or no body: its head and body; `None` at the stream's end.
+    pub(super) async fn request(&mut self) -> Option<(String, Vec<u8>)> {
+        let end = loop {
+            if let Some(at) = self.read.windows(4).position(|window| window == b"\r\n\r\n") {
+                break at + 4;
+            }
+            self.stream.read_buf(&mut self.read).await.ok().filter(|count| *count > 0)?;
+        };
+        let rest = self.read.split_off(end);
+        let head = String::from_utf8(std::mem::replace(&mut self.read, rest)).unwrap();
+        let length =
+            head.to_ascii_lowercase().lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+        let length: usize = length.unwrap_or(0);
+        while self.read.len() < length {
+            self.stream.read_buf(&mut self.read).await.ok().filter(|count| *count > 0)?;
+        }
+        let rest = self.read.split_off(length);
+        Some((head, std::mem::replace(&mut self.read, rest)))
+    }
+
     pub(super) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.write_all(bytes.as_ref()).await.unwrap();
     }

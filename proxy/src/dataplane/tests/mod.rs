@@ -1,5 +1,8 @@
 //! The data plane over real sockets: two proxies of one mesh in one process, with raw clients and applications.
+mod balance;
+mod breaking;
 mod faults;
+mod fleet;
 mod http;
 mod http2;
 mod idle;
@@ -7,5 +10,6 @@ mod limits;
 mod mesh;
 mod progress;
 mod refusals;
+mod retries;
 mod tcp;
 mod tunnels;

@@ -11,6 +11,7 @@ mod join;
 mod on_demand;
 mod outage;
 mod removals;
+mod resilience;
 mod rotation;
 mod routing;
 mod shop;

@@ -1,0 +1,152 @@
+//! Ejection, limits and breakers.
+use std::{num::NonZeroU32, sync::atomic::Ordering::SeqCst, time::Duration};
+
+use weft_ir::{Breaker, Cluster, Ejection, Route};
+
+use super::fleet::{CLUSTER, Fleet, GET, HOLD, eventually, status};
+
+fn ejecting(base_time: Duration) -> impl Fn(&mut Cluster, &mut Route) {
+    move |cluster, _| {
+        cluster.ejection =
+            Some(Ejection { consecutive_errors: 3, base_time, max_time: base_time, max_share_percent: 50 });
+    }
+}
+
+#[tokio::test]
+async fn a_failing_instance_is_ejected_while_others_take_over_and_comes_back() {
+    let fleet = Fleet::start(3, 2, ejecting(Duration::from_secs(3))).await;
+    let failing = &fleet.instances[0];
+    failing.mode.store(500, SeqCst);
+    eventually("a round without the failing one", async || {
+        let before = failing.hits();
+        for _ in 0..9 {
+            fleet.ask(GET).await;
+        }
+        failing.hits() == before
+    })
+    .await;
+    let state = fleet.state();
+    assert_eq!((state.cluster.as_str(), state.ejections), (CLUSTER, 1), "{state:?}");
+    assert_eq!(state.ejected[0].workload, "shop/server-0");
+    assert!((1..=3000).contains(&state.ejected[0].left_ms), "{state:?}");
+    fleet.web.has_metric(&format!("weft_endpoints_ejected{{cluster=\"{CLUSTER}\"}} 1")).await;
+    failing.mode.store(200, SeqCst);
+    let before = failing.hits();
+    eventually("it is back", async || {
+        assert_eq!(fleet.ask(GET).await.0, 200);
+        failing.hits() > before
+    })
+    .await;
+    fleet.says("nothing is out", |state| state.ejected.is_empty()).await;
+}
+
+#[tokio::test]
+async fn an_ejection_never_takes_the_last_instance() {
+    let fleet = Fleet::start(1, 1, ejecting(Duration::from_secs(60))).await;
+    fleet.instances[0].mode.store(500, SeqCst);
+    for _ in 0..10 {
+        assert_eq!(fleet.ask(GET).await.0, 500);
+    }
+    assert_eq!(fleet.instances[0].hits(), 10);
+    assert!(fleet.state().ejected.is_empty());
+}
+
+fn limited(connections: u32, pending: u32, requests: u32) -> impl Fn(&mut Cluster, &mut Route) {
+    move |cluster, _| {
+        cluster.limits.max_connections = NonZeroU32::new(connections);
+        cluster.limits.max_pending = NonZeroU32::new(pending);
+        cluster.limits.max_requests = NonZeroU32::new(requests);
+    }
+}
+
+#[tokio::test]
+async fn a_request_over_the_limit_is_refused_at_once_with_the_limit_as_its_reason() {
+    let fleet = Fleet::start(1, 2, limited(0, 0, 2)).await;
+    fleet.instances[0].mode.store(HOLD, SeqCst);
+    let mut served = [fleet.client().await, fleet.client().await];
+    for client in &mut served {
+        client.send(GET).await;
+    }
+    fleet.instances[0].has_hits(2).await;
+    for _ in 0..4 {
+        let (head, body) = fleet.client().await.ask(GET).await;
+        assert!(head.starts_with("HTTP/1.1 503") && head.contains("x-weft-decision: web.abcde."), "{head}");
+        assert_eq!(body, format!("limit of 2 requests to {CLUSTER} reached (TrafficPolicy limits.maxRequests)\n"));
+    }
+    assert_eq!(fleet.state().limits[0].used, 2);
+    fleet.web.has_metric(&format!("weft_limit_refusals_total{{cluster=\"{CLUSTER}\",limit=\"requests\"}} 4")).await;
+    assert_eq!(fleet.instances[0].hits(), 2, "what is refused reaches nobody");
+    for client in &mut served {
+        fleet.instances[0].release();
+        assert_eq!(status(&client.answer().await.0), 200);
+    }
+    fleet.says("all is given back", |state| state.limits[0].used == 0).await;
+    fleet.instances[0].release();
+    assert_eq!(fleet.ask(GET).await.0, 200);
+    let refused = fleet.web.log.records(7).await.into_iter().filter(|record| record["outcome"] == "limit-reached");
+    assert!(refused.clone().count() == 4 && refused.clone().all(|record| record["blame"] == "configuration"));
+}
+
+#[tokio::test]
+async fn beyond_the_connections_requests_wait_and_beyond_those_that_may_wait_they_are_refused() {
+    let fleet = Fleet::start(1, 1, limited(1, 1, 0)).await;
+    fleet.instances[0].mode.store(HOLD, SeqCst);
+    let (mut first, mut second) = (fleet.client().await, fleet.client().await);
+    first.send(GET).await;
+    fleet.instances[0].has_hits(1).await;
+    second.send(GET).await;
+    fleet.says("one waits", |state| state.limits[1].used == 1).await;
+    let (status_of_third, body) = fleet.ask(GET).await;
+    assert_eq!(status_of_third, 503);
+    assert_eq!(body, format!("limit of 1 waiting requests to {CLUSTER} reached (TrafficPolicy limits.maxPending)\n"));
+    assert_eq!(fleet.instances[0].hits(), 1);
+    fleet.instances[0].release();
+    assert_eq!(status(&first.answer().await.0), 200);
+    fleet.instances[0].release();
+    assert_eq!(status(&second.answer().await.0), 200);
+    let metrics = fleet.web.dataplane.metrics();
+    assert!(metrics.contains("weft_upstream_connections_total 1\n"), "{metrics}");
+}
+
+#[tokio::test]
+async fn an_unused_connection_makes_room_for_another_endpoint_at_any_worker() {
+    let fleet = Fleet::start(3, 2, limited(1, 0, 0)).await;
+    for _ in 0..30 {
+        assert_eq!(fleet.ask(GET).await.0, 200);
+    }
+    assert!(fleet.instances.iter().all(|instance| instance.hits() > 0));
+    assert!(fleet.state().limits[0].used <= 1);
+}
+
+#[tokio::test]
+async fn an_open_breaker_lets_nothing_but_probes_through_and_closes_when_they_succeed() {
+    let open_time = Duration::from_secs(2);
+    let breaker = Breaker { consecutive_failures: 3, open_time, max_open_time: open_time, probes: 1 };
+    let fleet = Fleet::start(1, 2, |cluster, _| cluster.breaker = Some(breaker)).await;
+    let instance = &fleet.instances[0];
+    instance.mode.store(500, SeqCst);
+    for _ in 0..3 {
+        assert_eq!(fleet.ask(GET).await.0, 500);
+    }
+    let (refused, body) = fleet.ask(GET).await;
+    assert_eq!(refused, 503);
+    assert!(body.starts_with(&format!("circuit breaker of {CLUSTER} open for ")), "{body}");
+    assert!(body.ends_with("(TrafficPolicy circuitBreaker)\n"), "{body}");
+    assert_eq!((instance.hits(), fleet.state().breaker), (3, Some("open")));
+    instance.mode.store(HOLD, SeqCst);
+    fleet.says("half open", |state| state.breaker == Some("half-open")).await;
+    let mut probe = fleet.client().await;
+    probe.send(GET).await;
+    instance.has_hits(4).await;
+    for _ in 0..5 {
+        let (refused, body) = fleet.ask(GET).await;
+        assert!(refused == 503 && body.contains("probes are under way"), "{body}");
+    }
+    assert_eq!(instance.hits(), 4, "one probe at once");
+    instance.release();
+    assert_eq!(status(&probe.answer().await.0), 200);
+    fleet.says("closed", |state| state.breaker == Some("closed")).await;
+    instance.release();
+    assert_eq!(fleet.ask(GET).await.0, 200);
+    fleet.web.has_metric(&format!("weft_breaker_state{{cluster=\"{CLUSTER}\"}} 0")).await;
+}
