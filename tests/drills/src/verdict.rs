@@ -33,6 +33,11 @@ impl Verdict {
         self.figure(name, count, "0", count == 0);
     }
 
+    /// Adds a text that must say something; shown where it does not.
+    pub fn said(&mut self, name: &str, text: &str, holds: bool) {
+        self.figure(name, if holds { "yes" } else { text.trim() }, "yes", holds);
+    }
+
     /// Adds a figure that is only told.
     pub fn told(&mut self, name: &str, value: impl fmt::Display) {
         self.figure(name, value, "", true);
