@@ -22,12 +22,13 @@ pub(crate) async fn run(drill: Drill) -> Result<Verdict> {
         let pod = draws.random_range(0..mesh.stock.len());
         let sidecar = &mut mesh.stock.get_mut(pod).context("a pod")?.sidecar;
         let inbound = sidecar.inbound()?;
+        let asked = Instant::now();
         sidecar.kill().await?;
         let killed = Instant::now();
         sidecar.launch().await?;
         sidecar.ready(Duration::from_secs(20)).await?;
         slowest = slowest.max(killed.elapsed());
-        crashes.push(killed);
+        crashes.push((asked, killed));
         plain += usize::from(answers_plaintext(inbound).await);
     }
     tokio::time::sleep(pause).await;
@@ -39,8 +40,9 @@ pub(crate) async fn run(drill: Drill) -> Result<Verdict> {
     // Beside other drills a process starts as the machine lets it.
     let bound = drill.lasts(Duration::from_secs(2), Duration::from_millis(500));
     verdict.time("slowest to serve again", slowest, bound);
-    // In flight: under way at the moment of a crash.
-    let in_flight = |due: Instant, latency: Duration| crashes.iter().any(|at| due <= *at && due + latency >= *at);
+    // In flight: under way while the process was ended; its connections break before it is found to have gone.
+    let meets = |due: Instant, ended: Instant| crashes.iter().any(|(asked, killed)| due <= *killed && ended >= *asked);
+    let in_flight = |due: Instant, latency: Duration| meets(due, due + latency);
     let lost = report.lost();
     let others = lost.iter().filter(|it| !in_flight(it.due, it.latency)).count();
     verdict.none("lost that were not in flight at a crash", others);
