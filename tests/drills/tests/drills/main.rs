@@ -6,7 +6,9 @@ mod came_back_less;
 mod control_plane_down;
 mod proxy_crash;
 mod restart_while_down;
+mod retry_storm;
 mod rolling_update;
+mod slow_upstream;
 
 use std::{io::Write, process::ExitCode, sync::Arc, time::Duration};
 
@@ -27,13 +29,15 @@ struct Row {
 }
 
 /// Every row, in order.
-const ROWS: [Row; 6] = [
+const ROWS: [Row; 8] = [
     Row { number: 1, about: "control plane down", run: |drill| Box::pin(control_plane_down::run(drill)) },
     Row { number: 2, about: "new proxy while it is down", run: |drill| Box::pin(restart_while_down::run(drill)) },
     Row { number: 3, about: "control plane back with less", run: |drill| Box::pin(came_back_less::run(drill)) },
     Row { number: 4, about: "CA down in rotation", run: |drill| Box::pin(ca_down::run(drill)) },
     Row { number: 6, about: "proxy crash", run: |drill| Box::pin(proxy_crash::run(drill)) },
     Row { number: 8, about: "rolling update of an application", run: |drill| Box::pin(rolling_update::run(drill)) },
+    Row { number: 9, about: "slow and black-holed upstreams", run: |drill| Box::pin(slow_upstream::run(drill)) },
+    Row { number: 10, about: "retry storm", run: |drill| Box::pin(retry_storm::run(drill)) },
 ];
 
 /// How many rows run beside each other in the short form.

@@ -1,0 +1,99 @@
+//! Row 10: the last of three services answers every request with 503, and every hop retries; budgets keep the attempts
+//! near what was asked for, and nothing that is not safe to repeat is repeated.
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use weft_drills::{ControlPlane, Drill, Load, Mode, Pod, Scale, Sidecar, Verdict};
+use weft_harness::Connection;
+
+/// A body above what is kept for a repetition.
+const LARGE: usize = 70_000;
+
+/// The services, each behind the last, and who may call whom.
+const HOPS: [(&str, &str); 3] = [("alpha", "web"), ("beta", "alpha"), ("gamma", "beta")];
+
+fn objects(service: &str, caller: &str) -> String {
+    format!(
+        r#"
+{{ apiVersion: v1, kind: Service, metadata: {{ name: {service}, namespace: shop }},
+  spec: {{ selector: {{ app: {service} }}, ports: [{{ name: http, port: 80, targetPort: http }}] }} }}
+---
+apiVersion: weft.dev/v1alpha1
+kind: AccessPolicy
+metadata: {{ name: {service}, namespace: shop }}
+spec:
+  targetRefs: [{{ group: "", kind: Service, name: {service} }}]
+  rules: [{{ action: Allow, from: [{{ namespace: shop, account: {caller} }}] }}]
+---
+apiVersion: weft.dev/v1alpha1
+kind: TrafficPolicy
+metadata: {{ name: {service}, namespace: shop }}
+spec:
+  targetRefs: [{{ group: "", kind: Service, name: {service} }}]
+  retries:
+    attempts: 3
+    on: [connect-failure, reset, gateway-error]
+    safe: methods
+    backoff: {{ base: 1ms, max: 10ms }}
+    budget: {{ percent: 20, minPerSecond: 3 }}
+---
+"#
+    )
+}
+
+pub(crate) async fn run(drill: Drill) -> Result<Verdict> {
+    let plane = ControlPlane::start(&drill.folder, "1h").await?;
+    plane.apply(&HOPS.map(|(service, caller)| objects(service, caller)).concat()).await?;
+    let mut pods = Vec::new();
+    for (service, _) in HOPS {
+        pods.push(Pod::start(&plane, &format!("{service}-0"), service).await?);
+    }
+    let [alpha, beta, gamma] = <[Pod; 3]>::try_from(pods).ok().context("three hops")?;
+    alpha.backend.calls(alpha.sidecar.outbound()?, "beta");
+    beta.backend.calls(beta.sidecar.outbound()?, "gamma");
+    let mut web = Sidecar::plan(&plane, "web-0", "web", None).await?;
+    web.start().await?;
+    let outbound = web.outbound()?;
+    let mut connection = Connection::open(outbound).await?;
+    let began = std::time::Instant::now();
+    while connection.get("alpha", "/probe", &[]).await?.status != 200 {
+        anyhow::ensure!(began.elapsed() < Duration::from_secs(20), "the chain of three does not answer");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+
+    gamma.backend.set(Mode::Status(503));
+    let before = [&alpha, &beta, &gamma].map(|pod| pod.backend.requests());
+    let rate = if drill.scale == Scale::Full { 500 } else { 150 };
+    let load = Load { posts: 4, ..Load::new(outbound, "alpha", drill.seed).rate(rate) }.start();
+    tokio::time::sleep(drill.lasts(Duration::from_secs(12), Duration::from_secs(180))).await;
+    let report = load.end().await;
+    let seen: Vec<_> =
+        [&alpha, &beta, &gamma].into_iter().zip(before).map(|(pod, before)| pod.backend.requests() - before).collect();
+
+    let mut verdict = Verdict::default();
+    verdict.told("requests", report.sent.len());
+    let offered = std::iter::once(report.sent.len()).chain(seen.iter().copied());
+    for ((service, _), (offered, attempts)) in HOPS.into_iter().zip(offered.zip(seen.iter().copied())) {
+        let factor = attempts as f64 / offered.max(1) as f64;
+        let name = format!("attempts at {service} for each request to it");
+        verdict.figure(&name, format!("{factor:.3}"), "≤ 1.25", factor <= 1.25);
+    }
+    let retried = seen.last().copied().unwrap_or_default() > report.sent.len();
+    verdict.figure("something was retried at all", retried, "true", retried);
+    verdict.none("doubled POSTs", report.doubled([&alpha.backend], true));
+    let unanswered = report.lost().len();
+    verdict.told("without an answer of an application", unanswered);
+
+    let large: usize = {
+        let body = "x".repeat(LARGE);
+        for number in 0..20 {
+            let head = format!("PUT /large-{number} HTTP/1.1\r\nhost: alpha\r\ncontent-length: {LARGE}\r\n\r\n{body}");
+            let mut connection = Connection::open(outbound).await?;
+            connection.send(head.as_bytes()).await?;
+            connection.receive().await?;
+        }
+        alpha.backend.seen().iter().filter(|(id, count)| id.starts_with("large-") && **count > 1).count()
+    };
+    verdict.none("doubled bodies over 64 KiB", large);
+    Ok(verdict)
+}
