@@ -16,7 +16,7 @@
 //!    then connects (`upstream::secure`). The right is kept as long as the connection. A failure to connect is
 //!    [`AttemptFailed::before`]: nothing was written.
 //! 2. It says that there is a connection ([`Attempt::connected`]).
-//! 3. It sends the request, all of it from its first byte, also on a repeat ([`Carrier::can_repeat`] says whether it
+//! 3. It sends the request, all of it from its first byte, also on a repeat ([`Carrier::kept`] says whether it
 //!    still can).
 //! 4. When the final answer's head is there and **before any of it goes to the client**, it asks [`Attempt::judge`]. On
 //!    [`Fate::PassOn`] the answer is the client's, and nothing is repeated any more. On [`Fate::HoldBack`] it drops the
@@ -25,7 +25,7 @@
 //!
 //! How an attempt failed is told as an [`Outcome`], because what is proven of the request decides what may be repeated
 //! (invariant 7): an HTTP/2 stream that was refused (REFUSED_STREAM), or whose id lies above a GOAWAY's last, is
-//! [`Outcome::NotProcessed`] with its [`Proof`]; what may have been processed is [`Outcome::Reset`]; what is not the
+//! [`Outcome::NotProcessed`] with its [`Proof`](weft_decide::Proof); what may have been processed is [`Outcome::Reset`]; what is not the
 //! upstream's doing is [`Outcome::Ours`]. What fails after the answer was passed on needs no other outcome: the loop
 //! knows, and repeats nothing then, whatever the policy.
 use std::{
@@ -66,11 +66,34 @@ pub(super) trait Carrier {
     /// Whether a request is carried, to which limits on requests apply, and not a connection.
     const IS_REQUEST: bool;
 
-    /// Whether all that was read of the request so far can be sent once more, from its first byte.
-    fn can_repeat(&self) -> bool;
+    /// What of the request can be sent once more, from its first byte.
+    fn kept(&self) -> Sendable;
 
     /// Carries the request to the picked endpoint and its answer back.
     async fn try_once(&mut self, attempt: &mut Attempt<'_, '_>) -> Result<Self::Done, AttemptFailed>;
+}
+
+/// What of a request can be sent once more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sendable {
+    /// Not all of it: a part has gone that was not kept.
+    Part,
+    /// All that was read so far, and more may come than is kept: it is sent again only where it is proven that it was not
+    /// processed.
+    SoFar,
+    /// All of it, or it is so short that all of it will be kept.
+    Whole,
+}
+
+impl Sendable {
+    /// Whether it may be sent again after such an end.
+    fn after(self, outcome: Outcome) -> bool {
+        match self {
+            Self::Part => false,
+            Self::SoFar => matches!(outcome, Outcome::NotProcessed(_) | Outcome::ConnectFailed),
+            Self::Whole => true,
+        }
+    }
 }
 
 /// Why an attempt failed.
@@ -102,8 +125,8 @@ pub(super) struct Answer<'a> {
     pub(super) grpc: Option<u32>,
     /// The value of its `retry-after`.
     pub(super) retry_after: Option<&'a [u8]>,
-    /// Whether all that was read of the request so far can be sent once more ([`Carrier::can_repeat`]).
-    pub(super) can_repeat: bool,
+    /// What of the request can be sent once more ([`Carrier::kept`]).
+    pub(super) kept: Sendable,
 }
 
 /// What becomes of an answer.
@@ -138,6 +161,8 @@ pub(super) struct Attempt<'a, 'v> {
     /// Whether the answer is the client's.
     passed_on: &'a Cell<bool>,
     again: Option<Again>,
+    /// A good answer that is not whole yet.
+    answered: Option<Outcome>,
 }
 
 impl<'v> Attempt<'_, 'v> {
@@ -178,14 +203,20 @@ impl<'v> Attempt<'_, 'v> {
 
     /// What becomes of an answer whose head has come. To be asked once, before the client is sent any of it.
     pub(super) fn judge(&mut self, answer: Answer<'_>) -> Fate {
-        let Answer { status, grpc, retry_after, can_repeat } = answer;
+        let Answer { status, grpc, retry_after, kept } = answer;
         let outcome = Outcome::Answered { status, grpc };
-        self.report(outcome);
+        let probes = matches!(self.admission, Some(Admission::Probe(_)));
+        if outcome.verdict() == Verdict::Good && !probes {
+            // A head is no whole answer yet: what is cut again and again must not count as well in between.
+            self.answered = Some(outcome);
+        } else {
+            self.report(outcome);
+        }
         let policy = self.attempts.permitted.routed().retry();
         let wanted = policy
             .is_some_and(|retry| retry.on.takes_status(status) || grpc.is_some_and(|grpc| retry.on.takes_grpc(grpc)));
         if wanted {
-            match self.again(outcome, can_repeat, retry_after) {
+            match self.again(outcome, kept, retry_after) {
                 Ok(again) => {
                     self.again = Some(again);
                     return Fate::HoldBack;
@@ -203,7 +234,14 @@ impl<'v> Attempt<'_, 'v> {
         Kept { _connection: connection, _serving: self.place.take() }
     }
 
-    /// Tells ejection and breaker how the upstream did; once, and once more if a passed on answer is cut.
+    /// The answer has come to its end.
+    fn whole(&mut self) {
+        if let Some(outcome) = self.answered.take() {
+            self.report(outcome);
+        }
+    }
+
+    /// Tells ejection and breaker how the upstream did; once, and once more if the answer to a probe is cut.
     fn report(&mut self, outcome: Outcome) {
         let cluster = self.cluster();
         let verdict = outcome.verdict();
@@ -223,7 +261,7 @@ impl<'v> Attempt<'_, 'v> {
     }
 
     /// Whether the request is sent again after this attempt; paid for then.
-    fn again(&mut self, outcome: Outcome, can_repeat: bool, retry_after: Option<&[u8]>) -> Result<Again, NotRepeated> {
+    fn again(&mut self, outcome: Outcome, kept: Sendable, retry_after: Option<&[u8]>) -> Result<Again, NotRepeated> {
         let worker = self.worker();
         let asked = match retry_after.map(seconds) {
             None => Duration::ZERO,
@@ -237,7 +275,7 @@ impl<'v> Attempt<'_, 'v> {
         let tried = Attempted {
             outcome,
             method: self.attempts.method,
-            whole: can_repeat,
+            whole: kept.after(outcome),
             answered: self.passed_on.get(),
             left,
         };
@@ -251,7 +289,7 @@ impl<'v> Attempt<'_, 'v> {
     }
 
     /// The end of an attempt that failed: with what it is repeated, or how the request ends.
-    fn end(mut self, failed: AttemptFailed, can_repeat: bool) -> Result<Again, Failure> {
+    fn end(mut self, failed: AttemptFailed, kept: Sendable) -> Result<Again, Failure> {
         let (outcome, failure) = match failed {
             // What was held back was judged; without it the carrier has dropped an answer that was the client's.
             AttemptFailed::HeldBack => {
@@ -269,7 +307,7 @@ impl<'v> Attempt<'_, 'v> {
         if outcome == Outcome::Ours {
             return Err(failure);
         }
-        self.again(outcome, can_repeat, None).map_err(|why| {
+        self.again(outcome, kept, None).map_err(|why| {
             self.not_repeated(why);
             failure
         })
@@ -377,12 +415,16 @@ impl<'v> Attempts<'v> {
                 begun: false,
                 passed_on: &passed_on,
                 again: None,
+                answered: None,
             };
             let failed = match self.in_time(carrier, &mut attempt).await {
-                Ok(done) => return Ok(done),
+                Ok(done) => {
+                    attempt.whole();
+                    return Ok(done);
+                }
                 Err(failed) => failed,
             };
-            let again = attempt.end(failed, carrier.can_repeat())?;
+            let again = attempt.end(failed, carrier.kept())?;
             record.repeats = record.repeats.saturating_add(1);
             admission = again.admission;
             if !again.wait.is_zero() {

@@ -3,7 +3,7 @@ use weft_decide::{Outcome as Ended, Picked, Proof};
 use weft_ir::EndpointAddress;
 
 use super::{
-    attempts::{Answer, Attempt, AttemptFailed, Carrier, Fate, Kept},
+    attempts::{Answer, Attempt, AttemptFailed, Carrier, Fate, Kept, Sendable},
     histogram::add,
     http::{Conn, Exchange, ExchangeError, Flow, Forward, Incoming, Outcome, Party, Progress, Replay},
     job::Application,
@@ -39,8 +39,8 @@ impl Carrier for Http1<'_> {
 
     const IS_REQUEST: bool = true;
 
-    fn can_repeat(&self) -> bool {
-        self.replay.is_whole()
+    fn kept(&self) -> Sendable {
+        self.replay.kept(self.incoming, self.body)
     }
 
     async fn try_once(&mut self, attempt: &mut Attempt<'_, '_>) -> Result<Outcome, AttemptFailed> {
@@ -51,8 +51,8 @@ impl Carrier for Http1<'_> {
         let mut exchange = Exchange::begin(incoming, forward, sides, &mut upstream.conn, (progress, replay)).await?;
         let head = exchange.final_head().await?;
         let retry_after = if head.status >= 400 { exchange.field(&head, b"retry-after") } else { None };
-        let can_repeat = exchange.can_repeat();
-        if attempt.judge(Answer { status: head.status, grpc: None, retry_after, can_repeat }) == Fate::HoldBack {
+        let kept = exchange.kept(incoming);
+        if attempt.judge(Answer { status: head.status, grpc: None, retry_after, kept }) == Fate::HoldBack {
             return Err(AttemptFailed::HeldBack);
         }
         let outcome = exchange.finish(head).await?;
@@ -154,8 +154,8 @@ impl Carrier for Tcp {
 
     const IS_REQUEST: bool = false;
 
-    fn can_repeat(&self) -> bool {
-        true
+    fn kept(&self) -> Sendable {
+        Sendable::Whole
     }
 
     async fn try_once(&mut self, attempt: &mut Attempt<'_, '_>) -> Result<Self::Done, AttemptFailed> {

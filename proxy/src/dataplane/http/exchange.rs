@@ -15,6 +15,7 @@ use super::{
     flow::{Flow, FlowError},
     idle::{Idle, Mark, Party},
 };
+use crate::dataplane::attempts::Sendable;
 
 /// The most interim answers to one request.
 pub(crate) const MAX_INTERIM: u8 = 10;
@@ -291,9 +292,9 @@ impl<'a, 'r> Exchange<'a, 'r> {
         fields.find(|(its, _)| its.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 
-    /// Whether all that was read of the request so far can be sent once more.
-    pub(crate) fn can_repeat(&self) -> bool {
-        self.replay.is_whole()
+    /// What of the request can be sent once more.
+    pub(crate) fn kept(&self, incoming: &Incoming) -> Sendable {
+        self.replay.kept(incoming, self.uplink)
     }
 
     /// One turn of waiting for an answer's head while the request's body goes on.

@@ -1,7 +1,8 @@
 //! What was read of a request's body and sent, kept so that it can be sent once more.
 use std::cell::Cell;
 
-use super::Pieces;
+use super::{Flow, Framing, Incoming, Pieces};
+use crate::dataplane::attempts::Sendable;
 
 /// The longest body that is kept, beyond what came with its head: larger requests are not repeated once more was read.
 const MAX_KEPT: usize = 64 * 1024;
@@ -33,8 +34,24 @@ impl<'a> Replay<'a> {
         Self { all: None, bytes: Vec::new(), gone: false }
     }
 
-    /// Whether everything is there.
-    pub(crate) const fn is_whole(&self) -> bool {
+    /// What of the request can be sent once more.
+    pub(crate) fn kept(&self, incoming: &Incoming, body: &Flow) -> Sendable {
+        // Also where all of it came with the head: the same requests are repeated however their bytes happen to arrive.
+        let is_short = match incoming.head.framing {
+            Framing::Empty => true,
+            Framing::Length(length) => length <= MAX_KEPT as u64,
+            Framing::Chunked | Framing::UntilClose => body.is_read() && body.bytes <= MAX_KEPT as u64,
+        };
+        match (self.gone, is_short) {
+            (true, _) => Sendable::Part,
+            (false, false) => Sendable::SoFar,
+            (false, true) => Sendable::Whole,
+        }
+    }
+
+    /// Whether everything is there that was sent.
+    #[cfg(test)]
+    const fn is_whole(&self) -> bool {
         !self.gone
     }
 

@@ -16,7 +16,7 @@ use super::{
     upstream::Upstream,
 };
 use crate::dataplane::{
-    attempts::{Answer, Attempt, AttemptFailed, Carrier, Fate},
+    attempts::{Answer, Attempt, AttemptFailed, Carrier, Fate, Sendable},
     carry::{application_conn, keep, proven},
     histogram::add,
     http::{Decoder, ExchangeError, Forward, Incoming, Malformed, Outcome, Progress},
@@ -190,8 +190,8 @@ impl Carrier for Http2<'_> {
 
     const IS_REQUEST: bool = true;
 
-    fn can_repeat(&self) -> bool {
-        self.client.can_rewind()
+    fn kept(&self) -> Sendable {
+        self.client.kept()
     }
 
     async fn try_once(&mut self, attempt: &mut Attempt<'_, '_>) -> Result<Outcome, AttemptFailed> {
@@ -211,8 +211,8 @@ impl Carrier for Http2<'_> {
         let answer = exchange.final_head().await?;
         let retry_after = answer.0.headers().get(::http::header::RETRY_AFTER).map(|value| value.as_bytes());
         let (status, grpc) = (answer.0.status().as_u16(), grpc_status(answer.0.headers()).map(u32::from));
-        let can_repeat = exchange.client().can_rewind();
-        if attempt.judge(Answer { status, grpc, retry_after, can_repeat }) == Fate::HoldBack {
+        let kept = exchange.client().kept();
+        if attempt.judge(Answer { status, grpc, retry_after, kept }) == Fate::HoldBack {
             return Err(AttemptFailed::HeldBack);
         }
         exchange.finish(answer).await?;

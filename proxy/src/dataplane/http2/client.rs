@@ -9,6 +9,7 @@ use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream, server::SendResponse};
 
 use super::side::{self, Broken, Piece, Side};
+use crate::dataplane::attempts::Sendable;
 
 /// How much of a request's body is kept so that it can be sent once more.
 const MAX_KEPT: usize = 64 * 1024;
@@ -43,6 +44,15 @@ impl Client {
     /// Whether all that was read so far can be read again.
     pub(super) fn can_rewind(&self) -> bool {
         self.kept.is_some()
+    }
+
+    /// What of the request can be sent once more.
+    pub(super) fn kept(&self) -> Sendable {
+        match (self.can_rewind(), self.recv.0.is_end_stream()) {
+            (false, _) => Sendable::Part,
+            (true, false) => Sendable::SoFar,
+            (true, true) => Sendable::Whole,
+        }
     }
 
     /// Lets the body be read from its first byte again.
