@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use rustix::process::Signal;
 use weft_certs::join::{Context, JoinFile};
 use weft_control_plane::{
     client::Client as Api,
@@ -235,6 +236,13 @@ impl Mesh {
             instance.sidecar = sidecar;
         }
         Ok(())
+    }
+
+    /// Makes an instance's service answer 503 from now on, or well again.
+    pub(crate) fn toggle_failure(&self, name: &str) -> Result<(), Failure> {
+        let service = self.instance(name)?.service.as_ref();
+        let service = service.ok_or_else(|| Failure::new(format!("{name} has no service")))?;
+        service.signal(Signal::USR1).while_(format_args!("signal {name}"))
     }
 
     async fn start_sidecar(&self, plan: &Plan, arguments: &[String]) -> Result<Process, Failure> {

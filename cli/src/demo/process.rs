@@ -105,10 +105,14 @@ impl Process {
 
     /// Asks it to leave.
     pub(crate) fn terminate(&self) {
-        if let Some(pid) = self.id().and_then(|pid| Pid::from_raw(pid.cast_signed())) {
-            // It may have gone already, which is as well.
-            let _gone = kill_process(pid, Signal::TERM);
-        }
+        // It may have gone already, which is as well.
+        let _gone = self.signal(Signal::TERM);
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) -> io::Result<()> {
+        let pid = self.id().and_then(|pid| Pid::from_raw(pid.cast_signed())).ok_or(io::ErrorKind::NotFound)?;
+        Ok(kill_process(pid, signal)?)
     }
 
     /// Waits until it has left after [`terminate`](Self::terminate); kills it when it takes too long.

@@ -25,15 +25,21 @@ const QUANTILE: f64 = 4.892;
 /// Whether the share of v2 among 5,000 requests lies within the interval of 1 - 10^-6 around its weight.
 pub(super) async fn share(mesh: &Mesh, [v1, v2]: [u32; 2]) -> Found {
     let seen = count(mesh, REQUESTS, &[]).await?;
-    let (requests, expected) = (f64::from(REQUESTS), f64::from(v2) / f64::from(v1 + v2));
+    let (held, text) = holds(seen, REQUESTS, f64::from(v2) / f64::from(v1 + v2));
+    figure(held, text)
+}
+
+/// Whether that many of so many lie within the interval of 1 - 10^-6 around an expected share, in words.
+pub(super) fn holds(seen: u32, requests: u32, expected: f64) -> (bool, String) {
+    let (of, requests) = (requests, f64::from(requests));
     let (share, half) = (f64::from(seen) / requests, QUANTILE * (expected * (1.0 - expected) / requests).sqrt());
     let text = format!(
-        "v2 got {:.2} % of {REQUESTS}, within {:.2} to {:.2} %",
+        "v2 got {:.2} % of {of}, within {:.2} to {:.2} %",
         share * 100.0,
         (expected - half) * 100.0,
         (expected + half) * 100.0
     );
-    figure((share - expected).abs() <= half, text)
+    ((share - expected).abs() <= half, text)
 }
 
 /// Whether the header always chooses v2.

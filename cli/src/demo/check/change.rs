@@ -83,11 +83,26 @@ pub(super) async fn refused(mesh: &Mesh) -> Found {
     figure(before == after, format!("revision {after} before and after; {}", told.join("; ")))
 }
 
+/// Applies a text and waits until every proxy that it concerns says that it is in effect.
+pub(super) async fn in_effect(mesh: &Mesh, text: &str) -> Result<(), Failure> {
+    let output = apply_with(mesh, text, &["--wait=10s"]).await?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(Failure::new(String::from_utf8_lossy(&output.stderr).into_owned()))
+}
+
 /// Runs `weft apply -f -` as a person would.
 async fn apply(mesh: &Mesh, text: &str) -> Result<Output, Failure> {
+    apply_with(mesh, text, &[]).await
+}
+
+async fn apply_with(mesh: &Mesh, text: &str, flags: &[&str]) -> Result<Output, Failure> {
     let running = "run weft apply";
     let mut child = Command::new(env::current_exe().while_(running)?)
-        .args(["apply", "-f", "-", "--context"])
+        .args(["apply", "-f", "-"])
+        .args(flags)
+        .arg("--context")
         .arg(mesh.context())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -11,6 +11,7 @@ mod access;
 mod canary;
 mod change;
 mod outage;
+mod resilience;
 mod restart;
 mod rotation;
 mod stream;
@@ -74,6 +75,9 @@ pub(super) async fn run(mesh: &mut Mesh, started: Instant) -> Result<bool, Failu
         }
     }
     report.claim("x-canary: always goes to v2", canary::header(mesh).await)?;
+    report.claim("a failing instance is left out and v2 keeps its share", resilience::ejection(mesh).await)?;
+    report.claim("over a limit the answer is a refusal at once, with its reason", resilience::limit(mesh).await)?;
+    report.claim("users with a cookie see one version while weights stand", resilience::affinity(mesh).await)?;
     report.claim("TCP passes byte for byte, each side closing first", stream::both_ways(mesh).await)?;
     report.claim("a bad object is refused by field and reason, and nothing changes", change::refused(mesh).await)?;
     let outage = outage::survive(mesh).await;

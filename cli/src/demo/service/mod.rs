@@ -9,6 +9,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::{
     net::{TcpListener, TcpStream},
+    signal::unix::{SignalKind, signal},
     task::{LocalSet, spawn_local},
 };
 
@@ -49,12 +50,25 @@ enum Role {
     Stock,
 }
 
-/// Runs the service until it is killed. The first line on standard output is its address.
+/// Runs the service until it is killed; after SIGUSR1 it answers 503 to everything, after the next one well again. The
+/// first line on standard output is its address.
 pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
     block_on(LocalSet::new().run_until(async move {
         let listener = TcpListener::bind("127.0.0.1:0").await.while_("listen")?;
         output::line(listener.local_addr().while_("listen")?.to_string())?;
-        let service = Rc::new(Service { arguments, sidecar: tokio::sync::OnceCell::new(), drained: Cell::new(0) });
+        let mut toggle = signal(SignalKind::user_defined1()).while_("wait for signals")?;
+        let service = Rc::new(Service {
+            arguments,
+            sidecar: tokio::sync::OnceCell::new(),
+            drained: Cell::new(0),
+            fails: Cell::new(false),
+        });
+        let toggled = Rc::clone(&service);
+        spawn_local(async move {
+            while toggle.recv().await.is_some() {
+                toggled.fails.set(!toggled.fails.get());
+            }
+        });
         loop {
             // A failed accept (descriptors used up, a connection gone again) ends nothing.
             let Ok((stream, _)) = listener.accept().await else {
@@ -71,6 +85,8 @@ struct Service {
     sidecar: tokio::sync::OnceCell<Sidecar>,
     /// What the stock service took in last.
     drained: Cell<u64>,
+    /// Whether every answer is 503.
+    fails: Cell<bool>,
 }
 
 /// Where the sidecar takes this service's calls.
@@ -99,7 +115,7 @@ impl Service {
         let headers: Vec<_> = canary.map(|value| ("x-canary", value)).into_iter().collect();
         let Arguments { role, instance, version, .. } = &self.arguments;
         let mut body = json!({ "service": role.to_possible_value().map(|it| it.get_name().to_owned()), "instance": instance, "version": version });
-        let mut status = 200;
+        let mut status = if self.fails.get() { 503 } else { 200 };
         let mut called = |name: &str, outcome: Result<Value, Failure>| {
             body[name] = outcome.unwrap_or_else(|failure| {
                 status = 502;

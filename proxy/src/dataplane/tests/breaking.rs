@@ -1,9 +1,13 @@
 //! Ejection, limits and breakers.
 use std::{num::NonZeroU32, sync::atomic::Ordering::SeqCst, time::Duration};
 
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 use weft_ir::{Breaker, Cluster, Ejection, Route};
 
-use super::fleet::{CLUSTER, Fleet, GET, HOLD, eventually, status};
+use super::fleet::{CLUSTER, CUT, Fleet, GET, HOLD, eventually, status};
 
 fn ejecting(base_time: Duration) -> impl Fn(&mut Cluster, &mut Route) {
     move |cluster, _| {
@@ -38,6 +42,25 @@ async fn a_failing_instance_is_ejected_while_others_take_over_and_comes_back() {
     })
     .await;
     fleet.says("nothing is out", |state| state.ejected.is_empty()).await;
+}
+
+/// Its heads must not count as well in between.
+#[tokio::test]
+async fn an_instance_that_cuts_every_answer_is_ejected_however_good_its_heads_are() {
+    let fleet = Fleet::start(2, 1, ejecting(Duration::from_secs(60))).await;
+    fleet.instances[0].mode.store(CUT, SeqCst);
+    eventually("it is left out", async || {
+        let mut client = TcpStream::connect(fleet.web.outbound()).await.unwrap();
+        client.write_all(b"GET / HTTP/1.1\r\nHost: reviews\r\nConnection: close\r\n\r\n").await.unwrap();
+        // What is cut ends with a reset.
+        let _ = client.read_to_end(&mut Vec::new()).await;
+        !fleet.state().ejected.is_empty()
+    })
+    .await;
+    assert_eq!(fleet.state().ejected[0].workload, "shop/server-0");
+    for _ in 0..4 {
+        assert_eq!(fleet.ask(GET).await.0, 200);
+    }
 }
 
 #[tokio::test]

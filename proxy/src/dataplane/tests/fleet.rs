@@ -23,10 +23,13 @@ pub(super) const HOLD: u16 = 1;
 /// Instead of a status: 503 that asks to be left alone for a minute.
 pub(super) const LATER: u16 = 2;
 
+/// Instead of a status: a good head, a part of its body, and the end of the connection.
+pub(super) const CUT: u16 = 3;
+
 /// One instance.
 pub(super) struct Instance {
     pub(super) side: Side,
-    /// The status that it answers with, [`HOLD`] or [`LATER`].
+    /// The status that it answers with, [`HOLD`], [`LATER`] or [`CUT`].
     pub(super) mode: Arc<AtomicU16>,
     hits: Arc<AtomicUsize>,
     held: Arc<Semaphore>,
@@ -178,6 +181,10 @@ async fn serve(
                         (200, "")
                     }
                     LATER => (503, "Retry-After: 60\r\n"),
+                    CUT => {
+                        peer.send("HTTP/1.1 200 X\r\nContent-Length: 10\r\n\r\nab").await;
+                        return;
+                    }
                     status => (status, ""),
                 };
                 let body = format!("{number} {}", body.len());
