@@ -1,12 +1,7 @@
 //! `weft ca`: the certificate authority.
 use clap::{Args, Subcommand};
 
-use crate::{
-    api::{call, client},
-    context::ContextArguments,
-    failure::Failure,
-    output::{self, Format},
-};
+use crate::{failure::Failure, question::Question};
 
 /// What to do with the certificate authority.
 #[derive(Subcommand)]
@@ -26,22 +21,19 @@ The control plane does so by itself before half of the intermediate's year is ov
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// The form of what is printed.
-    #[arg(short, long, value_enum, default_value_t)]
-    output: Format,
     #[command(flatten)]
-    context: ContextArguments,
+    question: Question,
 }
 
 /// Rotates the intermediate.
-pub(crate) fn rotate(arguments: &Arguments) -> Result<(), Failure> {
-    let Arguments { output, context } = arguments;
-    let rotated = call(client(context)?.rotate_ca())?;
-    if *output != Format::Table {
-        return output::value(*output, &rotated);
-    }
-    output::line(format!(
-        "the intermediate {} signs from now on, until {}; certificates of the former one ({}) stay good",
-        rotated.intermediate_sha256, rotated.not_after, rotated.former_sha256
-    ))
+pub(crate) fn rotate(Arguments { question }: &Arguments) -> Result<(), Failure> {
+    question.ask(
+        async |client| client.rotate_ca().await,
+        |rotated| {
+            format!(
+                "the intermediate {} signs from now on, until {}; certificates of the former one ({}) stay good",
+                rotated.intermediate_sha256, rotated.not_after, rotated.former_sha256
+            )
+        },
+    )
 }

@@ -17,6 +17,7 @@ mod failure;
 mod get;
 mod output;
 mod proxy_config;
+mod question;
 mod recovery;
 mod status;
 mod token;

@@ -1,13 +1,8 @@
 //! `weft recovery`: workloads that come back by an expired certificate.
 use clap::{Args, Subcommand};
-use weft_control_plane::wire::RecoveryRevocation;
+use weft_control_plane::wire::{RecoveryList, RecoveryRevocation};
 
-use crate::{
-    api::{call, client},
-    context::ContextArguments,
-    failure::Failure,
-    output::{self, Format},
-};
+use crate::{failure::Failure, output, question::Question};
 
 /// What to do with recoveries.
 #[derive(Subcommand)]
@@ -33,11 +28,8 @@ A certificate that has not expired is renewed all the same: what is revoked is i
 #[derive(Args)]
 #[command(after_help = LIST_EXAMPLES)]
 pub(crate) struct ListArguments {
-    /// The form of what is printed.
-    #[arg(short, long, value_enum, default_value_t)]
-    output: Format,
     #[command(flatten)]
-    context: ContextArguments,
+    question: Question,
 }
 
 /// Whose recovery to revoke.
@@ -47,44 +39,38 @@ pub(crate) struct RevokeArguments {
     /// The account: NAMESPACE/ACCOUNT.
     #[arg(value_name = "NAMESPACE/ACCOUNT")]
     account: String,
-    /// The form of what is printed.
-    #[arg(short, long, value_enum, default_value_t)]
-    output: Format,
     #[command(flatten)]
-    context: ContextArguments,
+    question: Question,
 }
 
 /// Lists what is remembered.
-pub(crate) fn list(arguments: &ListArguments) -> Result<(), Failure> {
-    let ListArguments { output, context } = arguments;
-    let list = call(client(context)?.recovery())?;
-    if *output != Format::Table {
-        return output::value(*output, &list);
-    }
+pub(crate) fn list(ListArguments { question }: &ListArguments) -> Result<(), Failure> {
+    question.ask(async |client| client.recovery().await, remembered)
+}
+
+fn remembered(list: &RecoveryList) -> String {
     let used =
         list.used.iter().map(|used| ["used".to_owned(), used.identity.clone(), used.at.clone(), used.serial.clone()]);
     let revoked =
         list.revoked.iter().map(|it| ["revoked".to_owned(), it.identity.clone(), it.up_to.clone(), "-".to_owned()]);
     let rows: Vec<_> = revoked.chain(used).collect();
     if rows.is_empty() {
-        return output::line("no certificate was recovered, and no recovery revoked");
+        return "no certificate was recovered, and no recovery revoked".to_owned();
     }
-    output::line(output::table(["WHAT", "IDENTITY", "TIME", "CERTIFICATE"], rows))
+    output::table(["WHAT", "IDENTITY", "TIME", "CERTIFICATE"], rows)
 }
 
 /// Revokes the recovery of an account.
 pub(crate) fn revoke(arguments: &RevokeArguments) -> Result<(), Failure> {
-    let RevokeArguments { account, output, context } = arguments;
+    let RevokeArguments { account, question } = arguments;
     let Some((namespace, account)) = account.split_once('/') else {
         return Err(Failure::new(format!("{account:?} is not NAMESPACE/ACCOUNT")).hint("for example shop/web"));
     };
     let request = RecoveryRevocation { namespace: namespace.to_owned(), account: account.to_owned() };
-    let revoked = call(client(context)?.revoke_recovery(&request))?;
-    if *output != Format::Table {
-        return output::value(*output, &revoked);
-    }
-    output::line(format!(
-        "no certificate that {} was given up to {} is good for recovery",
-        revoked.identity, revoked.up_to
-    ))
+    question.ask(
+        async |client| client.revoke_recovery(&request).await,
+        |revoked| {
+            format!("no certificate that {} was given up to {} is good for recovery", revoked.identity, revoked.up_to)
+        },
+    )
 }
