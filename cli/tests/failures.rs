@@ -5,6 +5,7 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::Path,
     process::{Output, Stdio},
+    time::{Duration, SystemTime},
 };
 
 use tempfile::TempDir;
@@ -127,18 +128,35 @@ async fn a_proxy_that_cannot_start_says_why_and_what_to_do() {
     }
 }
 
-/// It waits, because a person may put it right meanwhile; the log says what to do.
+/// What is refused for good ends it; a control plane that is not there is waited for.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_proxy_that_waits_for_its_certificate_says_why_and_what_to_do() {
+async fn a_proxy_that_gets_no_certificate_ends_where_it_never_will_and_waits_where_it_may() {
     let mut mesh = Mesh::start().await.unwrap();
     let folder = TempDir::new().unwrap();
     let join = mesh.join_file(&Plan::new("web-0", "web")).await.unwrap();
     let used = changed(&join, &folder.path().join("used.join"), 0o600, |it| it);
     let hash = changed(&join, &folder.path().join("hash.join"), 0o600, other_hash);
-    let plan = Plan::new("web-0", "web");
-    let _redeemed = Sidecar::from_join_file(&join, folder.path().join("redeemed"), plan).await.unwrap();
-    waits(&used, folder.path(), "weft token create").await;
-    waits(&hash, folder.path(), "the one that made the join file").await;
+    let late = folder.path().join("late.join").display().to_string();
+    let create = format!("token create -n shop --account web --ttl 1 --out {late}");
+    assert!(weft(&create, &mesh.folder().join("context.json")).await.status.success());
+    let over = SystemTime::now() + Duration::from_secs(2);
+    let state = folder.path().join("redeemed");
+    let _redeemed = Sidecar::from_join_file(&join, state, Plan::new("web-0", "web")).await.unwrap();
+    let run = |join: &str, state: &str| {
+        let state = folder.path().join(state).display().to_string();
+        format!("proxy run --outbound 127.0.0.1:0 --status 127.0.0.1:0 --join {join} --state-dir {state}")
+    };
+    while let Ok(left) = over.duration_since(SystemTime::now()) {
+        tokio::time::sleep(left).await;
+    }
+    for (join, about) in [
+        (&used, "used.join: Unauthenticated: the join token for spiffe://weft.local/ns/shop/sa/web has been used"),
+        (&late, "late.join: Unauthenticated: the join token for spiffe://weft.local/ns/shop/sa/web expired at"),
+        (&join.display().to_string(), "there is no join token"),
+        (&hash, "the CA with the SHA-256 5555"),
+    ] {
+        fails(&run(join, "fresh"), Path::new("unused"), 1, about).await;
+    }
     mesh.stop_control_plane().await;
     waits(&used, folder.path(), "whether the control plane runs").await;
 }

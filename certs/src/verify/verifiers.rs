@@ -149,6 +149,24 @@ fn as_rustls(error: VerifyError) -> Error {
     })
 }
 
+impl VerifyError {
+    /// The refusal by a verifier of this crate that an error came from, as far as its causes tell: of a connection, or of
+    /// a call over one.
+    pub fn within<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Self> {
+        let mut cause = Some(error);
+        while let Some(error) = cause {
+            // An I/O error does not count what it was made of among its causes.
+            let inner = error.downcast_ref::<std::io::Error>().and_then(|error| error.get_ref());
+            let rustls = inner.map_or_else(|| error.downcast_ref(), |inner| inner.downcast_ref());
+            if let Some(Error::InvalidCertificate(CertificateError::Other(OtherError(refusal)))) = rustls {
+                return refusal.source()?.downcast_ref();
+            }
+            cause = error.source();
+        }
+        None
+    }
+}
+
 /// A refusal within a rustls error, which shows what it holds by `Debug`: this way the text that people get to see
 /// says who the peer is, not how our types are made.
 struct Refusal(VerifyError);

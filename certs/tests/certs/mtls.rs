@@ -10,7 +10,7 @@ use rustls::{
 use weft_certs::{
     Authority, CaPin, Svid, TrustBundles,
     tls::{self, ClientAuth, Connector},
-    verify::Expected,
+    verify::{Expected, VerifyError},
 };
 use weft_model::SpiffeId;
 
@@ -183,9 +183,11 @@ async fn a_joining_client_knows_the_mesh_by_the_roots_hash() {
     let member = tls::client_config(None, &bundles, Expected::Exactly(control_plane.clone()), &[]).unwrap();
     assert!(handshake(server(&with_root), member).await.1.is_ok());
     // No root sent; another hash; another identity; the hash of a certificate that is no root.
-    assert!(handshake(server(&plain), good.clone()).await.1.is_err());
+    let error = handshake(server(&plain), good.clone()).await.1.err().unwrap();
+    assert!(matches!(VerifyError::within(&error), Some(VerifyError::PinNotFound)), "{error:?}");
     assert!(handshake(server(&with_root), joining(CaPin::from([7; 32]), &control_plane)).await.1.is_err());
-    assert!(handshake(server(&with_root), joining(authority.pin(), &web())).await.1.is_err());
+    let error = handshake(server(&with_root), joining(authority.pin(), &web())).await.1.err().unwrap();
+    assert!(matches!(VerifyError::within(&error), Some(VerifyError::Unexpected { .. })), "{error:?}");
     let leaf = CaPin::of(&plain.chain()[0]);
     assert!(handshake(server(&with_root), joining(leaf, &control_plane)).await.1.is_err());
     // An impostor that sends the true root beside a chain of its own.

@@ -20,6 +20,7 @@ impl RunError {
             Self::SealingKeyGone { .. } => {
                 "put the file back from its copy; without one, remove the directory and join again (weft token create)"
             }
+            Self::NotAdmitted(why) => why.hint,
             Self::Signals(_) => "the system gives no more threads or descriptors: see `ulimit -a`",
         }
     }

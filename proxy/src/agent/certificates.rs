@@ -10,9 +10,9 @@ use rustls::pki_types::CertificateDer;
 use tokio::{sync::watch, time};
 use tonic::{Code, Status, transport::Channel};
 use weft_certs::{
-    KeyPair, Svid, TrustBundle, TrustBundles, certificate_request, rfc3339_of,
+    CaPin, KeyPair, Svid, TrustBundle, TrustBundles, certificate_request, rfc3339_of,
     tls::{self, TlsError},
-    verify::Expected,
+    verify::{Expected, VerifyError},
 };
 use weft_decide::{Backoff, Renewal};
 use weft_model::{SpiffeId, TrustDomain};
@@ -22,6 +22,7 @@ use super::{
     channel::{self, CurrentConfig, MAX_MESSAGE_BYTES, status_text},
     identity::{Identity, IdentityError},
     join::JoinToken,
+    lifecycle::NotAdmitted,
     recover::ask_by_expired,
     shared::Shared,
     state_dir::{BUNDLES, IDENTITY, StateDir, StateError},
@@ -56,6 +57,8 @@ pub(super) enum SignError {
     Key(#[from] weft_certs::KeyError),
     #[error(transparent)]
     Tls(#[from] TlsError),
+    #[error("who answers there does not prove to be under the CA with the SHA-256 {pin}: {reason}")]
+    OtherCa { pin: CaPin, reason: String },
     #[error("its answer cannot be used: {0}")]
     Answer(String),
     #[error(transparent)]
@@ -69,17 +72,23 @@ impl From<Status> for SignError {
 }
 
 impl SignError {
-    /// Whether trying again alone will not help.
-    fn is_refusal(&self) -> bool {
+    /// Whether it has been decided, so that trying again alone will not help.
+    fn is_final(&self) -> bool {
         let refused = [Code::PermissionDenied, Code::Unauthenticated, Code::InvalidArgument];
-        matches!(self, Self::Status(status) if refused.contains(&status.code()))
+        match self {
+            Self::Status(status) => refused.contains(&status.code()),
+            Self::OtherCa { .. } => true,
+            _ => false,
+        }
     }
 
     /// What to do about a join that fails so, for people.
     fn hint(&self) -> &'static str {
         match self {
-            Self::Status(_) if self.is_refusal() => {
-                "make a new join file with `weft token create`, and start with that"
+            Self::Status(_) if self.is_final() => "make a new join file with `weft token create`, and start with that",
+            Self::OtherCa { .. } => {
+                "is that the address of the control plane that made the join file? it has another CA, or the file's \
+                 caSha256 was changed: make a new join file with `weft token create`, and start with that"
             }
             Self::Status(_) | Self::Timeout(_) => {
                 "see whether the control plane runs at that address and is the one that made the join file; it is \
@@ -111,28 +120,28 @@ pub(super) async fn run(
     ready: watch::Sender<Option<CurrentConfig>>,
 ) {
     let pin = shared.bootstrap.ca_sha256;
-    let kept = usable(&shared, &state);
-    let (identity, from) = match kept {
+    let kept = match usable(&shared, &state) {
         // A kept identity of a mesh that was made anew under the same name proves nothing to it, where a token would.
-        Ok(Some(identity)) if token.is_none() || identity.is_under(pin) => {
-            if identity.is_expired(&shared.bootstrap.identity(), SystemTime::now()) {
-                let asked = Asked::ByExpired(Box::new(identity));
-                (obtain(&shared, &state, token, asked).await, since_epoch())
-            } else {
-                token.iter().for_each(forget_token);
-                // When it was obtained is not kept: its NotBefore is close, and not later.
-                let from = identity.svid.not_before().duration_since(UNIX_EPOCH).unwrap_or_default();
-                (identity, from)
-            }
+        Ok(kept) => Ok(kept.filter(|identity| token.is_none() || identity.is_under(pin))),
+        Err(error) => Err(error),
+    };
+    let asked = match kept {
+        Ok(Some(identity)) if !identity.is_expired(&shared.bootstrap.identity(), SystemTime::now()) => Ok(identity),
+        Ok(Some(identity)) => Err(Asked::ByExpired(Box::new(identity))),
+        Ok(None) => Err(Asked::ByToken("the state directory holds none".to_owned())),
+        Err(error) => Err(Asked::ByToken(format!("the one in the state directory is not used: {error}"))),
+    };
+    let (identity, from) = match asked {
+        Ok(identity) => {
+            token.iter().for_each(forget_token);
+            // When it was obtained is not kept: its NotBefore is close, and not later.
+            let from = identity.svid.not_before().duration_since(UNIX_EPOCH).unwrap_or_default();
+            (identity, from)
         }
-        Ok(_) => {
-            let asked = Asked::ByToken("the state directory holds none".to_owned());
-            (obtain(&shared, &state, token, asked).await, since_epoch())
-        }
-        Err(error) => {
-            let asked = Asked::ByToken(format!("the one in the state directory is not used: {error}"));
-            (obtain(&shared, &state, token, asked).await, since_epoch())
-        }
+        Err(asked) => match obtain(&shared, &state, token, asked).await {
+            Ok(identity) => (identity, since_epoch()),
+            Err(refused) => return shared.lifecycle.give_up(refused),
+        },
     };
     let current = match Current::new(&shared, identity) {
         Ok(current) => current,
@@ -180,24 +189,20 @@ enum Asked {
 }
 
 /// Asks until there is a certificate: by the token where there is one, else by a proof with the expired certificate.
-async fn obtain(shared: &Shared, state: &StateDir, token: Option<JoinToken>, asked: Asked) -> Identity {
-    let bootstrap = &shared.bootstrap;
-    let wanted = format!("a certificate for {} from {}", bootstrap.identity(), bootstrap.control_plane);
-    let secret = token.as_ref().and_then(|token| token.file.token.clone());
-    let why = match (&asked, &secret) {
-        (_, Some(_)) => String::new(),
-        (Asked::ByExpired(expired), None) => {
-            format!(" (the one in the state directory expired at {})", rfc3339_of(expired.svid.not_after()))
-        }
-        (Asked::ByToken(why), None) => {
-            let text = format!(
-                "{wanted}: {why}, and there is no join token; join again with a new join file (weft token create)"
-            );
-            tracing::error!("waiting for {text}");
-            shared.lifecycle.await_identity(Some(text));
-            return std::future::pending().await;
-        }
-    };
+///
+/// # Errors
+/// Where it is decided that there will be none, and there is no certificate to go on with. A control plane that is merely
+/// not there is waited for, and so is one that refuses an expired certificate: it may be given a longer recovery time.
+async fn obtain(
+    shared: &Shared,
+    state: &StateDir,
+    token: Option<JoinToken>,
+    asked: Asked,
+) -> Result<Identity, NotAdmitted> {
+    let mut secret = token.as_ref().and_then(|token| token.file.token.clone());
+    if let (Asked::ByToken(why), None) = (&asked, &secret) {
+        return Err(no_token(shared, why));
+    }
     let mut key = None;
     let mut backoff = Backoff::new(JOIN_BACKOFF.0, JOIN_BACKOFF.1);
     let mut refused = Backoff::new(REFUSED_BACKOFF.0, REFUSED_BACKOFF.1);
@@ -217,20 +222,52 @@ async fn obtain(shared: &Shared, state: &StateDir, token: Option<JoinToken>, ask
                     tracing::error!(%error, "the certificate could not be kept");
                 }
                 token.iter().for_each(forget_token);
-                return identity;
+                return Ok(identity);
             }
             Err(error) => error,
         };
-        let text = format!("{wanted}{why}: {error}");
+        let why = match &asked {
+            Asked::ByToken(_) if error.is_final() => return Err(refusal(shared, token.as_ref(), &error)),
+            Asked::ByExpired(_) if error.is_final() && secret.take().is_some() => {
+                tracing::warn!(%error, "the join token is refused; the expired certificate is tried instead");
+                continue;
+            }
+            Asked::ByExpired(expired) if secret.is_none() => {
+                format!(" (the one in the state directory expired at {})", rfc3339_of(expired.svid.not_after()))
+            }
+            Asked::ByToken(_) | Asked::ByExpired(_) => String::new(),
+        };
+        let text = format!("{}{why}: {error}", wanted(shared));
         // An outage is one line, not one for each attempt.
         if text != logged {
             tracing::warn!(hint = error.hint(), "waiting for {text}");
             logged.clone_from(&text);
         }
         shared.lifecycle.await_identity(Some(text));
-        let backoff = if error.is_refusal() { &mut refused } else { &mut backoff };
+        let backoff = if error.is_final() { &mut refused } else { &mut backoff };
         time::sleep(backoff.failed(rand::random())).await;
     }
+}
+
+fn wanted(shared: &Shared) -> String {
+    let bootstrap = &shared.bootstrap;
+    format!("a certificate for {} from {}", bootstrap.identity(), bootstrap.control_plane)
+}
+
+/// There is nothing to ask with.
+fn no_token(shared: &Shared, why: &str) -> NotAdmitted {
+    let directory = shared.bootstrap.state_directory.display();
+    NotAdmitted {
+        reason: format!("{}: {why} ({directory}), and there is no join token", wanted(shared)),
+        hint: "a join token works once and is erased from its file then: make a new join file with `weft token \
+               create`, and start with that",
+    }
+}
+
+/// The token is refused, or who answers is not whom it is for.
+fn refusal(shared: &Shared, token: Option<&JoinToken>, error: &SignError) -> NotAdmitted {
+    let by = token.map(|token| format!(" by the join file {}", token.path.display())).unwrap_or_default();
+    NotAdmitted { reason: format!("{}{by}: {error}", wanted(shared)), hint: error.hint() }
 }
 
 /// Joins: the control plane is recognised by its root's hash and its identity, this proxy by the token. The key is kept for
@@ -244,7 +281,15 @@ async fn ask_by_token(shared: &Shared, token: &str, kept: &mut Option<KeyPair>) 
         Some(key) => key.clone(),
         None => kept.insert(KeyPair::generate()?).clone(),
     };
-    ask(shared, channel, token, key, SIGN_TIMEOUT).await
+    ask(shared, channel, token, key, SIGN_TIMEOUT).await.map_err(|error| match &error {
+        SignError::Status(status) => match VerifyError::within(&**status) {
+            Some(reason @ (VerifyError::PinNotFound | VerifyError::Unexpected { .. })) => {
+                SignError::OtherCa { pin: bootstrap.ca_sha256, reason: reason.to_string() }
+            }
+            _ => error,
+        },
+        _ => error,
+    })
 }
 
 /// One request for a key, which never leaves this process but for the state directory.

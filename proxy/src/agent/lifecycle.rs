@@ -39,6 +39,16 @@ impl Awaited {
     }
 }
 
+/// Why a proxy has ended by itself: it has no certificate, and it is decided that it will get none.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("cannot get {reason}")]
+pub struct NotAdmitted {
+    /// What it cannot get, from where, and why.
+    pub reason: String,
+    /// What to do about it, for people.
+    pub hint: &'static str,
+}
+
 /// The state that the proxy's handle, its control thread and the status interface share.
 #[derive(Debug)]
 pub(super) struct Lifecycle {
@@ -55,6 +65,7 @@ struct State {
     awaited: Awaited,
     /// Once ready, a proxy stays ready until it drains: its last good configuration stays in effect.
     ready: bool,
+    not_admitted: Option<NotAdmitted>,
 }
 
 /// How far stopping has come.
@@ -88,7 +99,7 @@ impl Lifecycle {
             refused_state: None,
         };
         Self {
-            state: Mutex::new(State { awaited, ready: false }),
+            state: Mutex::new(State { awaited, ready: false, not_admitted: None }),
             changed: Condvar::new(),
             stop: watch::Sender::new(Stop::Running),
             told: watch::Sender::new(false),
@@ -100,6 +111,20 @@ impl Lifecycle {
     /// Says why there is no certificate yet; `None` once there is one.
     pub(super) fn await_identity(&self, text: Option<String>) {
         self.update(|state| state.awaited.identity = text);
+    }
+
+    /// Says that there will be no certificate, and ends the proxy.
+    pub(super) fn give_up(&self, why: NotAdmitted) {
+        self.update(|state| {
+            state.awaited.identity = Some(why.reason.clone());
+            state.not_admitted = Some(why);
+        });
+        self.ask_to_stop(Stop::Now);
+    }
+
+    /// Why the proxy has ended by itself, if it has.
+    pub(super) fn not_admitted(&self) -> Option<NotAdmitted> {
+        self.lock().not_admitted.clone()
     }
 
     /// Says which part of the first configuration is not in effect yet; `None` once all is.
@@ -136,10 +161,9 @@ impl Lifecycle {
             let left = deadline.saturating_duration_since(Instant::now());
             let stopped = self.is_stopped();
             if left.is_zero() || stopped {
-                let awaited = if stopped {
-                    "a proxy that has stopped".to_owned()
-                } else {
-                    state.awaited.text().unwrap_or_default()
+                let awaited = match &state.not_admitted {
+                    None if stopped => "a proxy that has stopped".to_owned(),
+                    _ => state.awaited.text().unwrap_or_default(),
                 };
                 return Err(NotReady { awaited });
             }
@@ -251,6 +275,16 @@ mod tests {
         it.await_configuration(None);
         it.await_identity(Some("renewal failed".to_owned()));
         assert_eq!(it.readiness(), Readiness::Ready);
+    }
+
+    #[test]
+    fn a_proxy_that_is_not_admitted_stops_and_says_why() {
+        let it = lifecycle();
+        let why = NotAdmitted { reason: "the join token was used".to_owned(), hint: "make another" };
+        it.give_up(why.clone());
+        assert_eq!((*it.stop().borrow(), it.not_admitted()), (Stop::Now, Some(why)));
+        it.set_stopped();
+        assert_eq!(it.wait_ready(Duration::ZERO).unwrap_err().awaited, "the join token was used");
     }
 
     #[test]

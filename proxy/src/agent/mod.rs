@@ -34,6 +34,7 @@ mod status;
 
 pub use bound::Bound;
 pub use last_good::{InvalidLastGood, LastGood};
+pub use lifecycle::NotAdmitted;
 pub use options::{AccessLog, Options};
 pub use proxy::{NotReady, Proxy, StartError};
 pub use run::{Application, Args, InvalidArgument, KeyValue, Listen, run};

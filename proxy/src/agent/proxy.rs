@@ -23,7 +23,7 @@ use super::{
     bootstrap::Bootstrap,
     bound::Former,
     control::Control,
-    lifecycle::{Readiness, Stop},
+    lifecycle::{NotAdmitted, Readiness, Stop},
     shared::Shared,
     state_dir::{LISTENERS, StateDir, StateError},
 };
@@ -165,12 +165,19 @@ impl Proxy {
         self.shared.lifecycle.is_stopped()
     }
 
-    /// Waits until the proxy has stopped, which takes a [`drain`](Self::drain).
+    /// Why the proxy has ended by itself: its join token was refused or is not there, and it has no certificate.
+    pub fn not_admitted(&self) -> Option<NotAdmitted> {
+        self.shared.lifecycle.not_admitted()
+    }
+
+    /// Waits until the proxy has stopped, which takes a [`drain`](Self::drain) or that it is [not
+    /// admitted](Self::not_admitted).
     pub async fn stopped(&self) {
         self.shared.lifecycle.stopped().await;
     }
 
-    /// Blocks until the proxy has stopped, which takes a [`drain`](Self::drain).
+    /// Blocks until the proxy has stopped, which takes a [`drain`](Self::drain) or that it is [not
+    /// admitted](Self::not_admitted).
     pub fn join(mut self) {
         self.join_control();
     }

@@ -21,7 +21,7 @@ use weft_decide::HealthCheck;
 use weft_model::{Locality, Name, PortName};
 
 use super::{
-    AccessLog, Options, Proxy, StartError,
+    AccessLog, NotAdmitted, Options, Proxy, StartError,
     bootstrap::{Bootstrap, InvalidBootstrap, MAX_FILE_BYTES},
     join::{self, JoinError, Joined, LocalChoices, TcpChoice},
     state_dir::holds_sealed,
@@ -189,8 +189,8 @@ impl FromStr for TcpChoice {
 
 /// Runs a proxy until it is told to stop: SIGTERM or SIGINT drains, a second one stops at once.
 ///
-/// Exit codes: 0 after a drain or a clean `--check`; 1 where the configuration is wrong, the proxy cannot start, or a
-/// second signal came. The log goes to standard error (`WEFT_LOG`, as in `info` or `weft_proxy=debug`).
+/// Exit codes: 0 after a drain or a clean `--check`; 1 where the configuration is wrong, the proxy cannot start, it has no
+/// certificate and will get none (a control plane that does not answer is waited for), or a second signal came. The log goes to standard error (`WEFT_LOG`, as in `info` or `weft_proxy=debug`).
 pub fn run(args: Args) -> ExitCode {
     let filter = EnvFilter::try_from_env("WEFT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     // An embedding program may have set up its own.
@@ -230,6 +230,8 @@ pub(super) enum RunError {
     SealingKeyGone { path: PathBuf, state: PathBuf },
     #[error("signals cannot be received: {0}")]
     Signals(io::Error),
+    #[error(transparent)]
+    NotAdmitted(#[from] NotAdmitted),
 }
 
 impl Args {
@@ -249,7 +251,8 @@ impl Args {
         let proxy = Proxy::start(bootstrap, Options { access_log, token, sealing_key, seal_state })?;
         tracing::info!("listening: {}", proxy.bound());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(RunError::Signals)?;
-        runtime.block_on(until_stopped(&proxy)).map_err(RunError::Signals)
+        let code = runtime.block_on(until_stopped(&proxy)).map_err(RunError::Signals)?;
+        proxy.not_admitted().map_or(Ok(code), |why| Err(why.into()))
     }
 
     /// The bootstrap that the arguments name or make.

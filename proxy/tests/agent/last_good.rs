@@ -98,11 +98,7 @@ fn another_workloads_state_is_refused_and_a_new_token_is_asked_for() {
     bootstrap.workload = "web-2".parse().unwrap();
     let options = Options { access_log: AccessLog::Off, ..Options::default() };
     let proxy = Proxy::start(bootstrap, options).unwrap();
-    let mut text = String::new();
-    until("the refusal is told", || {
-        text = status(&proxy, "/ready").1;
-        text.contains("is not used")
-    });
+    let text = proxy.wait_ready(DEADLINE).unwrap_err().to_string();
     assert!(text.contains("it is of spiffe://weft.local/ns/shop/sa/web as shop/web-1 in"), "{text}");
     assert!(text.contains("there is no join token"), "{text}");
     for name in ["identity.kept.refused", "bundles.kept.refused", "last-good.kept.refused"] {

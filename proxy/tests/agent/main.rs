@@ -331,23 +331,29 @@ fn a_join_whose_answer_was_lost_succeeds_at_the_next_attempt() {
 }
 
 #[test]
-fn a_token_that_is_refused_is_told_as_what_is_awaited() {
+fn a_token_that_is_refused_ends_the_proxy_with_the_reason() {
     let (mesh, control_plane, machine) = set_up(DAY);
     let mut file = mesh.join_file(control_plane.address);
     file.token = Some(weft_certs::join::Token::generate().unwrap());
     file.save(&machine.join_file()).unwrap();
     let proxy = machine.start();
-    let mut text = String::new();
-    until("the refusal is told", || {
-        text = proxy.wait_ready(Duration::from_millis(20)).unwrap_err().to_string();
-        text.contains("not known")
-    });
+    let text = proxy.wait_ready(DEADLINE).unwrap_err().to_string();
     assert!(text.contains("a certificate for spiffe://weft.local/ns/shop/sa/web"), "{text}");
-    let (code, body) = status(&proxy, "/ready");
-    assert!(code == 503 && body.contains("the join token is not known"), "{code} {body}");
+    let why = proxy.not_admitted().unwrap();
+    let file = machine.join_file().display().to_string();
+    assert!(why.reason.contains("the join token is not known") && why.reason.contains(&file), "{why:?}");
+    assert!(why.hint.contains("weft token create"), "{why:?}");
+    proxy.join();
     // It was not used, so it stays.
     assert!(fs::read_to_string(machine.join_file()).unwrap().contains("\"token\""));
-    // A proxy that never got ready drains all the same.
+}
+
+#[test]
+fn a_proxy_that_never_got_ready_drains_all_the_same() {
+    let (_mesh, control_plane, machine) = set_up(DAY);
+    drop(control_plane);
+    let proxy = machine.start();
+    until("it waits", || status(&proxy, "/ready").1.contains("waiting for a certificate"));
     proxy.drain();
     proxy.join();
 }
@@ -358,10 +364,17 @@ fn a_control_plane_with_another_root_is_not_spoken_to() {
     let impostor_mesh = Mesh::new(DAY);
     let impostor = ControlPlane::start(&impostor_mesh, LOCALHOST);
     mesh.join_file(impostor.address).save(&machine.join_file()).unwrap();
+    let mut file = mesh.join_file(impostor.address);
     let proxy = machine.start();
-    until("the wrong root is told", || {
-        proxy.wait_ready(Duration::from_millis(20)).unwrap_err().to_string().contains("pinned")
-    });
+    let text = proxy.wait_ready(DEADLINE).unwrap_err().to_string();
+    assert!(text.contains("pinned") && text.contains(&file.ca_sha256.to_string()), "{text}");
+    assert!(proxy.not_admitted().unwrap().hint.contains("caSha256"));
+    proxy.join();
+    // Nor one of another trust domain.
+    file.trust_domain = "elsewhere.test".parse().unwrap();
+    file.save(&machine.join_file()).unwrap();
+    let text = machine.start().wait_ready(DEADLINE).unwrap_err().to_string();
+    assert!(text.contains("not spiffe://elsewhere.test/ns/weft-system/sa/control-plane"), "{text}");
     assert_eq!(impostor_mesh.until("counts", |seen| Some(seen.signed)), 0);
 }
 
