@@ -3,7 +3,8 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message;
 
-const FILES: [&str; 3] = ["weft/v1/agent.proto", "weft/v1/certificate.proto", "weft/v1/metadata.proto"];
+const FILES: [&str; 4] =
+    ["weft/v1/agent.proto", "weft/v1/certificate.proto", "weft/v1/metadata.proto", "weft/demo/v1/prices.proto"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=weft");

@@ -22,7 +22,7 @@ fn start(folder: &Path) -> Child {
         .stderr(fs::File::create(folder.join("errors")).unwrap())
         .spawn()
         .unwrap();
-    eventually("the mesh is up", || fs::read_to_string(&output).unwrap().contains("A mesh of 13 processes is up"));
+    eventually("the mesh is up", || fs::read_to_string(&output).unwrap().contains("A mesh of 15 processes is up"));
     child
 }
 

@@ -12,6 +12,17 @@ pub mod weft {
     tonic::include_proto!("weft.v1");
 }
 
+/// `weft.demo.v1`: the prices service of the demo's shop, an application like any other to the mesh.
+#[expect(
+    missing_docs,
+    unused_qualifications,
+    clippy::allow_attributes,
+    reason = "generated; the .proto file holds the documentation"
+)]
+pub mod demo {
+    tonic::include_proto!("weft.demo.v1");
+}
+
 pub use envoy_types::pb::{envoy, google, xds};
 
 /// The type URL prefix of every packed message.

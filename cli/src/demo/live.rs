@@ -1,13 +1,11 @@
 //! The demo for people: what is where, a live table of each edge, and what to try.
 use std::{
-    collections::BTreeMap,
     io::{self, IsTerminal},
     time::{Duration, Instant},
 };
 
-use weft_control_plane::wire::EdgeItem;
-
 use super::{
+    edges::{Statuses, table},
     mesh::{Mesh, PLANS},
     traffic::Trickle,
 };
@@ -27,6 +25,7 @@ pub(super) async fn run(mesh: &mut Mesh, started: Instant) -> Result<bool, Failu
     let redraws = io::stdout().is_terminal();
     let every = Duration::from_secs(if redraws { 1 } else { 5 });
     let mut drawn = 0;
+    let mut statuses = Statuses::of(mesh);
     loop {
         tokio::time::sleep(every).await;
         let edges = match mesh.api()?.edges().await {
@@ -37,12 +36,15 @@ pub(super) async fn run(mesh: &mut Mesh, started: Instant) -> Result<bool, Failu
                 continue;
             }
         };
-        let text = table(&edges);
+        statuses.read();
+        let text = table(&edges, &statuses);
         if redraws && drawn > 0 {
             // Up to where the table began, and clear to the end of the screen.
             output::line(format!("\x1b[{drawn}A\x1b[J{text}"))?;
-        } else {
+        } else if redraws {
             output::line(&text)?;
+        } else {
+            output::line(format!("{text}\n"))?;
         }
         drawn = text.lines().count();
     }
@@ -72,7 +74,8 @@ fn banner(mesh: &Mesh, started: Instant) -> Result<String, Failure> {
     let (weft, context) = (weft.display(), mesh.context());
     let context = context.display();
     Ok(format!(
-        "A mesh of {} processes is up after {:.1} s: web -> catalog -> reviews (v1, v2), catalog -> stock (TCP).\n\n{}\n\n\
+        "A mesh of {} processes is up after {:.1} s: one control plane, and a service and its sidecar for each workload.\n\
+         web -> catalog -> reviews (HTTP; v1, v2), catalog -> prices (gRPC), catalog -> stock (TCP).\n\n{}\n\n\
          catalog reaches stock by {stock}; each sidecar's admin socket is admin.sock in its folder under\n\
          {folder}/sidecars, its access log under {folder}/logs.\n\
          The control plane (spiffe://weft.local/ns/weft-system/sa/control-plane) serves xDS at {grpc}, its API at {api}.\n\n\
@@ -86,6 +89,8 @@ fn banner(mesh: &Mesh, started: Instant) -> Result<String, Failure> {
          weft get all\n\
          weft get httproute reviews -n shop -o yaml | sed 's/weight: [19]0/weight: 50/' | weft apply -f -\n\
          weft proxy-config routes shop/catalog-0\n\
+         # gRPC: what the sidecar of prices has recorded of its last call\n\
+         tail -n1 {folder}/logs/prices-0.access.log\n\
          # what web's proxy refused, and why: the id is the one that the refused curl was told\n\
          weft get refusals shop/web-0\n\
          curl -si -H 'Host: web' http://{outbound}/ | sed -n 's/\\r$//; s/^x-weft-decision: //p' | xargs {weft} explain\n\n\
@@ -94,37 +99,4 @@ fn banner(mesh: &Mesh, started: Instant) -> Result<String, Failure> {
         started.elapsed().as_secs_f64(),
         output::table(["WORKLOAD", "IDENTITY", "APPLICATION", "INBOUND", "OUTBOUND", "METRICS"], rows),
     ))
-}
-
-/// One line for each edge, with each destination's share of its service.
-fn table(edges: &[EdgeItem]) -> String {
-    let mut totals = BTreeMap::new();
-    for edge in edges {
-        *totals.entry((&edge.workload, &edge.service)).or_insert(0) += edge.requests_total;
-    }
-    let rows = edges.iter().map(|edge| {
-        let total = totals.get(&(&edge.workload, &edge.service)).copied().unwrap_or_default().max(1);
-        let count = |class: usize| edge.status_classes_total.get(class).copied().unwrap_or_default();
-        let status = match edge.tcp {
-            true => "tcp".to_owned(),
-            false => format!("2xx {}  4xx {}  5xx {}", count(2), count(4), count(5)),
-        };
-        [
-            edge.workload.clone(),
-            short(&edge.service).to_owned(),
-            short(&edge.destination).to_owned(),
-            edge.requests_total.to_string(),
-            format!("{:.1} %", edge.requests_total as f64 * 100.0 / total as f64),
-            edge.failures_total.to_string(),
-            status,
-            format!("{:.2} ms", edge.latency_us_p50 as f64 / 1000.0),
-            format!("{:.2} ms", edge.latency_us_p99 as f64 / 1000.0),
-        ]
-    });
-    output::table(["FROM", "TO", "CHOSEN", "REQUESTS", "SHARE", "FAILED", "STATUS", "P50", "P99"], rows)
-}
-
-/// `local/shop/reviews:80` as `shop/reviews:80`.
-fn short(service: &str) -> &str {
-    service.split_once('/').map_or(service, |(_, rest)| rest)
 }

@@ -13,7 +13,7 @@ use weft_control_plane::{
     wire::{ApplyRequest, Document, TokenRequest},
 };
 
-use super::{bound::Bound, client::Client, process::Process, until};
+use super::{bound::Bound, client::Client, process::Process, service::prices, until};
 use crate::failure::{Failure, While};
 
 /// The shop's objects.
@@ -40,12 +40,13 @@ const fn instance(instance: &'static str, account: &'static str, version: &'stat
 }
 
 /// The shop.
-pub(crate) const PLANS: [Plan; 6] = [
+pub(crate) const PLANS: [Plan; 7] = [
     instance("web-0", "web", "v1", false),
     instance("catalog-0", "catalog", "v1", true),
     instance("reviews-v1-0", "reviews", "v1", false),
     instance("reviews-v2-0", "reviews", "v2", false),
     instance("reviews-v2-1", "reviews", "v2", false),
+    instance("prices-0", "prices", "v1", false),
     instance("stock-0", "stock", "v1", false),
 ];
 
@@ -95,6 +96,11 @@ impl Mesh {
         &self.folder
     }
 
+    /// The folder of the control plane's store.
+    pub(crate) fn store(&self) -> PathBuf {
+        self.folder.join("store")
+    }
+
     /// The state directory of an instance's sidecar.
     pub(crate) fn state(&self, instance: &str) -> PathBuf {
         self.folder.join("sidecars").join(instance)
@@ -122,6 +128,12 @@ impl Mesh {
     pub(crate) fn outbound(&self, name: &str) -> Result<Client, Failure> {
         let outbound = self.instance(name)?.bound.outbound;
         outbound.map(Client::new).ok_or_else(|| Failure::new(format!("{name} has no outbound listener")))
+    }
+
+    /// A caller of the prices service through an instance's outbound listener.
+    pub(crate) fn prices(&self, name: &str) -> Result<prices::Caller, Failure> {
+        let outbound = self.instance(name)?.bound.outbound;
+        prices::Caller::new(outbound.ok_or_else(|| Failure::new(format!("{name} has no outbound listener")))?)
     }
 
     /// Starts everything, with certificates that live that long, and waits until every sidecar is ready. Objects are
@@ -152,7 +164,7 @@ impl Mesh {
         }
         let grpc = self.grpc.map_or_else(|| "127.0.0.1:0".to_owned(), |address| address.to_string());
         let arguments = [
-            ["--dir", &path("store")],
+            ["--dir", &self.store().display().to_string()],
             ["--sealing-key-file", &path("keys/sealing.key")],
             ["--context-file", &path("context.json")],
             ["--grpc", &grpc],
@@ -348,7 +360,11 @@ fn sidecar_arguments(
     add("--outbound", "127.0.0.1:0".to_owned());
     add("--status", "127.0.0.1:0".to_owned());
     if let Some(application) = application {
-        let port = if *account == "stock" { "tcp" } else { "http" };
+        let port = match *account {
+            "prices" => "grpc",
+            "stock" => "tcp",
+            _ => "http",
+        };
         add("--application", format!("{port}={application}"));
         add("--inbound", "127.0.0.1:0".to_owned());
     }

@@ -20,6 +20,7 @@ use crate::{
 mod bound;
 mod check;
 mod client;
+mod edges;
 mod live;
 mod mesh;
 mod peer;

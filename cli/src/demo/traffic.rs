@@ -15,7 +15,7 @@ use super::{
     client::{Client, Reuse},
     mesh::Mesh,
     peer::Peer,
-    service::stock,
+    service::{prices, stock},
 };
 use crate::failure::Failure;
 
@@ -52,8 +52,8 @@ impl Drop for Trickle {
 }
 
 /// Load with scheduled sends: HTTP through one sidecar's outbound listener, a tenth of it on connections of its own; a
-/// tenth HTTP at a peer's inbound port, each request on a TLS session of its own, which a sidecar's pool would save; and a
-/// tenth TCP, each on a connection and mesh TLS session of its own.
+/// tenth HTTP at a peer's inbound port, each request on a TLS session of its own, which a sidecar's pool would save; a
+/// tenth gRPC; and a tenth TCP, each on a connection and mesh TLS session of its own.
 pub(super) struct Load {
     shared: Rc<Shared>,
     task: JoinHandle<()>,
@@ -65,6 +65,8 @@ pub(super) struct Target {
     pub(super) outbound: SocketAddr,
     /// The HTTP service, in the namespace `shop`.
     pub(super) host: &'static str,
+    /// Who calls the gRPC service through the sidecar.
+    pub(super) prices: prices::Caller,
     /// The sidecar's listener for the TCP service.
     pub(super) stock: SocketAddr,
     /// Who calls without the sidecar.
@@ -74,13 +76,14 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// What catalog calls: reviews over HTTP and stock over TCP.
+    /// What catalog calls: reviews over HTTP, prices over gRPC and stock over TCP.
     pub(super) fn of_catalog(mesh: &Mesh) -> Result<Self, Failure> {
         let missing = || Failure::new("a sidecar lacks a listener");
         let caller = mesh.instance("catalog-0")?;
         Ok(Self {
             outbound: caller.bound.outbound.ok_or_else(missing)?,
             host: "reviews",
+            prices: mesh.prices("catalog-0")?,
             stock: caller.bound.tcp("shop/stock:9000").ok_or_else(missing)?,
             peer: Peer::like(mesh, "catalog-0"),
             inbound: mesh.instance("reviews-v1-0")?.bound.inbound.ok_or_else(missing)?,
@@ -160,7 +163,7 @@ enum Session {
 }
 
 async fn one(client: &Client, target: &Target, number: u32) -> Result<Session, String> {
-    let Target { host, stock, peer, inbound, .. } = target;
+    let Target { host, prices, stock, peer, inbound, .. } = target;
     match number % 10 {
         0 => {
             let item = format!("item {number}");
@@ -174,6 +177,10 @@ async fn one(client: &Client, target: &Target, number: u32) -> Result<Session, S
             let answer = peer.ask(*inbound, &name, host).await.map_err(|failure| failure.to_string())?;
             let line = answer.lines().next().unwrap_or_default();
             if line.starts_with("HTTP/1.1 200") { Ok(Session::Http) } else { Err(format!("{host} answered {line:?}")) }
+        }
+        7 => {
+            let price = prices.quote("cup").await.map_err(|status| prices::refused(status).to_string())?;
+            if price.cents == 750 { Ok(Session::Sidecars) } else { Err(format!("a cup costs {}", price.cents)) }
         }
         digit => {
             let reuse = if digit == 5 { Reuse::Fresh } else { Reuse::Kept };

@@ -46,6 +46,7 @@ const MAY_SEE: [(&str, &[&str]); 19] = [
             "weft-proto",
             "weft-proxy",
             "weft-control-plane",
+            "weft-store",
         ],
     ),
     (

@@ -30,11 +30,12 @@ use crate::{
 const REFUSAL: Duration = Duration::from_secs(12);
 
 /// The edges of the shop: caller, called, the called's inbound instances.
-const HOPS: [(&str, &str, &str); 5] = [
+const HOPS: [(&str, &str, &str); 6] = [
     ("web-0", "catalog", "catalog-0"),
     ("catalog-0", "reviews", "reviews-v1-0"),
     ("catalog-0", "reviews", "reviews-v2-0"),
     ("catalog-0", "reviews", "reviews-v2-1"),
+    ("catalog-0", "prices", "prices-0"),
     ("catalog-0", "stock", "stock-0"),
 ];
 
@@ -45,7 +46,8 @@ pub(super) async fn shop(mesh: &Mesh) -> Found {
     let text = String::from_utf8_lossy(&reply.body).into_owned();
     let body: Value = serde_json::from_str(&text).while_(format_args!("read the front's answer {text:?}"))?;
     let catalog = &body["catalog"];
-    let whole = catalog["reviews"]["instance"].is_string() && catalog["stock"] == "teapot";
+    let whole = ["reviews", "prices"].iter().all(|service| catalog[service]["instance"].is_string());
+    let whole = whole && catalog["stock"] == "teapot";
     figure(reply.status.is_success() && whole, format!("{} {text}", reply.status.as_u16()))
 }
 

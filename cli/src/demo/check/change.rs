@@ -1,20 +1,18 @@
 //! Changes by `weft apply`: how soon they are in effect, and what a bad one does.
 use std::{
-    env,
-    process::{Output, Stdio},
+    process::Output,
     time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
-use tokio::{io::AsyncWriteExt, process::Command};
 
-use super::{Found, figure};
+use super::{Found, command, figure};
 use crate::{
     demo::{
         mesh::{Mesh, SHOP},
         until,
     },
-    failure::{Failure, While},
+    failure::Failure,
 };
 
 const WEIGHTS: [&str; 2] = ["port: 80, weight: 90", "port: 80, weight: 10"];
@@ -85,33 +83,9 @@ pub(super) async fn refused(mesh: &Mesh) -> Found {
 
 /// Applies a text and waits until every proxy that it concerns says that it is in effect.
 pub(super) async fn in_effect(mesh: &Mesh, text: &str) -> Result<(), Failure> {
-    let output = apply_with(mesh, text, &["--wait=10s"]).await?;
-    if output.status.success() {
-        return Ok(());
-    }
-    Err(Failure::new(String::from_utf8_lossy(&output.stderr).into_owned()))
+    command::printed(mesh, &["apply", "-f", "-", "--wait=10s"], text).await.map(|_| ())
 }
 
-/// Runs `weft apply -f -` as a person would.
 async fn apply(mesh: &Mesh, text: &str) -> Result<Output, Failure> {
-    apply_with(mesh, text, &[]).await
-}
-
-async fn apply_with(mesh: &Mesh, text: &str, flags: &[&str]) -> Result<Output, Failure> {
-    let running = "run weft apply";
-    let mut child = Command::new(env::current_exe().while_(running)?)
-        .args(["apply", "-f", "-"])
-        .args(flags)
-        .arg("--context")
-        .arg(mesh.context())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .while_(running)?;
-    if let Some(mut input) = child.stdin.take() {
-        input.write_all(text.as_bytes()).await.while_(running)?;
-    }
-    child.wait_with_output().await.while_(running)
+    command::weft(mesh, &["apply", "-f", "-"], text).await
 }

@@ -10,11 +10,14 @@ use crate::{failure::Failure, output};
 mod access;
 mod canary;
 mod change;
+mod command;
+mod grpc;
 mod outage;
 mod resilience;
 mod restart;
 mod rotation;
 mod stream;
+mod wipe;
 
 /// How long certificates live at first, for the tour's rotation; later ones live as long as the demo's.
 pub(super) const LEAVES: Duration = Duration::from_secs(20);
@@ -79,6 +82,9 @@ pub(super) async fn run(mesh: &mut Mesh, started: Instant) -> Result<bool, Failu
     report.claim("over a limit the answer is a refusal at once, with its reason", resilience::limit(mesh).await)?;
     report.claim("users with a cookie see one version while weights stand", resilience::affinity(mesh).await)?;
     report.claim("TCP passes byte for byte, each side closing first", stream::both_ways(mesh).await)?;
+    report.claim("gRPC calls are answered, each with its status", grpc::unary(mesh).await)?;
+    report.claim("gRPC messages pass one by one, both ways, while the stream is open", grpc::streaming(mesh).await)?;
+    report.claim("a refused gRPC call has its status, and `weft explain` finds why", grpc::refusal(mesh).await)?;
     report.claim("a bad object is refused by field and reason, and nothing changes", change::refused(mesh).await)?;
     let outage = outage::survive(mesh).await;
     let (load, back) = match outage {
@@ -89,6 +95,17 @@ pub(super) async fn run(mesh: &mut Mesh, started: Instant) -> Result<bool, Failu
     report.claim("all sidecars are back in sync and nothing unchanged is resent", back)?;
     let restarted = restart::alone(mesh).await;
     report.claim("a killed sidecar serves within 2 s from disk while there is no control plane", restarted)?;
+    let wiped = wipe::comes_back_empty(mesh).await;
+    let (kept, confirmed, restored) = match wiped {
+        Ok(seen) => (seen.kept, seen.confirmed, seen.restored),
+        Err(failure) => {
+            let skipped = || Err(Failure::new("the control plane did not come back without objects"));
+            (Err(failure), skipped(), skipped())
+        }
+    };
+    report.claim("a control plane that comes back with an empty store takes nothing from any proxy", kept)?;
+    report.claim("`weft confirm-removals` lists what would go, and lets it go", confirmed)?;
+    report.claim("the old store's return brings everything back in sync", restored)?;
     let took = started.elapsed().as_secs_f64();
     report.claim("the tour takes less than 60 s", figure(took < 60.0, format!("{took:.1} s")))?;
     output::line(format!("\n{report}"))?;

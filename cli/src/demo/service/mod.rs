@@ -1,6 +1,17 @@
-//! The demo's services: one small program in four roles. It calls the next service through its sidecar, as an
+//! The demo's services: one small program in five roles. It calls the next service through its sidecar, as an
 //! application would that knows nothing of the mesh.
-use std::{cell::Cell, convert::Infallible, net::SocketAddr, path::PathBuf, rc::Rc, time::Duration};
+use std::{
+    cell::Cell,
+    convert::Infallible,
+    net::SocketAddr,
+    path::PathBuf,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use clap::{Args, ValueEnum};
 use http_body_util::Full;
@@ -20,6 +31,7 @@ use crate::{
     output,
 };
 
+pub(crate) mod prices;
 pub(crate) mod stock;
 
 /// Which service to be.
@@ -42,33 +54,35 @@ pub(crate) struct Arguments {
 enum Role {
     /// Calls catalog.
     Web,
-    /// Calls reviews (HTTP) and stock (TCP).
+    /// Calls reviews (HTTP), prices (gRPC) and stock (TCP).
     Catalog,
     /// Calls nobody.
     Reviews,
+    /// gRPC: calls nobody.
+    Prices,
     /// TCP: speaks first.
     Stock,
 }
 
-/// Runs the service until it is killed; after SIGUSR1 it answers 503 to everything, after the next one well again. The
-/// first line on standard output is its address.
+/// Runs the service until it is killed; after SIGUSR1 it answers 503 (or UNAVAILABLE) to everything, after the next one
+/// well again. The first line on standard output is its address.
 pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
     block_on(LocalSet::new().run_until(async move {
         let listener = TcpListener::bind("127.0.0.1:0").await.while_("listen")?;
         output::line(listener.local_addr().while_("listen")?.to_string())?;
         let mut toggle = signal(SignalKind::user_defined1()).while_("wait for signals")?;
-        let service = Rc::new(Service {
-            arguments,
-            sidecar: tokio::sync::OnceCell::new(),
-            drained: Cell::new(0),
-            fails: Cell::new(false),
-        });
-        let toggled = Rc::clone(&service);
+        let fails = Arc::<AtomicBool>::default();
+        let toggled = Arc::clone(&fails);
         spawn_local(async move {
             while toggle.recv().await.is_some() {
-                toggled.fails.set(!toggled.fails.get());
+                toggled.fetch_not(Ordering::Relaxed);
             }
         });
+        if arguments.role == Role::Prices {
+            return prices::serve(listener, arguments.instance, fails).await;
+        }
+        let sidecar = tokio::sync::OnceCell::new();
+        let service = Rc::new(Service { arguments, sidecar, drained: Cell::new(0), fails });
         loop {
             // A failed accept (descriptors used up, a connection gone again) ends nothing.
             let Ok((stream, _)) = listener.accept().await else {
@@ -86,12 +100,13 @@ struct Service {
     /// What the stock service took in last.
     drained: Cell<u64>,
     /// Whether every answer is 503.
-    fails: Cell<bool>,
+    fails: Arc<AtomicBool>,
 }
 
 /// Where the sidecar takes this service's calls.
 struct Sidecar {
     http: Client,
+    prices: prices::Caller,
     stock: Option<SocketAddr>,
 }
 
@@ -115,7 +130,7 @@ impl Service {
         let headers: Vec<_> = canary.map(|value| ("x-canary", value)).into_iter().collect();
         let Arguments { role, instance, version, .. } = &self.arguments;
         let mut body = json!({ "service": role.to_possible_value().map(|it| it.get_name().to_owned()), "instance": instance, "version": version });
-        let mut status = if self.fails.get() { 503 } else { 200 };
+        let mut status = if self.fails.load(Ordering::Relaxed) { 503 } else { 200 };
         let mut called = |name: &str, outcome: Result<Value, Failure>| {
             body[name] = outcome.unwrap_or_else(|failure| {
                 status = 502;
@@ -126,9 +141,10 @@ impl Service {
             Role::Web => called("catalog", self.call("catalog", &headers).await),
             Role::Catalog => {
                 called("reviews", self.call("reviews", &headers).await);
+                called("prices", self.price().await);
                 called("stock", self.stock().await);
             }
-            Role::Reviews | Role::Stock => {}
+            Role::Reviews | Role::Prices | Role::Stock => {}
         }
         let mut response = Response::new(Full::new(Bytes::from(body.to_string())));
         *response.status_mut() = hyper::StatusCode::from_u16(status).unwrap_or_default();
@@ -145,6 +161,11 @@ impl Service {
         serde_json::from_slice(&reply.body).while_(format_args!("read {host}'s answer"))
     }
 
+    async fn price(&self) -> Result<Value, Failure> {
+        let price = self.sidecar().await?.prices.quote("teapot").await.map_err(prices::refused)?;
+        Ok(json!({ "item": price.item, "cents": price.cents, "instance": price.instance }))
+    }
+
     async fn stock(&self) -> Result<Value, Failure> {
         let address =
             self.sidecar().await?.stock.ok_or_else(|| Failure::new("the sidecar has no listener for stock"))?;
@@ -158,7 +179,8 @@ impl Service {
             let reading = format!("read {}", file.display());
             let bound = super::bound::Bound::read(file).while_(reading)?;
             let http = bound.outbound.ok_or_else(|| Failure::new("the sidecar has no outbound listener"))?;
-            Ok(Sidecar { http: Client::new(http), stock: bound.tcp("shop/stock:9000") })
+            let prices = prices::Caller::new(http)?;
+            Ok(Sidecar { http: Client::new(http), prices, stock: bound.tcp("shop/stock:9000") })
         });
         known.await
     }
