@@ -76,12 +76,16 @@ pub(super) async fn survive(mesh: &mut Mesh) -> Result<Seen, Failure> {
     Ok(Seen { load, back })
 }
 
-/// Waits until every sidecar is in sync with a control plane that has just returned: how long it took, if it came about.
+/// Waits until every sidecar is in sync with a control plane that has just returned, and registered with it: how long it
+/// took, if it came about.
 pub(super) async fn in_sync(mesh: &Mesh) -> Option<Duration> {
     let (proxies, returned) = (mesh.instances.len() as u64, Instant::now());
     let in_sync = until(Duration::from_secs(10), async || {
         let now = mesh.api().ok()?.status().await.ok()?.proxies;
-        (now.connected == proxies && now.in_sync == proxies).then_some(returned.elapsed())
+        let workloads = mesh.api().ok()?.workloads().await.ok()?.items;
+        let registered = workloads.iter().filter(|item| item.connected).count() as u64;
+        let all = [now.connected, now.in_sync, registered].iter().all(|count| *count == proxies);
+        all.then_some(returned.elapsed())
     });
     in_sync.await
 }

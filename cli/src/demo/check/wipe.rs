@@ -84,10 +84,11 @@ async fn without_objects(from: &Path, to: &Path) -> Result<(), Failure> {
 /// Every proxy must keep all that it held, serve, and say by which revision it noticed; so must the control plane.
 async fn kept(mesh: &Mesh, before: &Held, old: &str, (load, since): (Load, Instant)) -> Found {
     let proxies = mesh.instances.len();
+    let back = outage::in_sync(mesh).await;
     let noticed = until(BOUND, async || {
         let status = mesh.api().ok()?.status().await.ok()?;
         let other = status.elsewhere.iter().filter(|proxy| proxy.other_epoch).count();
-        (other == proxies && status.proxies.in_sync == proxies as u64).then_some(status.revision)
+        (back.is_some() && other == proxies).then_some(status.revision)
     });
     let noticed = noticed.await;
     tokio::time::sleep(SETTLED).await;
