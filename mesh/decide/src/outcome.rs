@@ -1,4 +1,6 @@
 //! How one try of a request or connection ended, and what that says.
+use std::fmt;
+
 use serde::Serialize;
 
 /// How one try ended.
@@ -38,6 +40,17 @@ pub enum Proof {
     GoAway,
     /// A weft peer closed the connection by an authenticated close_notify without a byte of an answer.
     CloseNotify,
+}
+
+impl fmt::Display for Proof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NothingWritten => "none of its bytes was written",
+            Self::RefusedStream => "it refused the stream (REFUSED_STREAM)",
+            Self::GoAway => "it ended the connection with a GOAWAY whose last stream lies below",
+            Self::CloseNotify => "it closed the connection by close_notify without a byte of an answer",
+        })
+    }
 }
 
 /// What an outcome says of the endpoint, to [`Ejector`](crate::Ejector) and [`Circuit`](crate::Circuit).

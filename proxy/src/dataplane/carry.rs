@@ -91,7 +91,7 @@ impl From<ExchangeError> for AttemptFailed {
     fn from(error: ExchangeError) -> Self {
         let ended = match error {
             ExchangeError::NothingWritten(_) => Ended::NotProcessed(Proof::NothingWritten),
-            ExchangeError::NotProcessed => Ended::NotProcessed(Proof::CloseNotify),
+            ExchangeError::NotProcessed(proof) => Ended::NotProcessed(proof),
             ExchangeError::UpstreamGone(_)
             | ExchangeError::UpstreamReset(_)
             | ExchangeError::UpstreamMalformed(_)

@@ -198,7 +198,9 @@ impl From<ExchangeError> for Failure {
             }
             ExchangeError::ClientMalformed(malformed) => (Ending::Malformed(malformed), malformed.to_string()),
             ExchangeError::NothingWritten(error) => (Ending::UpstreamGone, error.to_string()),
-            ExchangeError::NotProcessed => (Ending::Unprocessed, "the upstream did not take the request up".to_owned()),
+            ExchangeError::NotProcessed(proof) => {
+                (Ending::Unprocessed, format!("the upstream did not take the request up: {proof}"))
+            }
             ExchangeError::UpstreamGone(None) => {
                 (Ending::UpstreamGone, "the upstream closed the connection before its answer was whole".to_owned())
             }

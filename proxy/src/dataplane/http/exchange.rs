@@ -8,6 +8,7 @@ use std::{
 };
 
 use smallvec::SmallVec;
+use weft_decide::Proof;
 
 use super::{
     Decoder, Fields, Framing, Malformed, Pieces, Replay, RequestHead, ResponseHead, Version,
@@ -57,8 +58,8 @@ pub(crate) enum ExchangeError {
     NothingWritten(io::Error),
     /// A peer ended its stream in order and authenticated, without one byte of an answer: a weft server that has read one
     /// byte of a request answers first, so it has not (invariant 7). Or it has refused the stream, or ended its
-    /// connection with a GOAWAY whose last stream lies below (RFC 9113 §8.7).
-    NotProcessed,
+    /// connection with a GOAWAY whose last stream lies below (RFC 9113 §8.7). Which of these it was, the proof says.
+    NotProcessed(Proof),
     /// The upstream went away.
     UpstreamGone(Option<io::Error>),
     /// The upstream has reset its stream (HTTP/2), with this code.
@@ -312,7 +313,9 @@ impl<'a, 'r> Exchange<'a, 'r> {
         };
         let ended = match head {
             Ok(Some(length)) => return Poll::Ready(Ok(length)),
-            Ok(None) if self.upstream.is_secure() && self.interim == 0 => ExchangeError::NotProcessed,
+            Ok(None) if self.upstream.is_secure() && self.interim == 0 => {
+                ExchangeError::NotProcessed(Proof::CloseNotify)
+            }
             Ok(None) => ExchangeError::UpstreamGone(None),
             Err(HeadError::Io(error)) if !self.upstream.take_wrote() => ExchangeError::NothingWritten(error),
             Err(HeadError::Io(error)) => ExchangeError::UpstreamGone(Some(error)),

@@ -109,7 +109,7 @@ impl Http2Job<'_> {
                 Err(broken) => Err(not_begun(broken)),
             };
             match carried {
-                Err(ExchangeError::NothingWritten(_) | ExchangeError::NotProcessed)
+                Err(ExchangeError::NothingWritten(_) | ExchangeError::NotProcessed(_))
                     if self.record.repeats < MAX_REPEATS && self.client.can_rewind() =>
                 {
                     self.record.repeats += 1;

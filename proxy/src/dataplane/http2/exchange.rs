@@ -6,6 +6,7 @@ use std::{
 
 use ::http::{HeaderValue, Response, header};
 use h2::Reason;
+use weft_decide::Proof;
 
 use super::{
     pump::{Pump, PumpError, grpc_status},
@@ -219,10 +220,36 @@ pub(super) fn client_broken(broken: Broken) -> ExchangeError {
 /// What an upstream's end means.
 pub(super) fn upstream_broken(broken: Broken) -> ExchangeError {
     match broken {
-        Broken::Unprocessed(_) => ExchangeError::NotProcessed,
+        Broken::Unprocessed(Reason::REFUSED_STREAM) => ExchangeError::NotProcessed(Proof::RefusedStream),
+        Broken::Unprocessed(_) => ExchangeError::NotProcessed(Proof::GoAway),
         Broken::Reset(reason) => ExchangeError::UpstreamReset(reason.into()),
         Broken::Gone(error) => ExchangeError::UpstreamGone(error),
         Broken::Malformed(Malformed::Truncated) => ExchangeError::UpstreamGone(None),
         Broken::Malformed(malformed) => ExchangeError::UpstreamMalformed(malformed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use weft_decide::Outcome;
+
+    use super::*;
+    use crate::dataplane::attempts::AttemptFailed;
+
+    /// Whatever it was, the record said that the upstream had closed its connection by close_notify.
+    #[test]
+    fn what_proves_that_a_request_was_not_processed_is_told_as_what_it_was() {
+        let broken = |reason| upstream_broken(Broken::Unprocessed(reason));
+        for (error, proof, words) in [
+            (broken(Reason::REFUSED_STREAM), Proof::RefusedStream, "REFUSED_STREAM"),
+            (broken(Reason::NO_ERROR), Proof::GoAway, "GOAWAY"),
+            (ExchangeError::NotProcessed(Proof::CloseNotify), Proof::CloseNotify, "close_notify"),
+        ] {
+            let AttemptFailed::Failed(outcome, failure) = AttemptFailed::from(error) else {
+                panic!("it was held back")
+            };
+            assert_eq!(outcome, Outcome::NotProcessed(proof));
+            assert!(failure.detail.contains(words), "{}", failure.detail);
+        }
     }
 }
