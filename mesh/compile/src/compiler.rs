@@ -1,9 +1,7 @@
 //! The compiler: objects in, changed resources out.
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
+use rpds::{RedBlackTreeMapSync, RedBlackTreeSetSync};
 use weft_ir::{Listener, ListenerBody, MeshNames, Resource, ResourceKey, RouteConfiguration};
 use weft_model::{Diagnostic, ObjectRef, Stored};
 
@@ -21,6 +19,8 @@ pub struct Changed {
     pub updated: BTreeSet<ResourceKey>,
     /// No longer there.
     pub removed: BTreeSet<ResourceKey>,
+    /// The objects of which it was computed anew what is to be said, whether that changed or not.
+    pub diagnosed: BTreeSet<ObjectRef>,
 }
 
 impl Changed {
@@ -32,29 +32,29 @@ impl Changed {
 
 /// A set of objects and all that follows from it, kept up to date.
 ///
-/// A clone costs time and memory in proportion to the number of objects (resources and objects themselves are shared);
-/// it is how a change is tried out before it is made.
+/// A clone costs next to nothing, and a change to it what the change touches: all maps are persistent trees, which share
+/// what is the same. It is how a change is tried out before it is made.
 #[derive(Clone, Debug)]
 pub struct Compiler {
     names: MeshNames,
     objects: Objects,
-    resources: BTreeMap<ResourceKey, Resource>,
+    resources: RedBlackTreeMapSync<ResourceKey, Resource>,
     /// Which resources each unit made.
-    made: BTreeMap<Unit, BTreeSet<ResourceKey>>,
-    diagnostics: BTreeMap<ObjectRef, Vec<Diagnostic>>,
+    made: RedBlackTreeMapSync<Unit, RedBlackTreeSetSync<ResourceKey>>,
+    diagnostics: RedBlackTreeMapSync<ObjectRef, Arc<[Diagnostic]>>,
     work: Work,
 }
 
 impl Compiler {
     /// A compiler of no objects. The listener and the route configuration `outbound` are there from the start.
     pub fn new(names: MeshNames) -> Self {
-        let resources = always_there().map(|resource| (resource.key(), resource)).into();
+        let resources = always_there().into_iter().map(|resource| (resource.key(), resource)).collect();
         Self {
             names,
             objects: Objects::default(),
             resources,
-            made: BTreeMap::new(),
-            diagnostics: BTreeMap::new(),
+            made: RedBlackTreeMapSync::new_sync(),
+            diagnostics: RedBlackTreeMapSync::new_sync(),
             work: Work::default(),
         }
     }
@@ -91,12 +91,12 @@ impl Compiler {
     /// What is to be said of an object as the others stand: references that lead nowhere, fields that lose against
     /// another policy's, what is not supported. Never an error: what was accepted stays in force as far as it goes.
     pub fn diagnostics(&self, object: &ObjectRef) -> &[Diagnostic] {
-        self.diagnostics.get(object).map_or(&[], Vec::as_slice)
+        self.diagnostics.get(object).map_or(&[], |found| &**found)
     }
 
     /// What is to be said of all objects, ordered by object; those without a finding are left out.
     pub fn all_diagnostics(&self) -> impl Iterator<Item = (&ObjectRef, &[Diagnostic])> {
-        self.diagnostics.iter().map(|(object, found)| (object, found.as_slice()))
+        self.diagnostics.iter().map(|(object, found)| (object, &**found))
     }
 
     /// The object of that reference.
@@ -132,34 +132,39 @@ impl Compiler {
             UnitKind::Endpoints => endpoints::endpoints(&self.names, &self.objects, &unit.object),
             UnitKind::Hosts => hosts::hosts(&self.names, &self.objects, &unit.object),
             UnitKind::Inbound => inbound::listener(&self.names, &self.objects, &unit.object).into_iter().collect(),
-            UnitKind::Diagnosis => return self.diagnose(unit.object),
+            UnitKind::Diagnosis => {
+                changed.diagnosed.insert(unit.object.clone());
+                return self.diagnose(unit.object);
+            }
         };
-        let mut keys = BTreeSet::new();
+        let mut keys = RedBlackTreeSetSync::new_sync();
         for resource in resources {
             let key = resource.key();
             if self.resources.get(&key) != Some(&resource) {
-                self.resources.insert(key.clone(), resource);
+                self.resources.insert_mut(key.clone(), resource);
                 changed.updated.insert(key.clone());
             }
-            keys.insert(key);
+            keys.insert_mut(key);
         }
-        for key in self.made.get(&unit).into_iter().flatten().filter(|key| !keys.contains(key)) {
-            self.resources.remove(key);
-            changed.removed.insert(key.clone());
+        for key in self.made.get(&unit).into_iter().flat_map(RedBlackTreeSetSync::iter) {
+            if !keys.contains(key) {
+                self.resources.remove_mut(key);
+                changed.removed.insert(key.clone());
+            }
         }
         if keys.is_empty() {
-            self.made.remove(&unit);
+            self.made.remove_mut(&unit);
         } else {
-            self.made.insert(unit, keys);
+            self.made.insert_mut(unit, keys);
         }
     }
 
     fn diagnose(&mut self, object: ObjectRef) {
         let found = self.objects.stored(&object).map(|stored| diagnose::diagnose(&self.names, &self.objects, stored));
         match found {
-            Some(found) if !found.is_empty() => self.diagnostics.insert(object, found),
-            Some(_) | None => self.diagnostics.remove(&object),
-        };
+            Some(found) if !found.is_empty() => self.diagnostics.insert_mut(object, found.into()),
+            Some(_) | None => _ = self.diagnostics.remove_mut(&object),
+        }
     }
 }
 

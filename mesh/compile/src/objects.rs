@@ -1,6 +1,7 @@
 //! The objects, and the indexes by which one finds its neighbours.
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
+use rpds::RedBlackTreeMapSync;
 use weft_model::{
     AccessPolicy, HttpRoute, Kind, Labels, Name, Namespace, Object, ObjectRef, Port, Protocol, Service, Stored,
     TrafficPolicy, Workload,
@@ -19,7 +20,7 @@ struct Label {
 /// All objects with their indexes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Objects {
-    all: BTreeMap<ObjectRef, Arc<Stored>>,
+    all: RedBlackTreeMapSync<ObjectRef, Arc<Stored>>,
     by_namespace: Index<(Kind, Namespace)>,
     /// Services by the first pair of their selector: whatever they select carries it.
     services_by_label: Index<Label>,
@@ -37,12 +38,13 @@ pub(crate) const fn service_ref(namespace: Namespace, name: Name) -> ObjectRef {
 impl Objects {
     /// Puts an object in, in its predecessor's place if there is one, or takes it out.
     pub(crate) fn set(&mut self, reference: &ObjectRef, stored: Option<Arc<Stored>>) {
-        if let Some(before) = self.all.remove(reference) {
+        if let Some(before) = self.all.get(reference).cloned() {
             self.index(reference, &before.object, false);
+            self.all.remove_mut(reference);
         }
         if let Some(stored) = stored {
             self.index(reference, &stored.object, true);
-            self.all.insert(reference.clone(), stored);
+            self.all.insert_mut(reference.clone(), stored);
         }
     }
 

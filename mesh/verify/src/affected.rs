@@ -8,8 +8,8 @@ use weft_model::{Kind, ObjectRef};
 use crate::findings::service_ref;
 
 pub(crate) fn affected(before: &Compiler, after: &Compiler, changed: &Changed) -> BTreeSet<ObjectRef> {
-    let told_now = after.all_diagnostics().filter(|(object, found)| before.diagnostics(object) != *found);
-    let mut affected: BTreeSet<_> = told_now.map(|(object, _)| object.clone()).collect();
+    let told_anew = |object: &&ObjectRef| before.diagnostics(object) != after.diagnostics(object);
+    let mut affected: BTreeSet<_> = changed.diagnosed.iter().filter(told_anew).cloned().collect();
     let mut services = BTreeSet::new();
     for key in changed.updated.iter().chain(&changed.removed) {
         for compiler in [before, after] {

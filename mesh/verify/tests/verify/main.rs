@@ -1,4 +1,5 @@
 //! What is said of changes, judged from outside.
+mod cost;
 mod gate;
 mod paths;
 mod random;
