@@ -2,6 +2,7 @@
 use std::sync::Arc;
 
 use regex::{Regex, bytes};
+use regex_syntax::ParserBuilder;
 use weft_ir::{Listener, ListenerBody, OutboundTcp, Resource, Route, RouteAction, ServicePort, VirtualHost};
 use weft_model::{PathMatch, TextMatch};
 
@@ -111,8 +112,9 @@ fn compile<R: Clone>(source: &str, build: impl Fn(&str) -> Result<R, regex::Erro
     if source.len() > MAX_REGEX {
         return Err(unusable(format!("it is longer than {MAX_REGEX} bytes")));
     }
-    // On its own first: `a)|(b` is no expression, but becomes one between parentheses.
-    build(source).map_err(|error| unusable(error.to_string()))?;
+    // On its own first: `a)|(b` is no expression, but becomes one between parentheses. To read it is enough for that.
+    let read = ParserBuilder::new().utf8(false).build().parse(source);
+    read.map_err(|error| unusable(error.to_string()))?;
     build(&format!(r"\A(?:{source})\z")).map(Lanes::new).map_err(|error| unusable(error.to_string()))
 }
 
