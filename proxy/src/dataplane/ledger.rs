@@ -25,6 +25,12 @@ const DELAY: Duration = Duration::from_millis(200);
 /// traffic.
 const QUEUE: usize = 64;
 
+/// How many buffers of ended records wait for new ones.
+const SPARE: usize = 32;
+
+/// The largest of them that is kept, in bytes: the texts of an ordinary request take half of it.
+const SPARE_BYTES: usize = 1024;
+
 /// The thread that writes the access log.
 #[derive(Debug)]
 pub(super) struct LogWriter {
@@ -58,6 +64,8 @@ pub(super) struct Ledger {
     batches: Option<SyncSender<Vec<u8>>>,
     refusals: Arc<Refusals>,
     lines: RefCell<Vec<u8>>,
+    /// Buffers for the texts of records, empty.
+    spare: RefCell<Vec<String>>,
     begun: Notify,
     /// The second that `second_text` names.
     second: Cell<i64>,
@@ -81,6 +89,7 @@ impl Ledger {
             batches,
             refusals,
             lines: RefCell::default(),
+            spare: RefCell::default(),
             begun: Notify::new(),
             second: Cell::new(i64::MIN),
             second_text: RefCell::default(),
@@ -107,6 +116,20 @@ impl Ledger {
     pub(super) fn next(&self) -> u64 {
         self.sequence.set(self.sequence.get() + 1);
         self.sequence.get()
+    }
+
+    /// An empty buffer for a record's texts: one that was used before, so that a request costs no allocation for them.
+    pub(super) fn buffer(&self) -> String {
+        self.spare.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Takes back the buffer of a record that has ended.
+    pub(super) fn reuse(&self, mut buffer: String) {
+        let mut spare = self.spare.borrow_mut();
+        if (1..=SPARE_BYTES).contains(&buffer.capacity()) && spare.len() < SPARE {
+            buffer.clear();
+            spare.push(buffer);
+        }
     }
 
     /// The time of day as RFC 3339 with milliseconds. The second's text is kept, it is asked for once a record.
