@@ -285,6 +285,15 @@ fn spawn(
     Ok(WorkerHandle { commands, stopped, thread })
 }
 
+#[cfg(test)]
+impl Dataplane {
+    /// Takes every lock that there is in a data plane, for as long as what is returned is kept.
+    pub(super) fn hold_every_lock(&self) -> impl Sized + '_ {
+        let Self { workers: _, exposition, kept, keeper, log: _, refusals: _, progress: _ } = self;
+        (lock(exposition), lock(kept), keeper.hold())
+    }
+}
+
 /// A record's line up to the end of its time.
 fn time(line: &str) -> &str {
     line.split(',').next().unwrap_or_default()

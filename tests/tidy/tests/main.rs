@@ -3,4 +3,5 @@
 mod budgets;
 mod documents;
 mod edges;
+mod sharing;
 mod tree;

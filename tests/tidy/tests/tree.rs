@@ -41,13 +41,16 @@ pub(crate) fn shown(path: &Path) -> String {
     path.strip_prefix(root()).unwrap_or(path).display().to_string()
 }
 
-/// The Rust sources of the product: neither tests nor build scripts nor fuzz targets.
+/// The Rust sources of the product: neither tests nor benches nor build scripts nor fuzz targets.
 pub(crate) fn product_sources() -> Vec<PathBuf> {
     let parts = ["proto", "mesh", "certs", "proxy", "control-plane", "cli", "xtask"];
     let all = parts.iter().flat_map(|part| files(&root().join(part), "rs"));
     all.filter(|path| {
         let shown = shown(path);
-        !shown.contains("/tests/") && !shown.ends_with("/tests.rs") && !shown.ends_with("build.rs")
+        !shown.contains("/tests/")
+            && !shown.contains("/benches/")
+            && !shown.ends_with("/tests.rs")
+            && !shown.ends_with("build.rs")
     })
     .collect()
 }

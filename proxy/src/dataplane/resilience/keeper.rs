@@ -237,6 +237,14 @@ fn listen(keeper: Weak<Keeper>, reports: Receiver<Reported>) -> io::Result<()> {
     thread::Builder::new().name("weft-ejection".into()).spawn(hear).map(drop)
 }
 
+#[cfg(test)]
+impl Keeper {
+    /// Takes its lock.
+    pub(in crate::dataplane) fn hold(&self) -> impl Sized + '_ {
+        lock(&self.kept)
+    }
+}
+
 /// The control side's own lock. A panic while it was held leaves counts, not invariants, half-way.
 fn lock(kept: &Mutex<Kept>) -> MutexGuard<'_, Kept> {
     kept.lock().unwrap_or_else(PoisonError::into_inner)

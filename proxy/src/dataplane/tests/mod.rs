@@ -7,6 +7,7 @@ mod http;
 mod http2;
 mod idle;
 mod limits;
+mod locks;
 mod mesh;
 mod progress;
 mod refusals;
