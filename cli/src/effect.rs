@@ -10,6 +10,7 @@ pub(crate) fn cell(effect: &ObjectEffect) -> String {
         EffectState::Unused => return "no proxy uses it".to_owned(),
         EffectState::InEffect | EffectState::Awaited => "",
         EffectState::HeldBack => ", held back",
+        EffectState::RemovalHeld => ", removal held",
         EffectState::Rejected => ", rejected",
     };
     format!("{effective} of {proxies}{more}")
@@ -45,13 +46,15 @@ pub(crate) fn waiting(effect: &ObjectEffect) -> Vec<String> {
     lines
 }
 
-fn one(WaitingProxy { workload, resource, age_ms, silent_ms, rejected, needs }: &WaitingProxy) -> String {
-    let mut said = match rejected {
-        Some(reason) => format!("rejected {resource}: {reason}"),
-        None if !needs.is_empty() => {
+fn one(waiting: &WaitingProxy) -> String {
+    let WaitingProxy { workload, resource, age_ms, silent_ms, rejected, needs, removal } = waiting;
+    let mut said = match (rejected, removal) {
+        (Some(reason), _) => format!("rejected {resource}: {reason}"),
+        (None, _) if !needs.is_empty() => {
             format!("does not know {}, which {resource} needs: it is not sent there", needs.join(", "))
         }
-        None => format!("waits for {resource}, {}", age(*age_ms)),
+        (None, Some(removal)) => removal.text(),
+        (None, None) => format!("waits for {resource}, {}", age(*age_ms)),
     };
     if let Some(silent) = silent_ms {
         said.push_str(&format!("; silent for {}", age(*silent)));
@@ -71,6 +74,8 @@ pub(crate) fn age(millis: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use weft_control_plane::wire::Elsewhere;
+
     use super::*;
 
     fn effect(state: EffectState, effective: u64, proxies: u64) -> ObjectEffect {
@@ -89,6 +94,36 @@ mod tests {
         };
         assert!(!text(&status).contains("0 of 0"), "{}", text(&status));
         assert_eq!(cell(&effect(EffectState::Rejected, 2, 3)), "2 of 3, rejected");
+    }
+
+    #[test]
+    fn what_the_wipe_guard_holds_is_told_by_name_with_the_way_out_and_not_as_waiting() {
+        let removal = Elsewhere {
+            workload: "shop/web-1".to_owned(),
+            revision: "e/all=9".to_owned(),
+            other_epoch: true,
+            held: 3,
+            resources: vec!["endpoints local/shop/reviews:80".to_owned()],
+        };
+        let waiting = WaitingProxy {
+            workload: "shop/web-1".to_owned(),
+            resource: "endpoints local/shop/reviews:80".to_owned(),
+            age_ms: 4_000,
+            silent_ms: None,
+            rejected: None,
+            needs: Vec::new(),
+            removal: Some(removal.clone()),
+        };
+        assert_eq!(
+            one(&waiting),
+            "shop/web-1 removal held: the control plane came back with another epoch (the proxy has seen e/all=9): \
+             endpoints local/shop/reviews:80 and 2 more; confirm with `weft confirm-removals`"
+        );
+        let older = Elsewhere { other_epoch: false, held: 0, resources: Vec::new(), ..removal };
+        let text = "removal held: the control plane came back with an older revision (the proxy has seen e/all=9); \
+                    confirm with `weft confirm-removals`";
+        assert_eq!(older.text(), text);
+        assert_eq!(cell(&effect(EffectState::RemovalHeld, 2, 3)), "2 of 3, removal held");
     }
 
     #[test]

@@ -139,25 +139,29 @@ fn workloads(
     if list.items.is_empty() {
         return output::line("no workloads");
     }
-    let header = ["NAMESPACE", "NAME", "STATE", "IN SYNC", "IDENTITY", "ADDRESS", "REVISION", "VERSION", "LAST GOOD"];
-    output::line(output::table(header, list.items.iter().map(workload_row)))
+    let header = ["NAMESPACE", "NAME", "STATE", "IN EFFECT", "IDENTITY", "ADDRESS", "REVISION", "VERSION", "LAST GOOD"];
+    output::line(output::table(header, list.items.iter().map(workload_row)))?;
+    let mut held = list.items.iter().filter_map(|item| item.removal.as_ref());
+    held.try_for_each(|removal| output::line(format!("{}: {}", removal.workload, removal.text())))
 }
 
 pub(crate) fn workload_row(item: &WorkloadItem) -> [String; 9] {
-    let in_sync = match (item.connected, item.in_sync) {
-        (false, _) => "disconnected",
-        (true, true) => "yes",
-        (true, false) => "no",
+    let (effective, used) = (item.resources_in_effect, item.resources);
+    let mut in_effect = match (item.connected, item.in_effect) {
+        (false, _) => "disconnected".to_owned(),
+        (true, true) => format!("all {used}"),
+        (true, false) => format!("{effective} of {used}"),
     };
-    // It holds to another history: what it keeps, `weft confirm-removals` lists.
-    let kept = item.holds_to.as_ref().map(|_| format!(", keeps {}", item.removals_held)).unwrap_or_default();
-    let in_sync = format!("{in_sync}{kept}");
+    // What it is of, the lines below the table tell.
+    if item.holds_to.is_some() || item.removal.is_some() {
+        in_effect.push_str(", removal held");
+    }
     let shown = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
     [
         shown(&item.namespace),
         shown(&item.name),
         state(item),
-        in_sync,
+        in_effect,
         shown(&item.identity),
         shown(&item.address),
         shown(&item.revision),

@@ -21,8 +21,9 @@ Examples:
   weft status HTTPRoute shop/reviews -o json
   weft status --context /var/lib/weft/context.json
 
-An object is in effect at a proxy when each of its workers decides by it; concerned are the connected proxies that hold
-or asked for something that was made of the object.";
+An object is in effect at a proxy when each of the proxy's workers decides by it; concerned are the connected proxies
+that hold or asked for something that was made of the object. A proxy has everything in effect when that is so of all
+that it uses. That a proxy has read something and said so (acknowledged) is never called in effect.";
 
 /// What to show.
 #[derive(Args)]
@@ -77,7 +78,10 @@ fn glance(status: &Status) -> String {
         format!("trust domain   {}", status.trust_domain),
         format!("mesh domain    {}", status.mesh_domain),
         format!("cluster        {}", status.cluster),
-        format!("proxies        {} connected, {} in sync", status.proxies.connected, status.proxies.in_sync),
+        format!(
+            "proxies        {} connected, {} with everything in effect",
+            status.proxies.connected, status.proxies.in_effect
+        ),
     ];
     lines.extend(status.silent.iter().map(|workload| format!("silent         {workload} (its stream is open)")));
     let count = |state, text: &str| {
@@ -89,6 +93,7 @@ fn glance(status: &Status) -> String {
         count(EffectState::Awaited, "awaited"),
         count(EffectState::Rejected, "rejected by a proxy"),
         count(EffectState::HeldBack, "held back from a proxy"),
+        count(EffectState::RemovalHeld, "with a removal held"),
         count(EffectState::Unused, "used by no proxy"),
     ];
     let objects: Vec<_> = objects.into_iter().flatten().collect();
@@ -101,14 +106,7 @@ fn glance(status: &Status) -> String {
 /// Who holds to another history, by name.
 fn elsewhere(status: &Status) -> Result<(), Failure> {
     for proxy in &status.elsewhere {
-        let history = if proxy.other_epoch { "another epoch" } else { "a later state of this store" };
-        output::line(format!(
-            "removals       {} held back from {}, which has seen {} ({history})",
-            proxy.held, proxy.workload, proxy.revision
-        ))?;
+        output::line(format!("{:14} {}", proxy.workload, proxy.text()))?;
     }
-    if status.elsewhere.is_empty() {
-        return Ok(());
-    }
-    output::line("               `weft confirm-removals` lists what would go, and lets it go")
+    Ok(())
 }

@@ -73,11 +73,11 @@ fn object_line([event, object, owner, revision, shown]: [String; 5]) -> String {
 }
 
 fn workload_head() -> String {
-    format!("{:8} {:24} {:22} {:13} {}", "EVENT", "WORKLOAD", "STATE", "IN SYNC", "ADDRESS")
+    format!("{:8} {:24} {:22} {:13} {}", "EVENT", "WORKLOAD", "STATE", "IN EFFECT", "ADDRESS")
 }
 
 fn workload_line(event: &WatchEvent) -> String {
     let Some(item) = &event.workload else { return format!("{:8} {}", kind(event.event), event.name) };
-    let [namespace, name, state, in_sync, _, address, ..] = workload_row(item);
-    format!("{:8} {:24} {state:22} {in_sync:13} {address}", kind(event.event), format!("{namespace}/{name}"))
+    let [namespace, name, state, in_effect, _, address, ..] = workload_row(item);
+    format!("{:8} {:24} {state:22} {in_effect:13} {address}", kind(event.event), format!("{namespace}/{name}"))
 }

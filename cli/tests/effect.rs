@@ -76,9 +76,9 @@ impl Process {
         command.arg("--workload").arg(workload).arg("--join").arg(join).arg("--state-dir").arg(&state);
         command.stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
         let started = Self { child: command.spawn().unwrap(), state };
-        eventually("the sidecar to be in sync", async || {
+        eventually("the sidecar to have everything in effect", async || {
             let items = mesh.client().workloads().await.unwrap().items;
-            items.iter().any(|item| item.name == workload && item.connected && item.in_sync).then_some(())
+            items.iter().any(|item| item.name == workload && item.connected && item.in_effect).then_some(())
         })
         .await;
         started

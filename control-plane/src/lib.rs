@@ -21,6 +21,7 @@ mod running;
 mod serve;
 mod state;
 mod tokens;
+mod wakes;
 
 pub mod client;
 pub mod wire;

@@ -1,8 +1,13 @@
 //! The control plane's own numbers, rendered for Prometheus. Each control plane has its own: nothing is global.
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use metrics::{Counter, Gauge, Key, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+
+use crate::wire::EffectState;
 
 /// What is counted since the start.
 pub(crate) struct Metrics {
@@ -15,6 +20,7 @@ pub(crate) struct Metrics {
     agent_streams: Gauge,
     handshakes_failed: Counter,
     connections_refused: Counter,
+    streams_woken: Counter,
     store_commits: Counter,
     /// How many commits the store has made.
     commits: Box<dyn Fn() -> u64 + Send + Sync>,
@@ -69,6 +75,12 @@ impl Metrics {
                 "Connections that were closed because there were too many",
                 Vec::new(),
             ),
+            streams_woken: counter(
+                &recorder,
+                "weft_streams_woken_total",
+                "ADS streams that were woken because what they asked for had changed",
+                Vec::new(),
+            ),
             store_commits: counter(
                 &recorder,
                 "weft_store_commits_total",
@@ -106,6 +118,16 @@ impl Metrics {
         let labels = vec![Label::from_static_parts("outcome", outcome)];
         counter(&self.recorder, "weft_certificate_requests_total", "Certificate requests by outcome", labels)
             .increment(1);
+    }
+
+    /// Notes how many objects there are in each state, and how often an ADS stream was woken by a change.
+    pub(crate) fn effects(&self, counts: &BTreeMap<EffectState, u64>, woken: u64) {
+        self.streams_woken.absolute(woken);
+        for state in EffectState::ALL {
+            let label = Label::from_static_parts("state", state.as_str());
+            let count = counts.get(&state).copied().unwrap_or_default();
+            labelled(&self.recorder, "weft_objects", "Objects by how far they have come", label).set(exact(count));
+        }
     }
 
     /// Counts a stream as open until the guard is dropped.
@@ -148,7 +170,15 @@ fn counter(recorder: &PrometheusRecorder, name: &'static str, text: &'static str
 }
 
 fn gauge(recorder: &PrometheusRecorder, name: &'static str, text: &'static str, stream: &'static str) -> Gauge {
+    labelled(recorder, name, text, Label::from_static_parts("stream", stream))
+}
+
+fn labelled(recorder: &PrometheusRecorder, name: &'static str, text: &'static str, label: Label) -> Gauge {
     recorder.describe_gauge(name.into(), None, text.into());
-    let labels = vec![Label::from_static_parts("stream", stream)];
-    recorder.register_gauge(&Key::from_parts(name, labels), &METADATA)
+    recorder.register_gauge(&Key::from_parts(name, vec![label]), &METADATA)
+}
+
+/// A count as a gauge takes it; exact below 2³².
+fn exact(count: u64) -> f64 {
+    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
 }

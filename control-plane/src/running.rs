@@ -25,6 +25,7 @@ use weft_store::{Objects, OpenError, Redb, State, StoreError};
 use crate::{
     Config, OpenAuthorityError, audit,
     authority::{Certifier, ServerConfigs},
+    effect::Effects,
     faults::Faults,
     follow::follow,
     metrics::Metrics,
@@ -183,12 +184,16 @@ async fn start(config: &Config, store: &Arc<Redb>) -> Result<Running, StartError
     let removals = Removals::open(&*secrets, &listing.revision).await.map_err(|error| store_use(config, error))?;
     let removals = Arc::new(removals);
     let registry = Arc::new(Registry::new(state.clone(), removals.clone(), config.lease));
-    let streams = Arc::new(AdsStreams::default());
+    let streams = Arc::new(AdsStreams::new(state.touched().clone()));
+    let effects = Effects::new(state.clone(), registry.clone(), streams.clone());
     let (stop, stopped) = watch::channel(false);
     let mut tasks = JoinSet::new();
     let mut follower = JoinSet::new();
     follower.spawn(follow(objects.clone(), state.clone(), listing.revision));
     tasks.spawn(until_stopped(stopped.clone(), registry.clone().expire()));
+    let (counted, wakes) = (metrics.clone(), state.wakes().clone());
+    let keep_up = effects.clone().keep_up(move |board| counted.effects(board.counts(), wakes.woken()));
+    tasks.spawn(until_stopped(stopped.clone(), keep_up));
     tasks.spawn(until_stopped(stopped.clone(), audit::keep_trimmed(secrets.clone(), audit::Bounds::default())));
     let renewal = certifier.clone().keep_fresh(secrets.clone(), configs_sender, leaf);
     tasks.spawn(until_stopped(stopped.clone(), renewal));
@@ -234,6 +239,7 @@ async fn start(config: &Config, store: &Arc<Redb>) -> Result<Running, StartError
         secrets,
         state: state.clone(),
         faults,
+        effects,
         registry,
         streams,
         metrics,

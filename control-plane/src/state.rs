@@ -1,34 +1,27 @@
 //! What the mesh is now: the compiler, fed by the store and by registrations, and the encoded resources.
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use tokio::{
-    sync::{broadcast, watch},
-    time::Instant,
-};
+use tokio::{sync::watch, time::Instant};
 use weft_compile::Compiler;
-use weft_ir::{Dialect, Feature, MeshNames, Resource, ResourceKey, ResourceType, View};
-use weft_model::{Kind, ObjectRef, Revision, Stored, WorkloadRef};
+use weft_ir::{Dialect, Feature, MeshNames, Resource, ResourceKey, View};
+use weft_model::{ObjectRef, Revision, Stored};
 use weft_xds::{Encoded, Version, encode};
 
-use crate::effect::Made;
-
-/// How many batches of changed keys wait for a slow stream; one that misses any looks at everything again.
-const BATCHES: usize = 1024;
+use crate::{
+    effect::{Made, Touched},
+    wakes::Wakes,
+};
 
 /// The state that all streams of one control plane serve from.
 #[derive(Debug)]
 pub(crate) struct MeshState {
     view: View,
     inner: Mutex<Inner>,
-    changes: broadcast::Sender<Arc<ChangedKeys>>,
-    /// The number of the last batch of changed keys.
-    sequence: AtomicU64,
+    wakes: Arc<Wakes>,
+    touched: Arc<Touched>,
     revision: watch::Sender<Revision>,
     pulse: watch::Sender<()>,
 }
@@ -53,13 +46,6 @@ struct Inner {
     encoded: HashMap<ResourceKey, Arc<Encoded>>,
 }
 
-/// The keys of resources that changed together.
-#[derive(Debug)]
-pub(crate) struct ChangedKeys {
-    pub(crate) sequence: u64,
-    pub(crate) keys: Vec<ResourceKey>,
-}
-
 /// A change of one object; `None` deletes.
 pub(crate) type ObjectChange = (ObjectRef, Option<Arc<Stored>>);
 
@@ -69,11 +55,13 @@ impl MeshState {
         let mut compiler = Compiler::new(names);
         compiler.apply(objects);
         let made = Made::of(&compiler);
+        let touched = Arc::<Touched>::default();
+        touched.objects(compiler.objects().map(|(object, _)| object));
         Self {
             view: View { dialect: Dialect::Weft },
             inner: Mutex::new(Inner { compiler, made, encoded: HashMap::new() }),
-            changes: broadcast::Sender::new(BATCHES),
-            sequence: AtomicU64::new(0),
+            wakes: Arc::default(),
+            touched,
             revision: watch::Sender::new(revision),
             pulse: watch::Sender::new(()),
         }
@@ -92,25 +80,22 @@ impl MeshState {
     /// The keys of the resources that say something of each of these objects.
     pub(crate) fn made_by(&self, objects: &[ObjectRef]) -> Vec<Vec<ResourceKey>> {
         let inner = self.inner();
-        let workloads: BTreeSet<_> = objects.iter().filter(|object| object.kind == Kind::Workload).collect();
-        let mut behind: HashMap<ObjectRef, Vec<ResourceKey>> = HashMap::new();
-        if !workloads.is_empty() {
-            for key in inner.compiler.keys().filter(|key| key.resource_type == ResourceType::Endpoints) {
-                let Some(Resource::Endpoints(endpoints)) = inner.compiler.resource(key) else { continue };
-                for WorkloadRef { namespace, name } in endpoints.endpoints.iter().map(|it| &it.workload) {
-                    let (namespace, name) = (namespace.clone(), name.clone());
-                    let object = ObjectRef { kind: Kind::Workload, namespace, name };
-                    if workloads.contains(&object) {
-                        behind.entry(object).or_default().push(key.clone());
-                    }
-                }
-            }
-        }
-        let made = objects.iter().map(|object| {
-            let behind = behind.get(object).into_iter().flatten();
-            inner.made.keys(object).chain(behind).cloned().collect()
-        });
+        objects.iter().map(|object| inner.made.keys(object).cloned().collect()).collect()
+    }
+
+    /// The same for objects that there are; `None` for others.
+    pub(crate) fn made_by_stored(&self, objects: &[ObjectRef]) -> Vec<Option<Vec<ResourceKey>>> {
+        let inner = self.inner();
+        let made = objects
+            .iter()
+            .map(|object| inner.compiler.stored(object).map(|_| inner.made.keys(object).cloned().collect()));
         made.collect()
+    }
+
+    /// The objects that these resources say something of.
+    pub(crate) fn makers<'a>(&self, keys: impl IntoIterator<Item = &'a ResourceKey>) -> BTreeSet<ObjectRef> {
+        let inner = self.inner();
+        keys.into_iter().flat_map(|key| inner.made.objects(key)).cloned().collect()
     }
 
     /// These resources as they are now.
@@ -124,7 +109,7 @@ impl MeshState {
         current.collect()
     }
 
-    /// Takes in what the store says at a revision, and tells every stream which resources are affected.
+    /// Takes in what the store says at a revision, and tells the streams of the resources that concern them.
     pub(crate) fn apply(&self, changes: impl IntoIterator<Item = ObjectChange>, revision: Revision) {
         self.apply_locked(self.inner(), changes, Some(revision));
     }
@@ -144,15 +129,15 @@ impl MeshState {
         }
         let Inner { compiler, made, .. } = &mut *inner;
         made.update(compiler, &objects, &keys, Instant::now());
+        let concerned = keys.iter().flat_map(|key| made.objects(key));
+        self.touched.objects(objects.iter().chain(concerned));
+        self.touched.resources(&keys);
         self.beat();
         if let Some(revision) = revision {
             self.revision.send_replace(revision);
         }
         if !keys.is_empty() {
-            // Inside the lock: the order of the batches is the order of the changes.
-            let sequence = self.sequence.fetch_add(1, Ordering::AcqRel) + 1;
-            // An error means that no stream is open.
-            let _streams = self.changes.send(Arc::new(ChangedKeys { sequence, keys }));
+            self.wakes.tell(&keys);
         }
     }
 
@@ -176,14 +161,14 @@ impl MeshState {
         look(&self.inner().compiler)
     }
 
-    /// The batches of changed keys from now on.
-    pub(crate) fn subscribe(&self) -> broadcast::Receiver<Arc<ChangedKeys>> {
-        self.changes.subscribe()
+    /// What tells streams of changes.
+    pub(crate) fn wakes(&self) -> &Arc<Wakes> {
+        &self.wakes
     }
 
-    /// The number of the last batch of changed keys.
-    pub(crate) fn sequence(&self) -> u64 {
-        self.sequence.load(Ordering::Acquire)
+    /// What is to be judged again before a status is told.
+    pub(crate) fn touched(&self) -> &Arc<Touched> {
+        &self.touched
     }
 
     /// The store's revision that everything here is at.
@@ -220,6 +205,7 @@ impl Inner {
 
 #[cfg(test)]
 mod tests {
+    use weft_ir::ResourceType;
     use weft_model::{Object, Owner, decode::decode};
 
     use super::*;
@@ -236,18 +222,16 @@ mod tests {
     fn a_written_object_is_left_alone_by_what_is_soft() {
         let revision: Revision = "e/all=0".parse().unwrap();
         let state = MeshState::new(crate::default_names(), revision.clone(), []);
-        let mut changes = state.subscribe();
         let written = stored(Owner::api(), 80);
         let object = written.object.reference();
         state.apply([(object.clone(), Some(Arc::new(written.clone())))], revision);
-        assert_eq!(changes.try_recv().unwrap().sequence, 1);
+        let _seen = state.touched().take();
 
         let soft = stored(crate::registry::owner(), 81);
         state.apply_soft([(object.clone(), Some(Arc::new(soft)))]);
         state.apply_soft([(object.clone(), None)]);
         assert_eq!(state.look(|compiler| compiler.stored(&object).cloned()).as_deref(), Some(&written));
-        assert!(changes.try_recv().is_err(), "nothing changed, and streams were told");
-        assert_eq!(state.sequence(), 1);
+        assert!(state.touched().take().is_empty(), "nothing changed, and it is judged again");
     }
 
     #[test]

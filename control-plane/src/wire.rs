@@ -268,8 +268,17 @@ pub struct WorkloadItem {
     pub silent_ms: Option<u64>,
     /// The highest revision that its proxy has seen; empty before it has said one.
     pub revision: String,
-    /// Whether it has acknowledged everything that was sent to it at the present revision.
-    pub in_sync: bool,
+    /// Whether everything that it uses is in effect: every worker of it decides by what the mesh has now.
+    pub in_effect: bool,
+    /// How many resources it uses: it holds or asked for them.
+    #[serde(default)]
+    pub resources: u64,
+    /// How many of them are in effect.
+    #[serde(default)]
+    pub resources_in_effect: u64,
+    /// Whether it has read, and taken or rejected, all that its ADS stream had for it. That says nothing of its workers:
+    /// [`in_effect`](Self::in_effect) does.
+    pub acknowledged: bool,
     /// How many resources its present ADS stream was sent.
     pub resources_sent: u64,
     /// How many resources its present ADS stream was sent in a version that it already held. Zero unless something is
@@ -282,6 +291,9 @@ pub struct WorkloadItem {
     /// How many removals are held back from it, or kept by it, until a person confirms them.
     #[serde(default)]
     pub removals_held: u64,
+    /// What they are of, by name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removal: Option<Elsewhere>,
     /// What its proxy rejected and still holds an older version of (or nothing), with its own words.
     pub rejected: Vec<RejectedResource>,
     /// The addresses that its listeners are bound to, by listener name.
@@ -398,14 +410,16 @@ pub struct Status {
     pub objects: BTreeMap<EffectState, u64>,
 }
 
-/// How many proxies are there, and how many have everything.
+/// How many proxies are there, and how far they have come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ProxyCount {
     /// With an open ADS stream.
     pub connected: u64,
-    /// Of these, those that have acknowledged all that concerns them at the present revision.
-    pub in_sync: u64,
+    /// Of these, those whose workers decide by the newest of everything that they use.
+    pub in_effect: u64,
+    /// Of these, those that have read, and taken or rejected, all that their streams had for them.
+    pub acknowledged: u64,
 }
 
 /// A proxy that has seen another epoch than this control plane's, or a later revision of the same one.
@@ -420,6 +434,27 @@ pub struct Elsewhere {
     pub other_epoch: bool,
     /// How many removals are held back from it.
     pub held: u64,
+    /// What is held back, by type and name; at most 20.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resources: Vec<String>,
+}
+
+impl Elsewhere {
+    /// Why removals are held, what they are of, and what to do; without the workload.
+    pub fn text(&self) -> String {
+        let Self { workload: _, revision, other_epoch, held, resources } = self;
+        let came = if *other_epoch { "another epoch" } else { "an older revision" };
+        let mut named = resources.join(", ");
+        let more = held.saturating_sub(resources.len() as u64);
+        if more > 0 && !named.is_empty() {
+            named.push_str(&format!(" and {more} more"));
+        }
+        let named = if named.is_empty() { String::new() } else { format!(": {named}") };
+        format!(
+            "removal held: the control plane came back with {came} (the proxy has seen {revision}){named}; confirm with \
+             `weft confirm-removals`"
+        )
+    }
 }
 
 /// What proxies hold and this control plane does not know.

@@ -6,6 +6,7 @@ use weft_ir::{Feature, ResourceKey};
 use weft_model::WorkloadRef;
 use weft_xds::Version;
 
+use super::Kept;
 use crate::wire::{EffectState, ObjectEffect, SlowProxy, WaitingProxy};
 
 /// How many proxies that do not have an object in effect are named.
@@ -35,6 +36,8 @@ pub(crate) struct At<'a> {
     pub(crate) subscribed: Option<Instant>,
     /// What the proxy knows; `None` where it does not say.
     pub(crate) features: Option<&'a BTreeSet<Feature>>,
+    /// What it keeps of another history until a person confirms the removals.
+    pub(crate) kept: Option<&'a Kept>,
 }
 
 /// How one resource stands at one proxy; the greater, the worse.
@@ -44,20 +47,44 @@ pub(crate) enum Standing {
     InEffect(Option<Duration>),
     /// It is not in effect yet.
     Awaited,
+    /// The proxy has another, or more than the mesh has now, and keeps it until a person confirms the removal.
+    RemovalHeld,
     /// It is not sent, because the proxy does not know these features.
     HeldBack(Vec<Feature>),
     /// The proxy rejected it, in its own words.
     Rejected(String),
 }
 
+impl Standing {
+    /// What is counted of it.
+    pub(crate) const fn state(&self) -> EffectState {
+        match self {
+            Self::InEffect(_) => EffectState::InEffect,
+            Self::Awaited => EffectState::Awaited,
+            Self::RemovalHeld => EffectState::RemovalHeld,
+            Self::HeldBack(_) => EffectState::HeldBack,
+            Self::Rejected(_) => EffectState::Rejected,
+        }
+    }
+}
+
 /// How a resource stands at a proxy.
-pub(crate) fn standing(at: At<'_>) -> Standing {
+pub(crate) fn standing(key: &ResourceKey, at: At<'_>) -> Standing {
     let own = at.held.and_then(|held| held.in_effect.as_ref());
     let since = [at.changed, at.subscribed].into_iter().flatten().max();
+    let kept = at.kept.filter(|_| own.is_some());
+    let is_kept = kept.is_some_and(|kept| kept.holds(key));
     let Some(current) = at.current else {
-        return if own.is_none() { Standing::InEffect(None) } else { Standing::Awaited };
+        return match own {
+            None => Standing::InEffect(None),
+            Some(_) if is_kept => Standing::RemovalHeld,
+            Some(_) => Standing::Awaited,
+        };
     };
     if let Some((_, told)) = own.filter(|(version, _)| version == current) {
+        if is_kept {
+            return Standing::RemovalHeld;
+        }
         return Standing::InEffect(at.changed.and(since).map(|since| told.saturating_duration_since(since)));
     }
     let lacks: Vec<_> = at.features.map(|known| at.needs.difference(known).copied().collect()).unwrap_or_default();
@@ -68,6 +95,7 @@ pub(crate) fn standing(at: At<'_>) -> Standing {
         Some((version, reason)) if version.as_ref().is_none_or(|version| version == current) => {
             Standing::Rejected(reason.clone())
         }
+        _ if is_kept || kept.is_some_and(|kept| kept.only_adds(key)) => Standing::RemovalHeld,
         _ => Standing::Awaited,
     }
 }
@@ -86,12 +114,16 @@ impl Tally {
     pub(crate) fn add(
         &mut self,
         proxy: &WorkloadRef,
-        silent: Option<Duration>,
+        (silent, kept): (Option<Duration>, Option<&Kept>),
         resources: impl IntoIterator<Item = (ResourceKey, Standing, Duration)>,
     ) {
+        let resources: Vec<_> = resources.into_iter().collect();
+        let held = resources.iter().filter(|(_, standing, _)| *standing == Standing::RemovalHeld);
+        let held: Vec<_> = held.map(|(key, ..)| key.to_string()).collect();
         let worst = resources.into_iter().max_by(|one, other| (&one.1, one.2).cmp(&(&other.1, other.2)));
         let Some((resource, standing, due)) = worst else { return };
         self.concerned += 1;
+        let removal = kept.filter(|_| !held.is_empty()).map(|kept| kept.told(proxy, held));
         let (rejected, needs) = match standing {
             Standing::InEffect(took) => {
                 self.effective += 1;
@@ -101,7 +133,7 @@ impl Tally {
                 }
                 return;
             }
-            Standing::Awaited => (None, Vec::new()),
+            Standing::Awaited | Standing::RemovalHeld => (None, Vec::new()),
             Standing::HeldBack(needs) => (None, needs.iter().map(|need| need.as_str().to_owned()).collect()),
             Standing::Rejected(reason) => (Some(reason), Vec::new()),
         };
@@ -112,6 +144,7 @@ impl Tally {
             silent_ms: silent.map(millis),
             rejected,
             needs,
+            removal,
         });
     }
 
@@ -124,6 +157,7 @@ impl Tally {
             0 => EffectState::Unused,
             _ if any(|it| it.rejected.is_some()) => EffectState::Rejected,
             _ if any(|it| !it.needs.is_empty()) => EffectState::HeldBack,
+            _ if any(|it| it.removal.is_some()) => EffectState::RemovalHeld,
             _ if self.waiting.is_empty() => EffectState::InEffect,
             _ => EffectState::Awaited,
         };
@@ -170,6 +204,8 @@ mod tests {
         rejected: Option<(Option<u8>, String)>,
         subscribed: Option<u64>,
         lacks: bool,
+        /// It is endpoints, and the proxy stands in another history.
+        adds: bool,
     }
 
     impl Case {
@@ -180,14 +216,20 @@ mod tests {
                 rejected: self.rejected.clone().map(|(it, reason)| (it.map(version), reason)),
             };
             let current = self.current.map(version);
-            standing(At {
-                current: current.as_ref(),
-                changed: self.changed.map(at),
-                needs: &[Feature::PathRegex].into(),
-                held: Some(&held),
-                subscribed: self.subscribed.map(at),
-                features: Some(&if self.lacks { BTreeSet::new() } else { Feature::ALL.into() }),
-            })
+            let kept = Kept::default();
+            let key = ResourceKey::new(if self.adds { ResourceType::Endpoints } else { ResourceType::Cluster }, "a");
+            standing(
+                &key,
+                At {
+                    current: current.as_ref(),
+                    changed: self.changed.map(at),
+                    needs: &[Feature::PathRegex].into(),
+                    held: Some(&held),
+                    subscribed: self.subscribed.map(at),
+                    features: Some(&if self.lacks { BTreeSet::new() } else { Feature::ALL.into() }),
+                    kept: Some(&kept),
+                },
+            )
         }
     }
 
@@ -195,14 +237,15 @@ mod tests {
         let rejected = prop::option::of((prop::option::of(0_u8..3), "[a-z]{1,8}"));
         let in_effect = prop::option::of((0_u8..3, 0_u64..5_000));
         let times = (prop::option::of(0_u64..5_000), prop::option::of(0_u64..5_000));
-        (prop::option::of(0_u8..3), times, in_effect, rejected, any::<bool>()).prop_map(
-            |(current, (changed, subscribed), in_effect, rejected, lacks)| Case {
+        (prop::option::of(0_u8..3), times, in_effect, rejected, any::<(bool, bool)>()).prop_map(
+            |(current, (changed, subscribed), in_effect, rejected, (lacks, adds))| Case {
                 current,
                 changed,
                 in_effect,
                 rejected,
                 subscribed,
                 lacks,
+                adds,
             },
         )
     }
@@ -213,6 +256,7 @@ mod tests {
             let same = case.in_effect.map(|(version, _)| version) == case.current;
             let standing = case.standing(Instant::now());
             prop_assert_eq!(matches!(standing, Standing::InEffect(_)), same);
+            prop_assert!(case.adds || standing != Standing::RemovalHeld, "it keeps nothing");
             if let Standing::Rejected(reason) = standing {
                 let (of, words) = case.rejected.unwrap();
                 prop_assert_eq!(reason, words);
@@ -236,7 +280,7 @@ mod tests {
                 let resources = standings.into_iter().zip(resources).map(|(standing, (_, due))| {
                     (key.clone(), standing, Duration::from_millis(*due))
                 });
-                tally.add(&workload(at), None, resources);
+                tally.add(&workload(at), (None, Some(&Kept::default())), resources);
             }
             let effect = tally.effect();
             prop_assert_eq!((effect.proxies, effect.effective), (concerned, effective));
@@ -245,6 +289,8 @@ mod tests {
             prop_assert_eq!(effect.state == EffectState::InEffect, concerned > 0 && concerned == effective);
             let rejected = effect.waiting.iter().any(|it| it.rejected.is_some());
             prop_assert_eq!(effect.state == EffectState::Rejected, rejected);
+            let worst = proxies.iter().flatten().map(|(case, _)| case.standing(epoch).state()).max();
+            prop_assert_eq!(effect.state, worst.unwrap_or(EffectState::Unused), "the board and the tally differ");
             if let Some(slowest) = effect.slowest.filter(|_| effective < concerned) {
                 prop_assert!(effect.waiting.iter().all(|it| it.age_ms <= slowest.age_ms));
             }
@@ -256,7 +302,7 @@ mod tests {
         let mut tally = Tally::default();
         for at in 0..NAMED + 5 {
             let key = ResourceKey::new(ResourceType::Cluster, "local/shop/web:80");
-            tally.add(&workload(at), Some(Duration::from_secs(3)), [(key, Standing::Awaited, Duration::ZERO)]);
+            tally.add(&workload(at), (Some(Duration::from_secs(3)), None), [(key, Standing::Awaited, Duration::ZERO)]);
         }
         let effect = tally.effect();
         assert_eq!((effect.waiting.len(), effect.unnamed, effect.proxies), (NAMED, 5, NAMED as u64 + 5));
@@ -273,6 +319,7 @@ mod tests {
             rejected: None,
             subscribed,
             lacks: false,
+            adds: false,
         };
         let took = |changed, subscribed| case(changed, subscribed).standing(epoch);
         assert_eq!(took(Some(200), Some(100)), Standing::InEffect(Some(Duration::from_millis(500))));

@@ -1,20 +1,23 @@
-//! Which resources each object made, and when they changed last.
+//! Which resources each object made, which objects each resource was made of, and when it changed last.
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use tokio::time::Instant;
 use weft_compile::Compiler;
 use weft_ir::{Resource, ResourceKey};
-use weft_model::{Kind, ObjectRef};
+use weft_model::{Kind, ObjectRef, WorkloadRef};
 
 /// How many resources that an object no longer makes are remembered: those that changed when it left them.
 const FORMER: usize = 64;
 
-/// An index from objects to resources, kept up to date with the compiler.
+/// An index from objects to resources and back, kept up to date with the compiler.
 #[derive(Debug, Default)]
 pub(crate) struct Made {
     by_object: BTreeMap<ObjectRef, BTreeSet<ResourceKey>>,
-    origins: HashMap<ResourceKey, Vec<ObjectRef>>,
+    /// Of which objects each resource was made.
+    origins: HashMap<ResourceKey, BTreeSet<ObjectRef>>,
     former: BTreeMap<ObjectRef, Vec<ResourceKey>>,
+    /// Which objects were once in what a resource was made of.
+    former_origins: HashMap<ResourceKey, BTreeSet<ObjectRef>>,
     changed: HashMap<ResourceKey, Instant>,
 }
 
@@ -39,27 +42,35 @@ impl Made {
         let mut gone = false;
         for key in keys {
             gone |= compiler.resource(key).is_none();
-            let before = self.origins.remove(key).unwrap_or_default();
-            for object in &before {
-                if let Some(made) = self.by_object.get_mut(object) {
-                    made.remove(key);
-                }
-            }
-            self.link(compiler, key);
+            let left = self.link(compiler, key);
             self.changed.insert(key.clone(), now);
-            for object in before.into_iter().filter(|object| compiler.stored(object).is_some()) {
+            for object in left.into_iter().filter(|object| compiler.stored(object).is_some()) {
                 self.leave(object, key);
             }
         }
         for object in objects.iter().filter(|object| compiler.stored(object).is_none()) {
-            self.by_object.remove(object);
-            gone |= self.former.remove(object).is_some();
+            for key in self.by_object.remove(object).unwrap_or_default() {
+                if let Some(origins) = self.origins.get_mut(&key) {
+                    origins.remove(object);
+                }
+            }
+            for key in self.former.remove(object).unwrap_or_default() {
+                gone = true;
+                self.forget_former(object, &key);
+            }
         }
         if gone {
             // What is gone and of no object's concern any more is not remembered.
-            let former: BTreeSet<_> = self.former.values().flatten().collect();
-            self.changed.retain(|key, _| compiler.resource(key).is_some() || former.contains(key));
+            let Self { changed, former_origins, .. } = self;
+            changed.retain(|key, _| compiler.resource(key).is_some() || former_origins.contains_key(key));
         }
+    }
+
+    /// The objects that a resource says something of: those that it is made of, and those that it was made of before it
+    /// changed.
+    pub(crate) fn objects(&self, key: &ResourceKey) -> impl Iterator<Item = &ObjectRef> {
+        let former = self.former_origins.get(key).into_iter().flatten();
+        self.origins.get(key).into_iter().flatten().chain(former)
     }
 
     /// The resources that say something of an object: those that it makes, and those that it no longer makes since they
@@ -74,34 +85,51 @@ impl Made {
         self.changed.get(key).copied()
     }
 
-    fn link(&mut self, compiler: &Compiler, key: &ResourceKey) {
-        let Some(resource) = compiler.resource(key) else { return };
-        let origins = origins(resource);
-        for object in &origins {
+    /// Notes what a resource is made of now. Returns what it is no longer made of.
+    fn link(&mut self, compiler: &Compiler, key: &ResourceKey) -> Vec<ObjectRef> {
+        let now: BTreeSet<_> = compiler.resource(key).map(origins).into_iter().flatten().collect();
+        let before = self.origins.remove(key).unwrap_or_default();
+        for object in now.difference(&before) {
             self.by_object.entry(object.clone()).or_default().insert(key.clone());
             if let Some(former) = self.former.get_mut(object) {
                 former.retain(|other| other != key);
             }
+            self.forget_former(object, key);
         }
-        if !origins.is_empty() {
-            self.origins.insert(key.clone(), origins);
+        let left: Vec<_> = before.difference(&now).cloned().collect();
+        for object in &left {
+            if let Some(made) = self.by_object.get_mut(object) {
+                made.remove(key);
+            }
         }
+        if !now.is_empty() {
+            self.origins.insert(key.clone(), now);
+        }
+        left
     }
 
     /// An object had made this resource, which has changed.
     fn leave(&mut self, object: ObjectRef, key: &ResourceKey) {
-        if !self.by_object.get(&object).is_some_and(|made| made.contains(key)) {
-            let former = self.former.entry(object).or_default();
-            former.push(key.clone());
-            if former.len() > FORMER {
-                former.remove(0);
+        self.former_origins.entry(key.clone()).or_default().insert(object.clone());
+        let former = self.former.entry(object.clone()).or_default();
+        former.push(key.clone());
+        if former.len() > FORMER {
+            let oldest = former.remove(0);
+            self.forget_former(&object, &oldest);
+        }
+    }
+
+    fn forget_former(&mut self, object: &ObjectRef, key: &ResourceKey) {
+        if let Some(objects) = self.former_origins.get_mut(key) {
+            objects.remove(object);
+            if objects.is_empty() {
+                self.former_origins.remove(key);
             }
         }
     }
 }
 
-/// The objects that a resource was made from. Endpoints name their Service alone: the workloads among them are found by
-/// looking, because they come and go.
+/// The objects that a resource was made of: of endpoints, their Service and the workloads among them.
 fn origins(resource: &Resource) -> Vec<ObjectRef> {
     match resource {
         Resource::Cluster(it) => it.origins.clone(),
@@ -109,7 +137,13 @@ fn origins(resource: &Resource) -> Vec<ObjectRef> {
         Resource::VirtualHost(it) => it.origins.clone(),
         Resource::RouteConfiguration(_) => Vec::new(),
         Resource::Endpoints(it) => {
-            vec![ObjectRef { kind: Kind::Service, namespace: it.name.namespace.clone(), name: it.name.service.clone() }]
+            let (namespace, name) = (it.name.namespace.clone(), it.name.service.clone());
+            let service = ObjectRef { kind: Kind::Service, namespace, name };
+            let workloads = it.endpoints.iter().map(|endpoint| {
+                let WorkloadRef { namespace, name } = endpoint.workload.clone();
+                ObjectRef { kind: Kind::Workload, namespace, name }
+            });
+            [service].into_iter().chain(workloads).collect()
         }
     }
 }
@@ -174,6 +208,9 @@ mod tests {
                     let told: BTreeSet<_> = made.keys(&object).cloned().collect();
                     let expected = searched(&compiler, &object);
                     prop_assert!(told.is_superset(&expected), "{}: {:?} lacks some of {:?}", object, told, expected);
+                    for key in &told {
+                        prop_assert!(made.objects(key).any(|it| *it == object), "{} does not know {}", key, object);
+                    }
                     for left in told.difference(&expected) {
                         prop_assert!(compiler.stored(&object).is_some(), "{} is gone, and {} is remembered", object, left);
                         prop_assert!(made.changed(left).is_some());

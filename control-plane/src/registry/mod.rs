@@ -6,7 +6,7 @@ mod receipts;
 mod validate;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -20,7 +20,6 @@ use tokio::{
     time::{Instant, timeout},
 };
 use tracing::info;
-use weft_ir::ResourceKey;
 use weft_model::{AccountName, Kind, Namespace, Object, ObjectRef, Owner, Stored, WorkloadRef};
 use weft_proto::weft::{
     AdminAnswer, AdminQuery, AgentMessage, ControlMessage, HeldRemovals, RemovalsConfirmed, agent_message::Message,
@@ -28,7 +27,7 @@ use weft_proto::weft::{
 };
 
 use crate::{
-    effect::Proxy as Observed,
+    effect::{Proxy as Observed, Wanted},
     removals::Removals,
     state::MeshState,
     wire::{EdgeItem, WorkloadItem},
@@ -152,6 +151,7 @@ impl Registry {
         };
         self.publish(&object, proxy.stored());
         proxies.insert(reference.clone(), proxy);
+        self.touch(&reference);
         self.state.beat();
         Ok(Attachment { workload: reference, stream })
     }
@@ -175,10 +175,15 @@ impl Registry {
             Some(Message::Health(report)) => proxy.unhealthy = validate::unhealthy(report),
             Some(Message::Draining(_)) => proxy.draining = true,
             Some(Message::Receipts(receipts)) => {
-                proxy.receipts(receipts, now);
+                let touched = self.state.touched();
+                proxy.receipts(receipts, now, |key| touched.said(&attachment.workload, key));
                 let _told = self.release(proxy);
             }
-            Some(Message::Held(held)) => proxy.held(held),
+            Some(Message::Held(held)) => {
+                proxy.held(held);
+                self.touch(&attachment.workload);
+                self.state.beat();
+            }
             Some(Message::Edges(summaries)) => proxy.edges.take(summaries, now),
             Some(Message::Bound(bound)) => proxy.bound(bound),
             Some(Message::Answer(answer)) => proxy.answered(answer),
@@ -197,6 +202,7 @@ impl Registry {
     pub(crate) fn detach(&self, attachment: &Attachment) {
         if let Some(proxy) = self.proxies().get_mut(&attachment.workload).filter(|it| it.stream == attachment.stream) {
             proxy.disconnect();
+            self.touch(&attachment.workload);
             self.state.beat();
         }
     }
@@ -214,6 +220,7 @@ impl Registry {
                 .map(|(reference, proxy)| {
                     proxy.expired = Some(now);
                     proxy.disconnect();
+                    self.touch(reference);
                     object_ref(reference)
                 })
                 .collect();
@@ -223,7 +230,13 @@ impl Registry {
                 info!(count = over.len(), workloads = named.join(", "), "leases ran out");
                 self.state.apply_soft(over.into_iter().map(|object| (object, None)));
             }
-            proxies.retain(|_, proxy| proxy.expired.is_none_or(|expired| now < expired + REMEMBERED));
+            proxies.retain(|reference, proxy| {
+                let remembered = proxy.expired.is_none_or(|expired| now < expired + REMEMBERED);
+                if !remembered {
+                    self.touch(reference);
+                }
+                remembered
+            });
         }
     }
 
@@ -279,27 +292,39 @@ impl Registry {
         proxies.get(workload).filter(|proxy| proxy.expired.is_none()).map(|proxy| proxy.registered.account.clone())
     }
 
-    /// The proxies that are connected, by their Agent stream or as `streams` says, with what they hold of `keys`.
+    /// Those of these proxies that are connected, by their Agent stream or as `streams` says, with what they hold of what
+    /// is wanted.
     pub(crate) fn observe(
         &self,
-        keys: &BTreeSet<ResourceKey>,
+        wanted: &BTreeMap<WorkloadRef, Wanted>,
         now: Instant,
         streams: impl Fn(&WorkloadRef) -> bool,
     ) -> BTreeMap<WorkloadRef, Observed> {
         let proxies = self.proxies();
-        let connected = proxies.iter().filter(|(workload, proxy)| proxy.sender.is_some() || streams(workload));
-        let observed = connected.map(|(workload, proxy)| {
-            let observed = Observed {
-                workload: workload.clone(),
-                // Connected by one stream or the other, also when its lease has run out.
-                silent: proxy.quiet(now),
-                features: None,
-                held: proxy.told.among(keys, now),
-                subscribed: BTreeMap::new(),
-            };
-            (workload.clone(), observed)
+        let there = wanted.iter().filter_map(|(workload, wanted)| Some((workload, proxies.get(workload)?, wanted)));
+        let connected = there.filter(|(workload, proxy, _)| proxy.sender.is_some() || streams(workload));
+        let observed = connected.map(|(workload, proxy, wanted)| {
+            // Connected by one stream or the other, also when its lease has run out.
+            let (silent, held) = (proxy.quiet(now), proxy.told.among(wanted, now));
+            (workload.clone(), Observed { silent, held, ..Observed::default() })
         });
         observed.collect()
+    }
+
+    /// Notes the proxies that stand otherwise without having said a word: they have fallen silent, or have not told again
+    /// in time what they had told on a former stream.
+    pub(crate) fn look_at_the_clock(&self, now: Instant) {
+        for (workload, proxy) in self.proxies().iter_mut() {
+            let silent = proxy.quiet(now).is_some();
+            if proxy.told.end_retelling(now) | (std::mem::replace(&mut proxy.was_silent, silent) != silent) {
+                self.touch(workload);
+            }
+        }
+    }
+
+    /// Everything of this proxy is to be judged again.
+    fn touch(&self, workload: &WorkloadRef) {
+        self.state.touched().proxy(workload);
     }
 
     /// The workloads whose proxies say nothing though their streams are open.
@@ -311,9 +336,9 @@ impl Registry {
     }
 
     /// Every registration, with what is known of it here; who lists adds what the ADS streams know.
-    pub(crate) fn list(&self) -> Vec<WorkloadItem> {
+    pub(crate) fn list(&self) -> Vec<(WorkloadRef, WorkloadItem)> {
         let names = self.state.look(|compiler| compiler.names().clone());
-        self.proxies().iter().map(|(reference, proxy)| proxy.item(reference, &names)).collect()
+        self.proxies().iter().map(|(reference, proxy)| (reference.clone(), proxy.item(reference, &names))).collect()
     }
 
     /// The latest summaries of every edge.

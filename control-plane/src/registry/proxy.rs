@@ -5,7 +5,7 @@ use tokio::{
     sync::{mpsc, oneshot},
     time::Instant,
 };
-use weft_ir::MeshNames;
+use weft_ir::{MeshNames, ResourceKey};
 use weft_model::{Object, Revision, SpiffeId, Stored, Workload, WorkloadRef};
 use weft_proto::weft::{AdminAnswer, BoundListeners, ControlMessage, HeldRemovals, HeldResource, Receipts};
 
@@ -37,6 +37,8 @@ pub(super) struct Proxy {
     pub(super) edges: Edges,
     pub(super) queries: BTreeMap<u64, oneshot::Sender<AdminAnswer>>,
     pub(super) told: Told,
+    /// Whether it had said nothing for too long when it was last looked at.
+    pub(super) was_silent: bool,
     revision: String,
     listeners: BTreeMap<String, String>,
     /// What it keeps by itself of another history.
@@ -62,6 +64,7 @@ impl Proxy {
             edges: Edges::default(),
             queries: BTreeMap::new(),
             told: Told::default(),
+            was_silent: false,
             revision: String::new(),
             listeners: BTreeMap::new(),
             held: HeldRemovals::default(),
@@ -136,12 +139,17 @@ impl Proxy {
         Some(now.saturating_duration_since(self.heard)).filter(|quiet| *quiet >= SILENT)
     }
 
-    pub(super) fn receipts(&mut self, receipts: Receipts, now: Instant) {
+    /// Takes receipts, and tells what each is of.
+    pub(super) fn receipts(&mut self, receipts: Receipts, now: Instant, told: impl Fn(&ResourceKey)) {
         let Receipts { receipts, revision } = receipts;
         if !revision.is_empty() {
             self.revision = shorten(revision);
         }
-        receipts.into_iter().for_each(|receipt| self.told.take(receipt, now));
+        for receipt in receipts {
+            if let Some(key) = self.told.take(receipt, now) {
+                told(&key);
+            }
+        }
     }
 
     pub(super) fn bound(&mut self, bound: BoundListeners) {
@@ -194,11 +202,15 @@ impl Proxy {
             connected: self.sender.is_some(),
             silent_ms: silent.map(|silent| u64::try_from(silent.as_millis()).unwrap_or(u64::MAX)),
             revision: self.revision.clone(),
-            in_sync: false,
+            in_effect: false,
+            resources: 0,
+            resources_in_effect: 0,
+            acknowledged: false,
             resources_sent: 0,
             resent: 0,
             holds_to: (!self.held.elsewhere.is_empty()).then(|| self.held.revision.clone()),
             removals_held: self.held.resources.len() as u64,
+            removal: None,
             rejected: self.told.rejected(),
             listeners: self.listeners.clone(),
             last_good_ms: *last_good_ms,

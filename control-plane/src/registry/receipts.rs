@@ -1,8 +1,5 @@
 //! A proxy's word on each resource.
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use tokio::time::Instant;
 use weft_ir::ResourceKey;
@@ -10,7 +7,10 @@ use weft_proto::weft::Receipt;
 use weft_xds::{Version, resource_type, type_url};
 
 use super::shorten;
-use crate::{effect::Held, wire::RejectedResource};
+use crate::{
+    effect::{Held, Wanted},
+    wire::RejectedResource,
+};
 
 /// How many resources are kept of one proxy. Further ones count as not in effect.
 const MAX_RECEIPTS: usize = 20_000;
@@ -23,24 +23,31 @@ pub(super) struct Told {
     held: BTreeMap<ResourceKey, Held>,
     /// What was told on the former stream, until it is told again, and when that stream was left.
     former: Option<(Instant, BTreeMap<ResourceKey, Held>)>,
+    /// Until when what was told there counts.
+    retelling: Option<Instant>,
 }
 
 impl Told {
-    /// Takes a receipt. One of a type or with a version that this control plane does not know says nothing to it.
-    pub(super) fn take(&mut self, receipt: Receipt, now: Instant) {
+    /// Takes a receipt. Returns what it is of; one of a type or with a version that this control plane does not know says
+    /// nothing to it.
+    pub(super) fn take(&mut self, receipt: Receipt, now: Instant) -> Option<ResourceKey> {
         let Receipt { type_url, name, version, rejected } = receipt;
-        let Some(resource_type) = resource_type(&type_url) else { return };
-        let key = ResourceKey::new(resource_type, shorten(name));
+        let key = ResourceKey::new(resource_type(&type_url)?, shorten(name));
+        self.note(&key, &version, rejected, now);
+        Some(key)
+    }
+
+    fn note(&mut self, key: &ResourceKey, version: &str, rejected: String, now: Instant) {
         if version.is_empty() && rejected.is_empty() {
-            self.held.remove(&key);
+            self.held.remove(key);
             return;
         }
-        if self.held.len() >= MAX_RECEIPTS && !self.held.contains_key(&key) {
+        if self.held.len() >= MAX_RECEIPTS && !self.held.contains_key(key) {
             return;
         }
-        let version = Version::parse(&version).ok().filter(|version| !version.as_str().is_empty());
-        let former = self.former.as_mut().and_then(|(_, former)| former.remove(&key)).and_then(|held| held.in_effect);
-        let held = self.held.entry(key).or_default();
+        let version = Version::parse(version).ok().filter(|version| !version.as_str().is_empty());
+        let former = self.former.as_mut().and_then(|(_, former)| former.remove(key)).and_then(|held| held.in_effect);
+        let held = self.held.entry(key.clone()).or_default();
         if !rejected.is_empty() {
             held.rejected = Some((version, shorten(rejected)));
             return;
@@ -55,18 +62,24 @@ impl Told {
     /// A new stream tells the whole: what is not told again soon is not held.
     pub(super) fn again(&mut self, now: Instant) {
         self.former = Some((now, std::mem::take(&mut self.held)));
+        self.retelling = Some(now + RETELLING);
     }
 
-    /// The word on those of `keys` that there is one on.
-    pub(super) fn among(&self, keys: &BTreeSet<ResourceKey>, now: Instant) -> BTreeMap<ResourceKey, Held> {
+    /// Whether what was told on the former stream has just ceased to count. Says so once.
+    pub(super) fn end_retelling(&mut self, now: Instant) -> bool {
+        self.retelling.take_if(|until| now >= *until).is_some()
+    }
+
+    /// The word on those of what is wanted that there is one on.
+    pub(super) fn among(&self, wanted: &Wanted, now: Instant) -> BTreeMap<ResourceKey, Held> {
         let former = self.former.as_ref().filter(|(left, _)| now < *left + RETELLING).map(|(_, former)| former);
         let mut found = BTreeMap::new();
         for told in former.into_iter().chain([&self.held]) {
-            if keys.len() < told.len() {
-                found.extend(keys.iter().filter_map(|key| Some((key.clone(), told.get(key)?.clone()))));
-            } else {
-                let among = told.iter().filter(|(key, _)| keys.contains(*key));
-                found.extend(among.map(|(key, held)| (key.clone(), held.clone())));
+            match wanted {
+                Wanted::All => found.extend(told.iter().map(|(key, held)| (key.clone(), held.clone()))),
+                Wanted::Keys(keys) => {
+                    found.extend(keys.iter().filter_map(|key| Some((key.clone(), told.get(key)?.clone()))));
+                }
             }
         }
         found
@@ -123,12 +136,13 @@ mod tests {
     fn what_is_told_again_on_a_new_stream_is_in_effect_since_it_was_told_first() {
         let (mut told, first) = (Told::default(), Instant::now());
         let key = ResourceKey::new(ResourceType::Cluster, "local/shop/web:80");
-        let keys = BTreeSet::from([key.clone()]);
+        let keys = Wanted::Keys([key.clone()].into());
         told.take(receipt("1", ""), first);
         let left = first + Duration::from_secs(60);
         told.again(left);
         assert!(told.among(&keys, left).contains_key(&key), "the whole has not been told yet");
         assert!(told.among(&keys, left + RETELLING).is_empty(), "it was not told again");
+        assert!(told.among(&Wanted::All, left).contains_key(&key));
         told.take(receipt("1", ""), left);
         let held = told.among(&keys, left + RETELLING).remove(&key).unwrap();
         assert_eq!(held.in_effect.map(|(_, since)| since), Some(first));

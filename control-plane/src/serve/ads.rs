@@ -8,7 +8,7 @@ use std::{
 
 use futures::Stream;
 use tokio::{
-    sync::{broadcast, mpsc, watch},
+    sync::{mpsc, watch},
     time::{Instant, sleep_until},
 };
 use tokio_stream::wrappers::ReceiverStream;
@@ -20,7 +20,7 @@ use weft_proto::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
     aggregated_discovery_service_server::AggregatedDiscoveryService,
 };
-use weft_xds::{Lookup, Server, ServerCounts, reader_features, reader_revision, resource_type};
+use weft_xds::{Lookup, Server, ServerCounts, named, reader_features, reader_revision};
 
 use super::{
     grpc::Core,
@@ -31,11 +31,8 @@ use super::{
 use crate::{
     metrics::{OpenStream, StreamKind},
     registry::Account,
-    state::ChangedKeys,
+    wakes::Wake,
 };
-
-/// The name that asks for everything of a type.
-const WILDCARD: &str = "*";
 
 /// How long a client may take for its first message, which says who it is.
 const FIRST_MESSAGE: Duration = Duration::from_secs(10);
@@ -97,8 +94,8 @@ struct Session {
     _open: OpenStream,
     core: Core,
     counted: ServerCounts,
-    /// The last batch of changed keys that was looked at.
-    sequence: u64,
+    /// Tells of changes that concern the client.
+    wake: Arc<Wake>,
     /// Nothing is pushed before then, or before this control plane has caught up.
     held_until: Option<Instant>,
 }
@@ -113,11 +110,10 @@ async fn serve(
     let first = tokio::time::timeout(FIRST_MESSAGE, requests.message()).await;
     let first = first.map_err(|_| Status::deadline_exceeded("the stream's first message did not come"))?;
     let Some(first) = first? else { return Ok(()) };
-    // Before the state is looked at: what changes afterwards is told.
-    let mut changes = ads.core.state.subscribe();
     let mut revisions = ads.core.state.revisions();
     let mut confirmations = ads.core.removals.subscribe();
     let mut session = Session::open(&ads, account, &first)?;
+    let wake = session.wake.clone();
     session.request(first)?;
     loop {
         let full = session.respond(responses);
@@ -127,7 +123,7 @@ async fn serve(
                 Some(request) => session.request(request)?,
                 None => return Ok(()),
             },
-            change = changes.recv() => session.changed(change, &mut changes),
+            () = wake.changed() => session.changed(),
             permit = responses.reserve(), if full => match permit {
                 Ok(permit) => drop(permit),
                 Err(_) => return Ok(()),
@@ -180,86 +176,61 @@ impl Session {
             warn!(%workload, %seen, %own, "a proxy has seen another store, or a later state of this one: nothing is taken from it");
         }
         debug!(%workload, "an ADS stream was opened");
-        let listed = ads.streams.list(workload, reader_features(node));
-        listed.state.guard(client.guard());
+        let wake = Arc::new(core.state.wakes().open());
+        let listed = ads.streams.list(workload, reader_features(node), wake.behind());
+        listed.guard(client.guard());
         Ok(Self {
             server: Server::new(core.state.view()),
             client,
             listed,
             _open: core.metrics.stream(StreamKind::Ads),
             counted: ServerCounts::default(),
-            sequence: core.state.sequence(),
+            wake,
             held_until,
             core,
         })
     }
 
     fn request(&mut self, request: DeltaDiscoveryRequest) -> Result<(), Status> {
+        let named = named(&request, &self.client);
+        // Before anything is looked up: what changes afterwards is told.
+        self.wake.listen(&named);
         if self.client.claim(&request) {
-            self.listed.state.guard(self.client.guard());
+            self.listed.guard(self.client.guard());
         }
-        let named = names(&request);
         let heard =
             self.server.request(request).map_err(|violation| Status::invalid_argument(violation.to_string()))?;
         for rejection in heard.rejected {
             let version = rejection.version.map(tracing::field::display);
             warn!(key = %rejection.key, version, reason = rejection.reason, "a resource was rejected");
         }
-        self.note_subscriptions(named);
+        if !named.is_empty() {
+            self.wake.heard(&named, (&self.server, &self.client), |key| self.client.keeps(key));
+            self.note_subscriptions(named);
+        }
         Ok(())
     }
 
     /// Tells the API which resources the client wants, as of a request that named these.
-    fn note_subscriptions(&self, named: Option<(ResourceType, BTreeSet<Arc<str>>)>) {
-        let Some((resource_type, mut names)) = named else { return };
-        if names.remove(WILDCARD) {
-            names.extend(self.client.wildcard(resource_type));
-        }
-        let mut changed = false;
-        for name in names {
-            let key = ResourceKey { resource_type, name };
-            let covered = || self.client.wildcard(resource_type).contains(&key.name);
-            let wanted = self.server.subscribes(&key) || (self.server.subscribes_to_all(resource_type) && covered());
-            changed |= self.listed.state.subscribe(key, wanted);
-        }
-        if changed {
+    fn note_subscriptions(&self, named: BTreeSet<ResourceKey>) {
+        let wanted = |key: &ResourceKey| {
+            let covered = || self.client.wildcard(key.resource_type).contains(&key.name);
+            self.server.subscribes(key) || (self.server.subscribes_to_all(key.resource_type) && covered())
+        };
+        if self.listed.subscribe(named.into_iter().map(|key| (key.clone(), wanted(&key)))) {
             self.core.state.beat();
         }
     }
 
-    /// Takes a batch of changed keys and all that wait behind it.
-    fn changed(
-        &mut self,
-        change: Result<Arc<ChangedKeys>, broadcast::error::RecvError>,
-        changes: &mut broadcast::Receiver<Arc<ChangedKeys>>,
-    ) {
-        let mut next = Some(change);
-        let mut appeared = false;
-        while let Some(change) = next {
-            match change {
-                Ok(batch) => {
-                    appeared |= self.client.changed(&batch.keys);
-                    self.server.changed(&batch.keys);
-                    self.sequence = self.sequence.max(batch.sequence);
-                }
-                Err(broadcast::error::RecvError::Lagged(_)) => {
-                    self.sequence = self.core.state.sequence();
-                    ResourceType::ALL.into_iter().for_each(|resource_type| self.server.recheck(resource_type));
-                }
-                // The state outlives the streams.
-                Err(broadcast::error::RecvError::Closed) => return,
-            }
-            next = match changes.try_recv() {
-                Ok(batch) => Some(Ok(batch)),
-                Err(broadcast::error::TryRecvError::Lagged(count)) => {
-                    Some(Err(broadcast::error::RecvError::Lagged(count)))
-                }
-                Err(broadcast::error::TryRecvError::Empty | broadcast::error::TryRecvError::Closed) => None,
-            };
+    /// Looks at what has changed of that which concerns the client.
+    fn changed(&mut self) {
+        // Before the changes are taken up: until they are answered, nobody takes them for acknowledged.
+        self.listed.state.acknowledged.store(false, Ordering::Release);
+        let changed = self.wake.take();
+        if self.client.changed(&changed) {
+            self.listed.guard(self.client.guard());
         }
-        if appeared {
-            self.listed.state.guard(self.client.guard());
-        }
+        self.server.changed(&changed);
     }
 
     /// A person has confirmed the removals: what was held back is told.
@@ -267,7 +238,7 @@ impl Session {
         let own = self.core.state.revision();
         if self.client.guard().seen().is_some_and(|seen| self.core.removals.cover(seen, &own)) {
             self.client.confirm();
-            self.listed.state.guard(self.client.guard());
+            self.listed.guard(self.client.guard());
             ResourceType::ALL.into_iter().for_each(|resource_type| self.server.recheck(resource_type));
         }
     }
@@ -299,17 +270,11 @@ impl Session {
         state.sent.store(counts.resources, Ordering::Relaxed);
         state.resent.store(counts.resent, Ordering::Relaxed);
         // While a response waits for room, the session may have more to say than it knows of.
-        state.in_sync.store(!full && self.held_until.is_none() && self.server.is_in_sync(), Ordering::Release);
-        state.sequence.store(self.sequence, Ordering::Release);
+        state
+            .acknowledged
+            .store(!full && self.held_until.is_none() && self.server.has_answered_all(), Ordering::Release);
         full
     }
-}
-
-/// The names whose subscription a request may change, the wildcard among them.
-fn names(request: &DeltaDiscoveryRequest) -> Option<(ResourceType, BTreeSet<Arc<str>>)> {
-    let named = request.resource_names_subscribe.iter().chain(&request.resource_names_unsubscribe);
-    let names: BTreeSet<Arc<str>> = named.map(|name| name.as_str().into()).collect();
-    Some((resource_type(&request.type_url)?, names)).filter(|(_, names)| !names.is_empty())
 }
 
 /// The workload that a node id names: `<namespace>/<workload>` in the namespace that the certificate proves.

@@ -75,7 +75,7 @@ impl ClientView {
     /// Looks at changed keys for endpoints that have come to what the client holds: all of them have registered again,
     /// so what changes from then on is meant. And for what is known now: it is no longer held back. Returns whether
     /// there was any.
-    pub(crate) fn changed(&mut self, keys: &[ResourceKey]) -> bool {
+    pub(crate) fn changed(&mut self, keys: &BTreeSet<ResourceKey>) -> bool {
         let before = self.guard.held().len();
         if before > 0 {
             for key in keys {
@@ -93,6 +93,11 @@ impl ClientView {
             }
         }
         self.guard.held().len() != before
+    }
+
+    /// Whether the client holds this from another stream, so that a change of it must be looked at whatever it asked for.
+    pub(crate) fn keeps(&self, key: &ResourceKey) -> bool {
+        self.claims.contains_key(key) || self.guard.holds(key)
     }
 
     fn is_as_claimed(&self, key: &ResourceKey, version: &str) -> bool {

@@ -12,22 +12,27 @@ use weft_ir::{Feature, ResourceKey};
 use weft_model::{Revision, WorkloadRef};
 use weft_xds::Guard;
 
-use crate::wire::{ProxyCount, WorkloadItem};
+use crate::{
+    effect::{Touched, Wanted},
+    wakes::Behind,
+    wire::{ProxyCount, WorkloadItem},
+};
 
 /// The open ADS streams.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct AdsStreams {
     next: AtomicU64,
     open: Mutex<BTreeMap<(WorkloadRef, u64), Arc<StreamState>>>,
+    touched: Arc<Touched>,
 }
 
 /// What one stream tells of itself as it goes.
 #[derive(Debug, Default)]
 pub(crate) struct StreamState {
-    /// The last batch of changed keys that the stream has looked at.
-    pub(crate) sequence: AtomicU64,
-    /// Whether the client has answered everything, as of that batch.
-    pub(crate) in_sync: AtomicBool,
+    /// Changes that the stream has not looked at.
+    behind: Behind,
+    /// Whether the client has answered everything, as of what the stream has looked at.
+    pub(crate) acknowledged: AtomicBool,
     pub(crate) sent: AtomicU64,
     pub(crate) resent: AtomicU64,
     /// What its client knows, where it says so.
@@ -54,7 +59,7 @@ impl StreamState {
     }
 
     /// Notes whether the client wants a resource; whether that is new.
-    pub(crate) fn subscribe(&self, key: ResourceKey, wanted: bool) -> bool {
+    fn subscribe(&self, key: ResourceKey, wanted: bool) -> bool {
         let mut subscribed = self.subscribed.lock().unwrap_or_else(PoisonError::into_inner);
         if wanted == subscribed.contains_key(&key) {
             return false;
@@ -66,17 +71,16 @@ impl StreamState {
         true
     }
 
-    /// Which of `keys` the client wants, and since when.
-    pub(crate) fn subscribed(&self, keys: &BTreeSet<ResourceKey>) -> BTreeMap<ResourceKey, Instant> {
+    /// Which of these the client wants, and since when.
+    pub(crate) fn subscribed(&self, wanted: &Wanted) -> BTreeMap<ResourceKey, Instant> {
         let subscribed = self.subscribed.lock().unwrap_or_else(PoisonError::into_inner);
-        if keys.len() < subscribed.len() {
-            return keys.iter().filter_map(|key| Some((key.clone(), *subscribed.get(key)?))).collect();
+        match wanted {
+            Wanted::All => subscribed.clone(),
+            Wanted::Keys(keys) => keys.iter().filter_map(|key| Some((key.clone(), *subscribed.get(key)?))).collect(),
         }
-        subscribed.iter().filter(|(key, _)| keys.contains(*key)).map(|(key, since)| (key.clone(), *since)).collect()
     }
 
-    /// Notes what is held back.
-    pub(crate) fn guard(&self, guard: &Guard) {
+    fn guard(&self, guard: &Guard) {
         let seen = guard.seen().filter(|_| guard.is_elsewhere());
         let held = seen.map(|seen| Held { seen: seen.clone(), keys: guard.held().iter().cloned().collect() });
         *self.guard.lock().unwrap_or_else(PoisonError::into_inner) = held;
@@ -86,8 +90,10 @@ impl StreamState {
         self.guard.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn is_in_sync(&self, sequence: u64) -> bool {
-        self.sequence.load(Ordering::Acquire) >= sequence && self.in_sync.load(Ordering::Acquire)
+    /// Whether the client has said yes or no to everything that there is for it. A stream that takes changes up clears
+    /// its word first, so in this order neither of the two is missed.
+    fn is_acknowledged(&self) -> bool {
+        !self.behind.is_behind() && self.acknowledged.load(Ordering::Acquire)
     }
 }
 
@@ -102,21 +108,59 @@ pub(crate) struct Listed {
 impl Drop for Listed {
     fn drop(&mut self) {
         self.streams.open().remove(&self.key);
+        self.touch();
+    }
+}
+
+impl Listed {
+    /// Notes which resources the client wants, or no longer does; whether anything of that is new.
+    pub(crate) fn subscribe(&self, wanted: impl IntoIterator<Item = (ResourceKey, bool)>) -> bool {
+        let mut new = false;
+        for (key, wanted) in wanted {
+            if self.state.subscribe(key.clone(), wanted) {
+                self.streams.touched.said(&self.key.0, &key);
+                new = true;
+            }
+        }
+        new
+    }
+
+    /// Notes what is held back.
+    pub(crate) fn guard(&self, guard: &Guard) {
+        self.state.guard(guard);
+        self.touch();
+    }
+
+    /// Everything of this proxy is to be judged again.
+    fn touch(&self) {
+        self.streams.touched.proxy(&self.key.0);
     }
 }
 
 impl AdsStreams {
-    /// Lists a stream as open until the guard is dropped.
-    pub(crate) fn list(self: &Arc<Self>, workload: WorkloadRef, features: Option<BTreeSet<Feature>>) -> Listed {
-        let state = Arc::new(StreamState { features, ..StreamState::default() });
-        let key = (workload, self.next.fetch_add(1, Ordering::Relaxed));
-        self.open().insert(key.clone(), state.clone());
-        Listed { streams: self.clone(), key, state }
+    /// No stream is open. What comes to stand otherwise with them is noted in `touched`.
+    pub(crate) fn new(touched: Arc<Touched>) -> Self {
+        Self { next: AtomicU64::new(0), open: Mutex::default(), touched }
     }
 
-    /// How many proxies are there, and how many have all there is at the batch `sequence`. A proxy's latest stream
-    /// counts: one that it has left may stay open until its connection is found dead.
-    pub(crate) fn count(&self, sequence: u64) -> ProxyCount {
+    /// Lists a stream as open until the guard is dropped. `behind` tells of changes that it has not looked at.
+    pub(crate) fn list(
+        self: &Arc<Self>,
+        workload: WorkloadRef,
+        features: Option<BTreeSet<Feature>>,
+        behind: Behind,
+    ) -> Listed {
+        let state = Arc::new(StreamState { features, behind, ..StreamState::default() });
+        let key = (workload, self.next.fetch_add(1, Ordering::Relaxed));
+        self.open().insert(key.clone(), state.clone());
+        let listed = Listed { streams: self.clone(), key, state };
+        listed.touch();
+        listed
+    }
+
+    /// How many proxies are there, how many have everything in effect by that word, and how many have acknowledged all
+    /// there is. A proxy's latest stream counts: one that it has left may stay open until its connection is found dead.
+    pub(crate) fn count(&self, in_effect: impl Fn(&WorkloadRef) -> bool) -> ProxyCount {
         let open = self.open();
         let mut count = ProxyCount::default();
         let mut streams = open.iter().peekable();
@@ -125,23 +169,29 @@ impl AdsStreams {
                 continue;
             }
             count.connected += 1;
-            count.in_sync += u64::from(state.is_in_sync(sequence));
+            count.in_effect += u64::from(in_effect(workload));
+            count.acknowledged += u64::from(state.is_acknowledged());
         }
         count
     }
 
-    /// The latest stream of each proxy.
-    pub(crate) fn latest(&self) -> BTreeMap<WorkloadRef, Arc<StreamState>> {
-        // In the order of their numbers: of several the last stands.
-        self.open().iter().map(|((workload, _), state)| (workload.clone(), state.clone())).collect()
+    /// The latest stream of each of these proxies that has one.
+    pub(crate) fn latest<'a>(
+        &self,
+        workloads: impl IntoIterator<Item = &'a WorkloadRef>,
+    ) -> BTreeMap<WorkloadRef, Arc<StreamState>> {
+        let open = self.open();
+        let latest = |workload: &WorkloadRef| {
+            let latest = open.range((workload.clone(), 0)..=(workload.clone(), u64::MAX)).next_back();
+            latest.map(|((workload, _), state)| (workload.clone(), state.clone()))
+        };
+        workloads.into_iter().filter_map(latest).collect()
     }
 
     /// Adds what is known of a workload's latest stream.
-    pub(crate) fn describe(&self, workload: &WorkloadRef, sequence: u64, item: &mut WorkloadItem) {
-        let open = self.open();
-        let latest = open.range((workload.clone(), 0)..=(workload.clone(), u64::MAX)).next_back();
-        if let Some((_, state)) = latest {
-            item.in_sync = state.is_in_sync(sequence);
+    pub(crate) fn describe(&self, workload: &WorkloadRef, item: &mut WorkloadItem) {
+        if let Some(state) = self.latest([workload]).get(workload) {
+            item.acknowledged = state.is_acknowledged();
             item.resources_sent = state.sent.load(Ordering::Relaxed);
             item.resent = state.resent.load(Ordering::Relaxed);
             if let Some(held) = state.held() {
@@ -174,14 +224,17 @@ mod tests {
 
     #[test]
     fn a_stream_that_a_proxy_has_left_counts_for_nothing() {
-        let streams = Arc::new(AdsStreams::default());
-        assert_eq!(streams.count(0), ProxyCount::default());
-        let [stale, other, latest] = ["web-0", "web-1", "web-0"].map(|name| streams.list(workload(name), None));
-        latest.state.in_sync.store(true, Ordering::Release);
-        assert_eq!(streams.count(0), ProxyCount { connected: 2, in_sync: 1 });
+        let streams = Arc::new(AdsStreams::new(Arc::default()));
+        let count = || streams.count(|workload| workload.name.as_str() == "web-1");
+        let proxies = |connected, in_effect, acknowledged| ProxyCount { connected, in_effect, acknowledged };
+        assert_eq!(count(), proxies(0, 0, 0));
+        let [stale, other, latest] =
+            ["web-0", "web-1", "web-0"].map(|name| streams.list(workload(name), None, Behind::default()));
+        latest.state.acknowledged.store(true, Ordering::Release);
+        assert_eq!(count(), proxies(2, 1, 1));
         drop(latest);
-        assert_eq!(streams.count(0), ProxyCount { connected: 2, in_sync: 0 });
+        assert_eq!(count(), proxies(2, 1, 0));
         drop((stale, other));
-        assert_eq!(streams.count(0), ProxyCount::default());
+        assert_eq!(count(), proxies(0, 0, 0));
     }
 }

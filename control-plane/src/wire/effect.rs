@@ -1,9 +1,9 @@
 //! Bodies that say whether objects are in effect.
 use serde::{Deserialize, Serialize};
 
-use super::{ObjectItem, WorkloadItem};
+use super::{Elsewhere, ObjectItem, WorkloadItem};
 
-/// How far an object has come.
+/// How far an object has come; of several proxies the worst counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum EffectState {
@@ -11,12 +11,33 @@ pub enum EffectState {
     InEffect,
     /// Some do not yet.
     Awaited,
+    /// Some keep what the mesh no longer has: the control plane came back with another epoch or an older revision, and
+    /// nobody has confirmed the removals.
+    RemovalHeld,
     /// It is not sent to some, which do not know what it needs.
     HeldBack,
     /// Some refused it, and go on with what they had.
     Rejected,
     /// No proxy uses it: nothing is known of its effect.
     Unused,
+}
+
+impl EffectState {
+    /// All, from the best to the worst; `Unused` is none of these.
+    pub const ALL: [Self; 6] =
+        [Self::InEffect, Self::Awaited, Self::RemovalHeld, Self::HeldBack, Self::Rejected, Self::Unused];
+
+    /// As metrics name it: the API's name in snake case.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::InEffect => "in_effect",
+            Self::Awaited => "awaited",
+            Self::RemovalHeld => "removal_held",
+            Self::HeldBack => "held_back",
+            Self::Rejected => "rejected",
+            Self::Unused => "unused",
+        }
+    }
 }
 
 /// Whether an object is in effect. A proxy is *concerned* if it is connected and holds or asked for a resource that was
@@ -90,6 +111,9 @@ pub struct WaitingProxy {
     /// What it does not know and the resource needs: it is not sent there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub needs: Vec<String>,
+    /// What of the object is kept there until a person confirms the removals.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removal: Option<Elsewhere>,
 }
 
 /// An object's status.

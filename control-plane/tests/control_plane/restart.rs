@@ -102,7 +102,7 @@ async fn endpoints_change_at_once_again_when_all_are_back_after_a_restart() {
     agent.next().await;
     eventually("the stream to have looked at it", async || {
         let proxies = plane.client().status().await.unwrap().proxies;
-        (proxies.in_sync == 1).then_some(())
+        (proxies.acknowledged == 1).then_some(())
     })
     .await;
     agent.say(Message::Draining(Draining {})).await;

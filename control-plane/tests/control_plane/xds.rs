@@ -50,9 +50,9 @@ spec:
     assert_eq!(ads.held, before);
     let status = plane.client().status().await.unwrap();
     assert_eq!((status.resources_sent, status.resources_resent), (5, 0));
-    eventually("the stream to be in sync", async || {
+    eventually("the stream to be acknowledged", async || {
         let proxies = plane.client().status().await.unwrap().proxies;
-        (proxies.connected == 1 && proxies.in_sync == 1).then_some(())
+        (proxies.connected == 1 && proxies.acknowledged == 1).then_some(())
     })
     .await;
 }

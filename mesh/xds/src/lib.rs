@@ -12,8 +12,9 @@ mod wire;
 
 pub use codec::{Encoded, MAX_RESOURCE_BYTES, Rejected, decode, encode};
 pub use session::{
-    Client, ClientCounts, Found, Guard, Heard, Lookup, MAX_NAME_BYTES, MAX_NAMES, MAX_RESPONSE_BYTES, Rejection,
-    Server, ServerCounts, Update, Violation, added_to, is_elsewhere, kept_with, reader_features, reader_revision,
+    Client, ClientCounts, Found, Guard, Heard, Interests, Lookup, MAX_NAME_BYTES, MAX_NAMES, MAX_RESPONSE_BYTES,
+    Rejection, Server, ServerCounts, Update, Violation, added_to, is_elsewhere, kept_with, named, reader_features,
+    reader_revision,
 };
 pub use version::{FORMAT, InvalidVersion, Version, version};
 pub use wire::{resource_type, type_url};

@@ -230,7 +230,7 @@ fn a_nack_without_names_refuses_the_whole_response() {
     let heard = bench.answer(&response, Some(Status { code: 3, message: "no".into(), ..Status::default() }));
     assert_eq!(heard.rejected.len(), 2);
     assert_eq!(bench.drain(), []);
-    assert!(bench.server.is_in_sync());
+    assert!(bench.server.has_answered_all());
 }
 
 #[test]

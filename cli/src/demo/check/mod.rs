@@ -92,7 +92,7 @@ pub(super) async fn run(mesh: &mut Mesh, started: Instant) -> Result<bool, Failu
         Err(failure) => (Err(failure), Err(Failure::new("the control plane did not come back"))),
     };
     report.claim("no request fails while the control plane is killed and returns", load)?;
-    report.claim("all sidecars are back in sync and nothing unchanged is resent", back)?;
+    report.claim("all sidecars have everything in effect again and nothing unchanged is resent", back)?;
     let restarted = restart::alone(mesh).await;
     report.claim("a killed sidecar serves within 2 s from disk while there is no control plane", restarted)?;
     let wiped = wipe::comes_back_empty(mesh).await;

@@ -4,7 +4,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use weft_control_plane::wire::WorkloadItem;
+use weft_control_plane::wire::{ProxyCount, WorkloadItem};
 
 use super::{Found, figure};
 use crate::{
@@ -28,7 +28,7 @@ pub(super) struct Seen {
     pub(super) back: Found,
 }
 
-/// Kills the control plane under load, starts it again, and waits until all sidecars are in sync.
+/// Kills the control plane under load, starts it again, and waits until all sidecars have everything in effect.
 pub(super) async fn survive(mesh: &mut Mesh) -> Result<Seen, Failure> {
     let caller = mesh.instance("catalog-0")?;
     let proxies = mesh.instances.len() as u64;
@@ -40,14 +40,14 @@ pub(super) async fn survive(mesh: &mut Mesh) -> Result<Seen, Failure> {
     mesh.kill_control_plane().await?;
     tokio::time::sleep(AWAY).await;
     mesh.start_control_plane(LEAVES).await?;
-    let in_sync = in_sync(mesh).await;
+    let in_effect = in_effect(mesh).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     let outcome = load.finish(start.elapsed().as_secs_f64()).await;
     let sessions = sessions(status).await? - sessions_before;
     let status = mesh.api()?.status().await?;
     let workloads = mesh.api()?.workloads().await?.items;
     let resent = status.resources_resent;
-    let back = match in_sync {
+    let back = match in_effect {
         Some(after) => figure(
             resent == 0,
             format!(
@@ -57,8 +57,8 @@ pub(super) async fn survive(mesh: &mut Mesh) -> Result<Seen, Failure> {
             ),
         ),
         None => Err(Failure::new(format!(
-            "{} of {proxies} in sync after 10 s: {}",
-            status.proxies.in_sync,
+            "{} of {proxies} with everything in effect after 10 s: {}",
+            status.proxies.in_effect,
             behind(&workloads)
         ))),
     };
@@ -76,18 +76,28 @@ pub(super) async fn survive(mesh: &mut Mesh) -> Result<Seen, Failure> {
     Ok(Seen { load, back })
 }
 
-/// Waits until every sidecar is in sync with a control plane that has just returned, and registered with it: how long it
-/// took, if it came about.
-pub(super) async fn in_sync(mesh: &Mesh) -> Option<Duration> {
+/// Waits until every sidecar has everything in effect of a control plane that has just returned, and registered with it:
+/// how long it took, if it came about.
+pub(super) async fn in_effect(mesh: &Mesh) -> Option<Duration> {
+    returned(mesh, |now| now.in_effect).await
+}
+
+/// The same where removals are held, so that not everything can be in effect: until every sidecar has acknowledged what
+/// there is for it.
+pub(super) async fn acknowledged(mesh: &Mesh) -> Option<Duration> {
+    returned(mesh, |now| now.acknowledged).await
+}
+
+async fn returned(mesh: &Mesh, done: impl Fn(&ProxyCount) -> u64) -> Option<Duration> {
     let (proxies, returned) = (mesh.instances.len() as u64, Instant::now());
-    let in_sync = until(Duration::from_secs(10), async || {
+    let all = until(Duration::from_secs(10), async || {
         let now = mesh.api().ok()?.status().await.ok()?.proxies;
         let workloads = mesh.api().ok()?.workloads().await.ok()?.items;
         let registered = workloads.iter().filter(|item| item.connected).count() as u64;
-        let all = [now.connected, now.in_sync, registered].iter().all(|count| *count == proxies);
+        let all = [now.connected, done(&now), registered].iter().all(|count| *count == proxies);
         all.then_some(returned.elapsed())
     });
-    in_sync.await
+    all.await
 }
 
 /// How many TLS sessions a sidecar has begun with its peers, by its own count.
@@ -98,8 +108,8 @@ async fn sessions(status: SocketAddr) -> Result<u64, Failure> {
     line.and_then(|count| count.trim().parse().ok()).ok_or_else(|| Failure::new("the sidecar counts no TLS sessions"))
 }
 
-/// The workloads that are not in sync, by name.
+/// The workloads that do not have everything in effect, by name.
 fn behind(workloads: &[WorkloadItem]) -> String {
-    let behind = workloads.iter().filter(|item| !item.in_sync);
+    let behind = workloads.iter().filter(|item| !item.in_effect);
     behind.map(|item| item.name.as_str()).collect::<Vec<_>>().join(", ")
 }

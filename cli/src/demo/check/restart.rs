@@ -25,12 +25,13 @@ pub(super) async fn alone(mesh: &mut Mesh) -> Found {
     let status = Client::new(mesh.instance("catalog-0")?.bound.status);
     let said = status.fetch("sidecar", "/ready", &[], Reuse::Fresh).await;
     mesh.start_control_plane(LEAVES).await?;
-    let back = outage::in_sync(mesh).await;
+    let back = outage::in_effect(mesh).await;
     let said = said.map(|reply| String::from_utf8_lossy(&reply.body).trim().to_owned())?;
     let served = served.ok_or_else(|| Failure::new("no request passed within 10 s"))?;
-    let back = back.ok_or_else(|| Failure::new("it did not come in sync after the control plane's return"))?;
+    let back =
+        back.ok_or_else(|| Failure::new("it did not have everything in effect after the control plane's return"))?;
     let text = format!(
-        "a request went through all services {:.0} ms after the kill; /ready said {said:?}; in sync {:.0} ms after the \
+        "a request went through all services {:.0} ms after the kill; /ready said {said:?}; everything in effect {:.0} ms after the \
          control plane's return",
         served.as_secs_f64() * 1000.0,
         back.as_secs_f64() * 1000.0

@@ -57,9 +57,9 @@ pub(super) async fn twice(mesh: &Mesh) -> Found {
 pub(super) async fn settle(mesh: &mut Mesh) -> Result<(), Failure> {
     mesh.stop_control_plane().await;
     mesh.start_control_plane(LEAVES).await?;
-    match outage::in_sync(mesh).await {
+    match outage::in_effect(mesh).await {
         Some(_) => Ok(()),
-        None => Err(Failure::new("the sidecars did not come in sync after the control plane's restart")),
+        None => Err(Failure::new("the sidecars did not have everything in effect after the control plane's restart")),
     }
 }
 

@@ -84,7 +84,7 @@ async fn without_objects(from: &Path, to: &Path) -> Result<(), Failure> {
 /// Every proxy must keep all that it held, serve, and say by which revision it noticed; so must the control plane.
 async fn kept(mesh: &Mesh, before: &Held, old: &str, (load, since): (Load, Instant)) -> Found {
     let proxies = mesh.instances.len();
-    let back = outage::in_sync(mesh).await;
+    let back = outage::acknowledged(mesh).await;
     let noticed = until(BOUND, async || {
         let status = mesh.api().ok()?.status().await.ok()?;
         let other = status.elsewhere.iter().filter(|proxy| proxy.other_epoch).count();
@@ -152,8 +152,8 @@ async fn confirmed(mesh: &Mesh) -> Found {
 /// The old store has it all again. By now it is another history to the proxies, but one that takes nothing: that is what
 /// `weft confirm-removals` must say of it.
 async fn restored(mesh: &Mesh, before: &Held) -> Found {
-    let back = outage::in_sync(mesh).await;
-    let back = back.ok_or_else(|| Failure::new("the sidecars did not come in sync with it in 10 s"))?;
+    let back = outage::acknowledged(mesh).await;
+    let back = back.ok_or_else(|| Failure::new("the sidecars did not acknowledge all that it has for them in 10 s"))?;
     let whole = until(BOUND, async || access::shop(mesh).await.ok().map(|_| ()));
     whole.await.ok_or_else(|| Failure::new("no request goes through the shop"))?;
     // A sidecar's own listener is known again once it has registered.
@@ -175,7 +175,7 @@ async fn restored(mesh: &Mesh, before: &Held) -> Found {
     before.still(mesh).await?;
     let proxies = mesh.instances.len();
     Ok(format!(
-        "{proxies} of {proxies} in sync {:.0} ms after its return, with all that they held at first; \
+        "{proxies} of {proxies} had acknowledged everything {:.0} ms after its return, with all that they held at first; \
          `weft confirm-removals` says of it that {nothing}",
         back.as_secs_f64() * 1000.0
     ))

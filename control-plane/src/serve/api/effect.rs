@@ -1,5 +1,9 @@
 //! Whether objects are in effect: the status of one, waiting for several, and watching.
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{
     Json,
@@ -26,7 +30,7 @@ use super::{
     objects::{self, parse_kind},
 };
 use crate::{
-    effect::Selection,
+    effect::{Selection, Since},
     wire::{ObjectStatus, StatusList, WaitRequest, WaitResponse, WatchEvent, WatchKind},
 };
 
@@ -49,7 +53,7 @@ pub(super) async fn list(
     selection: Result<Query<objects::Selected>, QueryRejection>,
 ) -> Result<Json<StatusList>, Failure> {
     let selection = objects::selection(selection)?;
-    let effects = api.effects();
+    let effects = api.effects.clone();
     let found = tokio::task::spawn_blocking(move || effects.select(&selection)).await.map_err(Failure::unavailable)?;
     let items = found.into_iter().map(|(_, status)| status).collect();
     Ok(Json(StatusList { revision: api.state.revision().to_string(), items }))
@@ -61,7 +65,8 @@ pub(super) async fn status(
     Path((kind, namespace, name)): Path<(String, String, String)>,
 ) -> Result<Json<ObjectStatus>, Failure> {
     let object = reference(&kind, &namespace, &name)?;
-    let found = api.effects().of(std::slice::from_ref(&object)).pop();
+    let (effects, asked) = (api.effects.clone(), object.clone());
+    let found = tokio::task::spawn_blocking(move || effects.of(&[asked]).pop()).await.map_err(Failure::unavailable)?;
     let missing = || Failure::not_found(format!("there is no {object}"), "list what there is with `weft get`");
     found.map(Json).ok_or_else(missing)
 }
@@ -85,7 +90,7 @@ pub(super) async fn wait(
     let (mut pulse, mut stop) = (api.state.pulse(), api.stop.clone());
     loop {
         pulse.mark_unchanged();
-        let (effects, asked) = (api.effects(), objects.clone());
+        let (effects, asked) = (api.effects.clone(), objects.clone());
         let looked = tokio::task::spawn_blocking(move || effects.of(&asked)).await;
         let items = looked.map_err(Failure::unavailable)?;
         let in_effect = items.len() == objects.len() && items.iter().all(|it| it.effect.is_done());
@@ -114,12 +119,17 @@ pub(super) async fn watch(
     let (lines, body) = mpsc::channel::<Result<Bytes, std::convert::Infallible>>(LINES);
     tokio::spawn(async move {
         let (mut pulse, mut stop) = (api.state.pulse(), api.stop.clone());
-        let mut known = BTreeMap::new();
+        let mut known = Known::default();
         loop {
             pulse.mark_unchanged();
             let (looking, chosen) = (api.clone(), selection.clone());
-            let Ok(seen) = tokio::task::spawn_blocking(move || look(&looking, &chosen)).await else { return };
-            for event in changes(&known, &seen) {
+            let looked = tokio::task::spawn_blocking(move || {
+                let events = known.look(&looking, &chosen);
+                (known, events)
+            });
+            let Ok((now, events)) = looked.await else { return };
+            known = now;
+            for event in events {
                 // What is made of texts and numbers alone can be written as JSON.
                 let mut line = serde_json::to_vec(&event).unwrap_or_default();
                 line.push(b'\n');
@@ -127,7 +137,6 @@ pub(super) async fn watch(
                     return;
                 }
             }
-            known = seen;
             let beaten = tokio::select! {
                 _ = pulse.changed() => true,
                 () = sleep(LOOK) => false,
@@ -143,6 +152,14 @@ pub(super) async fn watch(
     Ok(([(CONTENT_TYPE, "application/x-ndjson")], body).into_response())
 }
 
+/// What a watch has told.
+#[derive(Debug, Default)]
+struct Known {
+    seen: BTreeMap<String, Seen>,
+    /// The round of the board that it is of.
+    round: Option<u64>,
+}
+
 /// What a watch knows of one object or workload.
 #[derive(Clone, Debug, PartialEq)]
 struct Seen {
@@ -151,48 +168,62 @@ struct Seen {
     essence: Value,
 }
 
-fn look(api: &Api, selection: &Selection) -> BTreeMap<String, Seen> {
-    if selection.kind == Some(Kind::Workload) {
-        let chosen = |text: &Option<String>, own: &str| text.as_ref().is_none_or(|text| text == own);
-        let items = mesh::listed(api).into_iter();
-        let items = items.filter(|it| chosen(&selection.namespace, &it.namespace) && chosen(&selection.name, &it.name));
-        let seen = items.map(|item| {
-            let mut steady = item.clone();
-            (steady.resources_sent, steady.resent, steady.silent_ms) = (0, 0, item.silent_ms.map(|_| 0));
-            let name = format!("Workload {}/{}", item.namespace, item.name);
-            let essence = serde_json::to_value(steady).unwrap_or_default();
-            let event = WatchEvent { workload: Some(item), ..WatchEvent::of(&name) };
+impl Known {
+    /// Looks again; what is other than it was told. Of objects only those are judged of which something may be.
+    fn look(&mut self, api: &Api, selection: &Selection) -> Vec<WatchEvent> {
+        if selection.kind == Some(Kind::Workload) {
+            let seen = workloads(api, selection);
+            let names: BTreeSet<_> = seen.iter().map(|(name, _)| name.clone()).collect();
+            return self.take(seen, &names);
+        }
+        let Since { round, all, newer } = api.effects.select_since(selection, self.round);
+        self.round = Some(round);
+        let seen = newer.into_iter().map(|(stored, status)| {
+            let name = status.object.clone();
+            let essence = serde_json::to_value(status.effect.without_ages()).unwrap_or_default();
+            let item = Some(objects::item(&stored));
+            let event = WatchEvent { item, status: Some(status), ..WatchEvent::of(&name) };
             (name, Seen { event, essence })
         });
-        return seen.collect();
+        let names = all.iter().map(ToString::to_string).collect();
+        self.take(seen.collect(), &names)
     }
-    let found = api.effects().select(selection).into_iter();
-    let seen = found.map(|(stored, status)| {
-        let name = status.object.clone();
-        let essence = serde_json::to_value(status.effect.without_ages()).unwrap_or_default();
-        let event = WatchEvent { item: Some(objects::item(&stored)), status: Some(status), ..WatchEvent::of(&name) };
+
+    /// Takes in what was looked at, and the names of all that there is.
+    fn take(&mut self, seen: Vec<(String, Seen)>, names: &BTreeSet<String>) -> Vec<WatchEvent> {
+        let gone: Vec<_> = self.seen.keys().filter(|name| !names.contains(*name)).cloned().collect();
+        let mut events = Vec::new();
+        for name in gone {
+            self.seen.remove(&name);
+            events.push(WatchEvent { event: WatchKind::Deleted, ..WatchEvent::of(&name) });
+        }
+        for (name, now) in seen {
+            let event = match self.seen.get(&name) {
+                None => WatchKind::Added,
+                Some(before) if before.event.item != now.event.item => WatchKind::Changed,
+                Some(before) if before.essence != now.essence => WatchKind::Status,
+                Some(_) => continue,
+            };
+            events.push(WatchEvent { event, ..now.event.clone() });
+            self.seen.insert(name, now);
+        }
+        events
+    }
+}
+
+fn workloads(api: &Api, selection: &Selection) -> Vec<(String, Seen)> {
+    let chosen = |text: &Option<String>, own: &str| text.as_ref().is_none_or(|text| text == own);
+    let items = mesh::listed(api).into_iter();
+    let items = items.filter(|it| chosen(&selection.namespace, &it.namespace) && chosen(&selection.name, &it.name));
+    let seen = items.map(|item| {
+        let mut steady = item.clone();
+        (steady.resources_sent, steady.resent, steady.silent_ms) = (0, 0, item.silent_ms.map(|_| 0));
+        let name = format!("Workload {}/{}", item.namespace, item.name);
+        let essence = serde_json::to_value(steady).unwrap_or_default();
+        let event = WatchEvent { workload: Some(item), ..WatchEvent::of(&name) };
         (name, Seen { event, essence })
     });
     seen.collect()
-}
-
-/// What differs between two looks.
-fn changes<'a>(
-    known: &'a BTreeMap<String, Seen>,
-    seen: &'a BTreeMap<String, Seen>,
-) -> impl Iterator<Item = WatchEvent> + 'a {
-    let gone = known.iter().filter(|(name, _)| !seen.contains_key(*name));
-    let gone = gone.map(|(name, _)| WatchEvent { event: WatchKind::Deleted, ..WatchEvent::of(name) });
-    let told = seen.iter().filter_map(|(name, now)| {
-        let event = match known.get(name) {
-            None => WatchKind::Added,
-            Some(before) if before.event.item != now.event.item => WatchKind::Changed,
-            Some(before) if before.essence != now.essence => WatchKind::Status,
-            Some(_) => return None,
-        };
-        Some(WatchEvent { event, ..now.event.clone() })
-    });
-    gone.chain(told)
 }
 
 fn reference(kind: &str, namespace: &str, name: &str) -> Result<ObjectRef, Failure> {

@@ -1,5 +1,5 @@
 //! What runs: workloads, edges, status, metrics.
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Json,
@@ -12,9 +12,8 @@ use serde::Deserialize;
 use weft_model::WorkloadRef;
 use weft_proto::weft::AdminAnswer;
 
-use super::{Api, error::Failure, removals};
+use super::{Api, error::Failure};
 use crate::{
-    effect::Selection,
     registry::QueryError,
     wire::{EdgeList, Status, WorkloadItem, WorkloadList},
 };
@@ -23,24 +22,29 @@ use crate::{
 const MAX_PATH: usize = 1_024;
 
 /// `GET /v1/workloads`.
-pub(super) async fn workloads(Shared(api): Shared<Arc<Api>>) -> Json<WorkloadList> {
-    Json(WorkloadList { items: listed(&api) })
+///
+/// # Errors
+/// Where the control plane is about to stop.
+pub(super) async fn workloads(Shared(api): Shared<Arc<Api>>) -> Result<Json<WorkloadList>, Failure> {
+    let items = tokio::task::spawn_blocking(move || listed(&api)).await.map_err(Failure::unavailable)?;
+    Ok(Json(WorkloadList { items }))
 }
 
 /// What is known of each workload.
 pub(super) fn listed(api: &Api) -> Vec<WorkloadItem> {
-    let sequence = api.state.sequence();
     let mut items = api.registry.list();
-    for item in &mut items {
-        if let Some(workload) = reference(item) {
-            api.streams.describe(&workload, sequence, item);
+    let kept = api.effects.kept();
+    api.effects.look(|board| {
+        for (workload, item) in &mut items {
+            (item.resources, item.resources_in_effect) = board.tally(workload);
+            item.in_effect = board.has_all_in_effect(workload);
         }
+    });
+    for (workload, item) in &mut items {
+        api.streams.describe(workload, item);
+        item.removal = kept.get(workload).map(|kept| kept.whole(workload));
     }
-    items
-}
-
-fn reference(item: &WorkloadItem) -> Option<WorkloadRef> {
-    Some(WorkloadRef { namespace: item.namespace.parse().ok()?, name: item.name.parse().ok()? })
+    items.into_iter().map(|(_, item)| item).collect()
 }
 
 #[derive(Debug, Deserialize)]
@@ -96,28 +100,26 @@ pub(super) async fn edges(Shared(api): Shared<Arc<Api>>) -> Json<EdgeList> {
 /// # Errors
 /// Where the objects in force cannot be judged.
 pub(super) async fn status(Shared(api): Shared<Arc<Api>>) -> Result<Json<Status>, Failure> {
-    let (faults, state) = (api.faults.clone(), api.state.clone());
-    let effects = api.effects();
-    let judge = move || {
-        let mut objects = BTreeMap::new();
-        for (_, status) in effects.select(&Selection::default()) {
-            *objects.entry(status.effect.state).or_default() += 1;
-        }
-        (faults.now(&state), objects)
-    };
-    let (judged, objects) = tokio::task::spawn_blocking(judge).await.map_err(Failure::unavailable)?;
-    let names = api.state.look(|compiler| compiler.names().clone());
-    // The revision before the sequence: what is in sync with the later is in sync with the former.
+    // The revision first: what is in effect of a later one is in effect of this.
     let revision = api.state.revision().to_string();
+    let judging = api.clone();
+    let judge = move || {
+        let told = judging.effects.look(|board| {
+            (board.counts().clone(), judging.streams.count(|workload| board.has_all_in_effect(workload)))
+        });
+        (judging.faults.now(&judging.state), told)
+    };
+    let (judged, (objects, proxies)) = tokio::task::spawn_blocking(judge).await.map_err(Failure::unavailable)?;
+    let names = api.state.look(|compiler| compiler.names().clone());
     Ok(Json(Status {
         revision,
         trust_domain: names.trust_domain.to_string(),
         mesh_domain: names.mesh_domain.to_string(),
         cluster: names.cluster.to_string(),
-        proxies: api.streams.count(api.state.sequence()),
+        proxies,
         resources_sent: api.metrics.resources_sent(),
         resources_resent: api.metrics.resources_resent(),
-        elsewhere: removals::elsewhere(&api),
+        elsewhere: api.effects.kept().iter().map(|(workload, kept)| kept.whole(workload)).collect(),
         started: api.started.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         warnings: judged.to_vec(),

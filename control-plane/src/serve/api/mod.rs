@@ -61,6 +61,8 @@ pub(crate) struct Api {
     pub(crate) secrets: Arc<dyn State>,
     pub(crate) state: Arc<MeshState>,
     pub(crate) faults: Arc<Faults>,
+    /// The status of objects.
+    pub(crate) effects: Effects,
     pub(crate) registry: Arc<Registry>,
     pub(crate) streams: Arc<AdsStreams>,
     pub(crate) metrics: Arc<Metrics>,
@@ -77,14 +79,6 @@ pub(crate) struct Api {
     pub(crate) changes: Mutex<()>,
     /// The control plane stops.
     pub(crate) stop: watch::Receiver<bool>,
-}
-
-impl Api {
-    /// What the status of objects is computed from.
-    fn effects(&self) -> Effects {
-        let (state, registry, streams) = (self.state.clone(), self.registry.clone(), self.streams.clone());
-        Effects { state, registry, streams }
-    }
 }
 
 fn router(api: Arc<Api>) -> Router {

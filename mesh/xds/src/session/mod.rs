@@ -1,6 +1,7 @@
 //! The two ends of a delta ADS stream, without I/O.
 mod client;
 mod guard;
+mod interest;
 mod keep;
 mod lookup;
 mod node;
@@ -10,6 +11,7 @@ mod subscription;
 
 pub use client::{Client, ClientCounts, Update};
 pub use guard::{Guard, is_elsewhere};
+pub use interest::{Interests, named};
 pub use keep::{added_to, kept_with};
 pub use lookup::{Found, Heard, Lookup, ServerCounts};
 pub use node::{reader_features, reader_revision};

@@ -130,7 +130,7 @@ impl Server {
 
     /// Whether the client has said yes or no to everything that there is for it, as of the last
     /// [`respond`](Self::respond).
-    pub fn is_in_sync(&self) -> bool {
+    pub fn has_answered_all(&self) -> bool {
         self.types.values().all(|it| {
             let nothing_to_say = it.dirty.is_empty() && it.sends.is_empty() && it.removals.is_empty();
             it.outstanding.is_none() && nothing_to_say && !it.answer_due && !it.wildcard_stale
@@ -146,6 +146,13 @@ impl Server {
     /// Whether the client subscribed to everything that there is for it of a type.
     pub fn subscribes_to_all(&self, resource_type: ResourceType) -> bool {
         self.types.get(&resource_type).is_some_and(|it| it.wildcard)
+    }
+
+    /// Whether a change of this key may give this stream something to say.
+    pub fn is_concerned(&self, key: &ResourceKey, lookup: &impl Lookup) -> bool {
+        self.types.get(&key.resource_type).is_some_and(|it| {
+            it.names.contains_key(&key.name) || (it.wildcard && lookup.wildcard(key.resource_type).contains(&key.name))
+        })
     }
 
     /// What the stream has done so far.

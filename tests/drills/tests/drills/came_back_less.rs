@@ -118,7 +118,7 @@ async fn back(mesh: &Mesh, proxies: usize) -> Result<Duration> {
     let began = Instant::now();
     let all = proxies as u64;
     mesh.plane
-        .until("that every proxy is back", BACK, |it| it.proxies.connected >= all && it.proxies.in_sync >= all)
+        .until("that every proxy is back", BACK, |it| it.proxies.connected >= all && it.proxies.acknowledged >= all)
         .await?;
     Ok(began.elapsed())
 }

@@ -36,7 +36,7 @@ pub(crate) async fn run(drill: Drill) -> Result<Verdict> {
     let mut mesh = Mesh::start(&drill.folder, INSTANCES, "1h").await?;
     mesh.plane.apply(POLICY).await?;
     mesh.plane
-        .until("that every proxy has the policy", Duration::from_secs(20), |it| it.proxies.in_sync > INSTANCES as u64)
+        .until("that every proxy has the policy", Duration::from_secs(20), |it| it.proxies.in_effect > INSTANCES as u64)
         .await?;
     let mut verdict = Verdict::default();
     // Which three fail is drawn by the seed.

@@ -17,9 +17,9 @@ async fn requests_go_on_without_a_control_plane_and_nothing_unchanged_is_resent_
     assert_eq!(unknown.status, 503, "{}", unknown.text());
     assert!(unknown.text().contains("control plane unreachable"), "{}", unknown.text());
     shop.mesh.start_control_plane().await.unwrap();
-    let status = eventually("all four proxies in sync", async || {
+    let status = eventually("all four proxies to have everything in effect", async || {
         let status = shop.mesh.client().status().await.ok()?;
-        (status.proxies.in_sync == 4 && status.proxies.connected == 4).then_some(status)
+        (status.proxies.in_effect == 4 && status.proxies.connected == 4).then_some(status)
     })
     .await;
     assert_eq!(status.revision, before, "the store has the same epoch and revision");

@@ -70,7 +70,7 @@ async fn held_back(shop: &Shop, proxies: usize) -> Status {
     eventually("every proxy to be held back from", async || {
         let status = shop.mesh.client().status().await.ok()?;
         let told = status.elsewhere.iter().filter(|proxy| proxy.held > 0).count();
-        (told == proxies && status.proxies.in_sync == 4).then_some(status)
+        (told == proxies && status.proxies.acknowledged == 4).then_some(status)
     })
     .await
 }
