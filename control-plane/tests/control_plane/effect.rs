@@ -1,14 +1,17 @@
 //! Whether objects are in effect, by the word of proxies that the tests play themselves.
 use std::time::Duration;
 
-use weft_control_plane::wire::{EffectState, ObjectStatus, WaitRequest};
+use weft_control_plane::wire::{ConfirmRequest, EffectState, ObjectStatus, WaitRequest};
 use weft_proto::{
     envoy::config::core::v3::Node,
     google::protobuf::{ListValue, Struct, Value, value::Kind},
     weft::{Receipt, Receipts, agent_message::Message},
 };
 
-use crate::support::{Ads, Agent, CLUSTER, LISTENER, Member, Plane, SHOP, VIRTUAL_HOST, eventually, registration};
+use crate::support::{
+    Ads, Agent, CLUSTER, ENDPOINTS, LISTENER, Member, Plane, SHOP, VIRTUAL_HOST, eventually, node_that_saw,
+    registration,
+};
 
 const WEB: &str = "local/shop/web:80";
 
@@ -72,6 +75,11 @@ async fn an_object_is_effective_on_n_of_m_and_names_who_lacks_it_and_who_rejecte
     let mute = Fake::start(&plane, &member, "web-3", CLUSTER, WEB).await;
     // Acknowledged on the ADS stream is not in effect.
     until(&plane, "Service", "web", |it| it.effect.proxies == 3 && it.effect.effective == 0).await;
+    let proxies = eventually("three acknowledgements", async || {
+        let proxies = plane.client().status().await.unwrap().proxies;
+        (proxies.acknowledged == 3).then_some(proxies)
+    });
+    assert_eq!(proxies.await.in_effect, 0);
     good.receipt(CLUSTER, WEB, "").await;
     bad.receipt(CLUSTER, WEB, "there is no room for it").await;
     let status =
@@ -83,6 +91,11 @@ async fn an_object_is_effective_on_n_of_m_and_names_who_lacks_it_and_who_rejecte
     waiting.sort_unstable();
     assert_eq!(waiting, [("shop/web-2", Some("there is no room for it")), ("shop/web-3", None)]);
     assert!(status.effect.slowest.is_some_and(|it| it.workload != "shop/web-1"));
+    let status = plane.client().status().await.unwrap();
+    assert_eq!((status.proxies.in_effect, status.objects.get(&EffectState::Rejected)), (1, Some(&1)));
+    let items = plane.client().workloads().await.unwrap().items;
+    let told: Vec<_> = items.iter().map(|it| (it.in_effect, it.resources_in_effect, it.resources)).collect();
+    assert_eq!(told, [(true, 1, 1), (false, 0, 1), (false, 0, 1)]);
 
     // Who says nothing for too long is named as such; these have no heartbeat.
     let silent = until(&plane, "Service", "web", |it| it.effect.waiting.iter().all(|it| it.silent_ms.is_some())).await;
@@ -181,4 +194,35 @@ async fn what_a_proxy_does_not_know_is_named_where_it_is_held_back() {
         ("shop/web-1", &["access-by-identity".to_owned()][..])
     );
     assert_eq!(waiting.resource, "listener inbound/shop/web-1");
+}
+
+/// It was told as waiting for the resource, as if it were about to come.
+#[tokio::test]
+async fn what_the_wipe_guard_holds_back_is_named_in_the_status_of_its_object_until_it_is_confirmed() {
+    let plane = patient().await;
+    plane.apply(SHOP).await.unwrap();
+    let member = plane.join("web").await;
+    let mut agent = plane.agent(&member, registration("web-1", "web", "")).await;
+    agent.next().await;
+    // Of another history it holds endpoints that this control plane has not heard of.
+    let mut ads = plane.ads_as(&member, node_that_saw("web-1", "elsewhere/all=9")).await.unwrap();
+    let version = "0123456789abcdef".to_owned();
+    ads.resume(ENDPOINTS, &[WEB], &[((ENDPOINTS.to_owned(), WEB.to_owned()), version.clone())].into()).await;
+    let receipt = Receipt { type_url: ENDPOINTS.to_owned(), name: WEB.to_owned(), version, rejected: String::new() };
+    agent.say(Message::Receipts(Receipts { receipts: vec![receipt], revision: String::new() })).await;
+
+    let status = until(&plane, "Service", "web", |it| it.effect.state == EffectState::RemovalHeld).await;
+    let [waiting] = status.effect.waiting.as_slice() else { panic!("{status:?}") };
+    let text = waiting.removal.as_ref().unwrap().text();
+    for part in ["came back with another epoch", "elsewhere/all=9", "endpoints local/shop/web:80", "confirm-removals"] {
+        assert!(text.contains(part), "{text:?} lacks {part:?}");
+    }
+    let items = plane.client().workloads().await.unwrap().items;
+    assert!(!items[0].in_effect && items[0].removal.as_ref().is_some_and(|it| it.other_epoch), "{items:?}");
+    let counted = plane.client().status().await.unwrap().objects;
+    assert_eq!(counted.get(&EffectState::RemovalHeld), Some(&1));
+
+    let epoch = plane.client().removals().await.unwrap().epoch;
+    plane.client().confirm_removals(&ConfirmRequest { epoch }).await.unwrap();
+    until(&plane, "Service", "web", |it| it.effect.state == EffectState::Awaited).await;
 }

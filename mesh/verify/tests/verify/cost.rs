@@ -1,6 +1,6 @@
 //! What the verification of a change costs, by what it allocates: that is the same on every machine.
 use weft_compile::Compiler;
-use weft_model::Owner;
+use weft_model::{Diagnostic, Owner};
 use weft_verify::{Subject, verify};
 
 use crate::support::{compiler, holding, puts, service, workload};
@@ -33,11 +33,11 @@ fn cost(mesh: &Compiler, change: &str) -> u64 {
     let (change, owner) = (puts(change), Owner::api());
     let mut told = Vec::new();
     let cost = allocation_counter::measure(|| told = verify(mesh, Subject::Change(&owner, &change)));
-    assert_eq!(told, [], "it is a change without a fault");
+    assert!(!told.iter().any(Diagnostic::is_error), "{told:?}");
     cost.bytes_total
 }
 
-/// Each verification copied all maps of the compiler: 45 ms and 20 MB at 10,000 Services, whatever the change.
+/// Each verification copied all maps of the compiler: 45 ms at 10,000 Services, whatever the change.
 #[test]
 fn what_it_costs_to_verify_a_change_does_not_grow_with_the_mesh() {
     let (small, large) = (mesh(100), mesh(10_000));
