@@ -3,4 +3,3 @@
 
 mod memory;
 mod rolling;
-mod sidecar;

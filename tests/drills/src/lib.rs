@@ -4,14 +4,10 @@ mod backend;
 mod load;
 mod mesh;
 mod options;
-mod process;
-mod results;
 mod verdict;
 
 pub use backend::{Backend, Mode};
 pub use load::{Load, Outcome, Report, Sent};
-pub use mesh::{ControlPlane, Mesh, Pod, Sidecar};
+pub use mesh::{Mesh, Pod};
 pub use options::{Drill, Options, Scale};
-pub use process::{Process, command};
-pub use results::append;
 pub use verdict::{Figure, Verdict, within};

@@ -7,8 +7,8 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
-use weft_drills::{Drill, Mesh, Sidecar, Verdict};
-use weft_harness::Connection;
+use weft_drills::{Drill, Mesh, Verdict};
+use weft_harness::{Connection, Plan};
 
 /// Where the last good configuration is kept in the state directory.
 const LAST_GOOD: &str = "last-good.kept";
@@ -16,7 +16,7 @@ const LAST_GOOD: &str = "last-good.kept";
 pub(crate) async fn run(drill: Drill) -> Result<Verdict> {
     let mut draws = StdRng::seed_from_u64(drill.seed);
     let mut mesh = Mesh::start(&drill.folder, 2, "1h").await?;
-    let mut new = Sidecar::plan(&mesh.plane, "web-1", "web", None).await?;
+    let mut new = mesh.plane.sidecar(&Plan::new("web-1", "web")).await?;
     // The cache is written shortly after a change.
     let cache = mesh.web.state.join(LAST_GOOD);
     let kept = |cache: &std::path::Path| fs::read(cache).is_ok_and(|bytes| contains(&bytes, b"stock.shop"));

@@ -3,8 +3,12 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use weft_drills::{ControlPlane, Drill, Load, Mode, Pod, Scale, Sidecar, Verdict};
-use weft_harness::Connection;
+use weft_drills::{Drill, Load, Mode, Pod, Scale, Verdict};
+use weft_harness::{
+    Connection, Plan,
+    objects::{HTTP, allow, service},
+    process::ControlPlane,
+};
 
 /// A body above what is kept for a repetition.
 const LARGE: usize = 70_000;
@@ -12,24 +16,13 @@ const LARGE: usize = 70_000;
 /// The services, each behind the last, and who may call whom.
 const HOPS: [(&str, &str); 3] = [("alpha", "web"), ("beta", "alpha"), ("gamma", "beta")];
 
-fn objects(service: &str, caller: &str) -> String {
-    format!(
-        r#"
-{{ apiVersion: v1, kind: Service, metadata: {{ name: {service}, namespace: shop }},
-  spec: {{ selector: {{ app: {service} }}, ports: [{{ name: http, port: 80, targetPort: http }}] }} }}
----
-apiVersion: weft.dev/v1alpha1
-kind: AccessPolicy
-metadata: {{ name: {service}, namespace: shop }}
-spec:
-  targetRefs: [{{ group: "", kind: Service, name: {service} }}]
-  rules: [{{ action: Allow, from: [{{ namespace: shop, account: {caller} }}] }}]
----
-apiVersion: weft.dev/v1alpha1
+fn objects(name: &str, caller: &str) -> String {
+    let retries = format!(
+        r#"apiVersion: weft.dev/v1alpha1
 kind: TrafficPolicy
-metadata: {{ name: {service}, namespace: shop }}
+metadata: {{ name: {name}, namespace: shop }}
 spec:
-  targetRefs: [{{ group: "", kind: Service, name: {service} }}]
+  targetRefs: [{{ group: "", kind: Service, name: {name} }}]
   retries:
     attempts: 3
     on: [connect-failure, reset, gateway-error]
@@ -38,7 +31,8 @@ spec:
     budget: {{ percent: 20, minPerSecond: 3 }}
 ---
 "#
-    )
+    );
+    service(name, name, &[HTTP]) + &allow(name, caller) + &retries
 }
 
 pub(crate) async fn run(drill: Drill) -> Result<Verdict> {
@@ -51,7 +45,7 @@ pub(crate) async fn run(drill: Drill) -> Result<Verdict> {
     let [alpha, beta, gamma] = <[Pod; 3]>::try_from(pods).ok().context("three hops")?;
     alpha.backend.calls(alpha.sidecar.outbound()?, "beta");
     beta.backend.calls(beta.sidecar.outbound()?, "gamma");
-    let mut web = Sidecar::plan(&plane, "web-0", "web", None).await?;
+    let mut web = plane.sidecar(&Plan::new("web-0", "web")).await?;
     web.start().await?;
     let outbound = web.outbound()?;
     let mut connection = Connection::open(outbound).await?;
