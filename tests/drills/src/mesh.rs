@@ -1,5 +1,9 @@
 //! A mesh of real processes: a control plane, and a sidecar beside each application.
-use std::{path::Path, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    path::Path,
+    time::Duration,
+};
 
 use anyhow::Result;
 use tokio::time::Instant;
@@ -29,8 +33,17 @@ impl Pod {
     /// # Errors
     /// What keeps them from it.
     pub async fn start(plane: &ControlPlane, name: &str, service: &str) -> Result<Self> {
+        Self::start_at(plane, name, service, Ipv4Addr::LOCALHOST.into()).await
+    }
+
+    /// Starts both, the sidecar where peers reach it by this address.
+    ///
+    /// # Errors
+    /// What keeps them from it.
+    pub async fn start_at(plane: &ControlPlane, name: &str, service: &str, address: IpAddr) -> Result<Self> {
         let backend = Backend::start(name).await?;
-        let mut sidecar = plane.sidecar(&Plan::new(name, service).application("http", backend.address)).await?;
+        let mut sidecar =
+            plane.sidecar(&Plan::new(name, service).application("http", backend.address)).await?.at(address);
         sidecar.start().await?;
         Ok(Self { backend, sidecar })
     }
@@ -53,11 +66,19 @@ impl Mesh {
     /// # Errors
     /// What keeps it from that.
     pub async fn start(folder: &Path, pods: usize, leaf_ttl: &str) -> Result<Self> {
+        Self::start_at(folder, leaf_ttl, &vec![Ipv4Addr::LOCALHOST.into(); pods]).await
+    }
+
+    /// The same with a pod at each of these addresses.
+    ///
+    /// # Errors
+    /// What keeps it from that.
+    pub async fn start_at(folder: &Path, leaf_ttl: &str, pods: &[IpAddr]) -> Result<Self> {
         let plane = ControlPlane::start(folder, leaf_ttl).await?;
         plane.apply(&open_service("stock", "stock", &[HTTP])).await?;
         let mut stock = Vec::new();
-        for at in 0..pods {
-            stock.push(Pod::start(&plane, &format!("stock-{at}"), "stock").await?);
+        for (at, address) in pods.iter().enumerate() {
+            stock.push(Pod::start_at(&plane, &format!("stock-{at}"), "stock", *address).await?);
         }
         let mut web = plane.sidecar(&Plan::new("web-0", "web")).await?;
         web.start().await?;

@@ -19,7 +19,7 @@ use tokio::{
     task::{JoinSet, LocalSet},
     time::Instant,
 };
-use weft_drills::{Drill, Options, Scale, Verdict};
+use weft_drills::{Drill, Options, Scale, Verdict, namespace};
 use weft_harness::record;
 
 /// One failure mode.
@@ -45,6 +45,10 @@ const ROWS: [Row; 8] = [
 const BESIDE: usize = 3;
 
 fn main() -> ExitCode {
+    if let Err(error) = namespace::enter() {
+        eprintln!("error: {error:#}");
+        return ExitCode::FAILURE;
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let outcome =
         runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(LocalSet::new().run_until(drills())));
