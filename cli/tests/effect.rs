@@ -1,6 +1,6 @@
 //! `apply --wait`, `status <object>`, `get -w`, and a proxy that falls silent, over real processes.
 use std::{
-    path::{Path, PathBuf},
+    path::Path,
     process::{Output, Stdio},
     time::{Duration, Instant},
 };
@@ -11,24 +11,18 @@ use tokio::{
     process::{Child, ChildStdout, Command},
     time::timeout,
 };
-use weft_harness::{Application, DEADLINE, Mesh, Plan, Sidecar, eventually};
+use weft_harness::{
+    Application, Connection, DEADLINE, Mesh, Plan, Sidecar, eventually,
+    objects::{HTTP, open_service, service},
+    process,
+};
 
 const WEFT: &str = env!("CARGO_BIN_EXE_weft");
 
-const OBJECTS: &str = "\
-{ apiVersion: v1, kind: Service, metadata: { name: stock, namespace: shop },
-  spec: { selector: { app: stock }, ports: [{ name: http, port: 80, targetPort: http }] } }
----
-{ apiVersion: v1, kind: Service, metadata: { name: idle, namespace: shop },
-  spec: { selector: { app: idle }, ports: [{ name: http, port: 80, targetPort: http }] } }
----
-apiVersion: weft.dev/v1alpha1
-kind: AccessPolicy
-metadata: { name: stock, namespace: shop }
-spec:
-  targetRefs: [{ group: \"\", kind: Service, name: stock }]
-  rules: [{ action: Allow, from: [{ namespace: shop, account: web }] }]
-";
+/// What is called, and what nobody calls.
+fn objects() -> String {
+    open_service("stock", "stock", &[HTTP]) + &service("idle", "idle", &[HTTP])
+}
 
 fn policy(timeout: &str) -> String {
     format!(
@@ -61,48 +55,25 @@ async fn said(mesh: &Mesh, line: &str, input: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// A sidecar in a process of its own, which ends with it.
-struct Process {
-    child: Child,
-    state: PathBuf,
+/// A sidecar in a process of its own that is known to have everything in effect.
+async fn caller(mesh: &Mesh, workload: &str) -> process::Sidecar {
+    let started = mesh.start_process(&Plan::new(workload, "web")).await.unwrap();
+    eventually("the sidecar to have everything in effect", async || {
+        let items = mesh.client().workloads().await.unwrap().items;
+        items.iter().any(|item| item.name == workload && item.connected && item.in_effect).then_some(())
+    })
+    .await;
+    started
 }
 
-impl Process {
-    async fn start(mesh: &Mesh, workload: &str) -> Self {
-        let join = mesh.join_file(&Plan::new(workload, "web")).await.unwrap();
-        let state = mesh.folder().join(workload);
-        let mut command = Command::new(WEFT);
-        command.args(["proxy", "run", "--outbound", "127.0.0.1:0", "--status", "127.0.0.1:0", "--label", "app=web"]);
-        command.arg("--workload").arg(workload).arg("--join").arg(join).arg("--state-dir").arg(&state);
-        command.stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
-        let started = Self { child: command.spawn().unwrap(), state };
-        eventually("the sidecar to have everything in effect", async || {
-            let items = mesh.client().workloads().await.unwrap().items;
-            items.iter().any(|item| item.name == workload && item.connected && item.in_effect).then_some(())
-        })
-        .await;
-        started
-    }
-
-    fn outbound(&self) -> std::net::SocketAddr {
-        let written = std::fs::read_to_string(self.state.join("listeners.json")).unwrap();
-        serde_json::from_str::<Value>(&written).unwrap()["outbound"].as_str().unwrap().parse().unwrap()
-    }
-
-    async fn signal(&self, signal: &str) {
-        let pid = self.child.id().unwrap().to_string();
-        assert!(Command::new("kill").args([signal, &pid]).status().await.unwrap().success());
-    }
-
-    async fn get(&self) {
-        let mut connection = weft_harness::Connection::open(self.outbound()).await.unwrap();
-        assert_eq!(connection.get("stock", "/", &[]).await.unwrap().status, 200);
-    }
+async fn ask(caller: &process::Sidecar) {
+    let mut connection = Connection::open(caller.outbound().unwrap()).await.unwrap();
+    assert_eq!(connection.get("stock", "/", &[]).await.unwrap().status, 200);
 }
 
 async fn opened() -> (Mesh, Application, Sidecar) {
     let mesh = Mesh::start().await.unwrap();
-    mesh.apply(OBJECTS).await.unwrap();
+    mesh.apply(&objects()).await.unwrap();
     let application = Application::http("stock").await;
     let stock = Plan::new("stock-0", "stock").application("http", application.address);
     let stock = Sidecar::start(&mesh, stock).await.unwrap();
@@ -112,13 +83,13 @@ async fn opened() -> (Mesh, Application, Sidecar) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silent_proxy_is_named_within_two_seconds_and_apply_waits_for_it_in_vain_until_it_lives() {
     let (mesh, _application, _stock) = opened().await;
-    let (one, other) = (Process::start(&mesh, "web-0").await, Process::start(&mesh, "web-1").await);
-    one.get().await;
-    other.get().await;
+    let (one, other) = (caller(&mesh, "web-0").await, caller(&mesh, "web-1").await);
+    ask(&one).await;
+    ask(&other).await;
     let waited = said(&mesh, "apply -f - --wait=20s", &policy("3s")).await;
     assert!(waited.contains("TrafficPolicy shop/stock in effect on 2 of 2 proxies"), "{waited}");
 
-    other.signal("-STOP").await;
+    other.pause().unwrap();
     let stopped = Instant::now();
     eventually("the silent proxy to be named", async || {
         let status = mesh.client().status().await.unwrap();
@@ -148,7 +119,7 @@ async fn a_silent_proxy_is_named_within_two_seconds_and_apply_waits_for_it_in_va
         assert!(status.contains(part), "{part:?} is not in\n{status}");
     }
 
-    other.signal("-CONT").await;
+    other.resume().unwrap();
     let waited: Value =
         serde_json::from_str(&said(&mesh, "apply -f - --wait=20s -o json", &policy("4s")).await).unwrap();
     assert_eq!((&waited["inEffect"], &waited["items"][0]["effective"]), (&Value::Bool(true), &Value::from(2)));
@@ -161,7 +132,7 @@ async fn a_silent_proxy_is_named_within_two_seconds_and_apply_waits_for_it_in_va
 #[tokio::test(flavor = "multi_thread")]
 async fn an_object_that_no_proxy_uses_says_so_and_is_not_waited_for() {
     let (mesh, _application, _stock) = opened().await;
-    let waited = said(&mesh, "apply -f - --wait", OBJECTS).await;
+    let waited = said(&mesh, "apply -f - --wait", &objects()).await;
     assert!(waited.contains("Service shop/idle: no proxy uses it yet"), "{waited}");
     let status = said(&mesh, "status service shop/idle", "").await;
     assert!(status.contains("no proxy uses it") && !status.contains("0 of 0"), "{status}");

@@ -2,19 +2,10 @@
 use std::process::{Command, Output};
 
 use serde_json::Value;
-use weft_harness::{Application, Mesh, Plan, Sidecar};
-
-const OBJECTS: &str = "\
-{ apiVersion: v1, kind: Service, metadata: { name: stock, namespace: shop },
-  spec: { selector: { app: stock }, ports: [{ name: http, port: 80, targetPort: http }] } }
----
-apiVersion: weft.dev/v1alpha1
-kind: AccessPolicy
-metadata: { name: stock, namespace: shop }
-spec:
-  targetRefs: [{ group: \"\", kind: Service, name: stock }]
-  rules: [{ action: Allow, from: [{ namespace: shop, account: web }] }]
-";
+use weft_harness::{
+    Application, Mesh, Plan, Sidecar,
+    objects::{HTTP, open_service},
+};
 
 async fn weft(mesh: &Mesh, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_weft"));
@@ -32,7 +23,7 @@ async fn said(mesh: &Mesh, arguments: &[&str]) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_403_is_explained_by_its_policy_with_file_and_line_and_what_to_do() {
     let mesh = Mesh::start().await.unwrap();
-    mesh.apply(OBJECTS).await.unwrap();
+    mesh.apply(&open_service("stock", "stock", &[HTTP])).await.unwrap();
     let application = Application::http("stock").await;
     let plan = Plan::new("stock-0", "stock").application("http", application.address);
     let _stock = Sidecar::start(&mesh, plan).await.unwrap();
@@ -67,7 +58,7 @@ async fn a_403_is_explained_by_its_policy_with_file_and_line_and_what_to_do() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_proxy_has_in_effect_is_shown_in_lines_that_a_person_can_read() {
     let mesh = Mesh::start().await.unwrap();
-    mesh.apply(OBJECTS).await.unwrap();
+    mesh.apply(&open_service("stock", "stock", &[HTTP])).await.unwrap();
     let application = Application::http("stock").await;
     let plan = Plan::new("stock-0", "stock").application("http", application.address);
     let _stock = Sidecar::start(&mesh, plan).await.unwrap();

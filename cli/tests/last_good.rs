@@ -1,97 +1,42 @@
 //! Proxy processes that start while there is no control plane, from what their state directories keep.
 use std::{
     fs,
-    io::{Read, Write},
-    net::{Shutdown, SocketAddr, TcpStream},
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    path::Path,
+    process::Command,
     time::{Duration, Instant},
 };
 
-use serde_json::Value;
-use weft_harness::{Application, Connection, Mesh, Plan, eventually};
+use weft_harness::{
+    Application, Connection, Mesh, Plan, echoed, eventually,
+    objects::{HTTP, TCP, open_service},
+    process,
+};
 
-const OBJECTS: &str = r#"
-{ apiVersion: v1, kind: Service, metadata: { name: stock, namespace: shop },
-  spec: { selector: { app: stock }, ports: [
-    { name: http, port: 80, targetPort: http }, { name: tcp, port: 9000, targetPort: tcp }] } }
----
-apiVersion: weft.dev/v1alpha1
-kind: AccessPolicy
-metadata: { name: stock, namespace: shop }
-spec:
-  targetRefs: [{ group: "", kind: Service, name: stock }]
-  rules: [{ action: Allow, from: [{ namespace: shop, account: web }] }]
-"#;
-
-/// A proxy process; killed with the test.
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+/// Status and text of `/ready`.
+async fn ready(sidecar: &process::Sidecar) -> Option<(u16, String)> {
+    let mut status = Connection::open(sidecar.status().unwrap()).await.ok()?;
+    let reply = status.get("sidecar", "/ready", &[]).await.ok()?;
+    Some((reply.status, reply.text()))
 }
 
-/// What a proxy process is started with, again and again.
-struct Machine {
-    join: PathBuf,
-    state: PathBuf,
-    arguments: Vec<String>,
+/// The first answer of 200 by which `web` is found to serve.
+async fn answered(web: &process::Sidecar) -> String {
+    eventually("a request", async || {
+        let mut connection = Connection::open(web.outbound().unwrap()).await.ok()?;
+        let reply = connection.get("stock", "/", &[]).await.ok()?;
+        (reply.status == 200).then(|| reply.text())
+    })
+    .await
 }
 
-impl Machine {
-    async fn new(mesh: &Mesh, plan: &Plan, arguments: &[&str]) -> Self {
-        let join = mesh.join_file(plan).await.unwrap();
-        let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
-        Self { join, state: mesh.folder().join(&plan.workload), arguments }
-    }
-
-    /// Starts the process where the inbound listener is at `inbound`, and waits until it has bound its listeners.
-    async fn start(&self, inbound: &str) -> Process {
-        let _ = fs::remove_file(self.state.join("listeners.json"));
-        let mut command = Command::new(env!("CARGO_BIN_EXE_weft"));
-        command.args(["proxy", "run", "--join"]).arg(&self.join).arg("--state-dir").arg(&self.state);
-        command.args(["--inbound", inbound, "--outbound", "127.0.0.1:0", "--status", "127.0.0.1:0"]);
-        command.args(&self.arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let process = Process(command.spawn().unwrap());
-        eventually("its listeners", async || self.listeners()).await;
-        process
-    }
-
-    fn listeners(&self) -> Option<Value> {
-        serde_json::from_slice(&fs::read(self.state.join("listeners.json")).ok()?).ok()
-    }
-
-    fn listener(&self, name: &str) -> SocketAddr {
-        let listeners = self.listeners().unwrap();
-        let address = &listeners[name];
-        address.as_str().unwrap_or_else(|| panic!("{name} is not in {listeners}")).parse().unwrap()
-    }
-
-    /// Where it listens for the one TCP service that it calls.
-    fn tcp(&self) -> SocketAddr {
-        self.listeners().unwrap()["tcp"][0]["address"].as_str().unwrap().parse().unwrap()
-    }
-
-    /// Status and text of `/ready`.
-    async fn ready(&self) -> Option<(u16, String)> {
-        let mut status = Connection::open(self.listener("status")).await.ok()?;
-        let reply = status.get("sidecar", "/ready", &[]).await.ok()?;
-        Some((reply.status, reply.text()))
-    }
-}
-
-/// What is echoed of a line over a TCP connection, after the server's own first word.
-fn echoed(address: SocketAddr, line: &str) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    stream.write_all(line.as_bytes())?;
-    stream.shutdown(Shutdown::Write)?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    Ok(answer)
+/// The first TCP connection of `web` that returns what it is sent.
+async fn streamed(web: &process::Sidecar) -> Vec<u8> {
+    let address = web.tcp("shop/stock:9000").unwrap();
+    eventually("a stream", async || {
+        let answer = echoed(address, b"any?\n").await.ok();
+        answer.filter(|it| it.ends_with(b"any?\n"))
+    })
+    .await
 }
 
 fn size(path: &Path) -> u64 {
@@ -101,27 +46,17 @@ fn size(path: &Path) -> u64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_proxy_processes_without_a_control_plane_carry_http_and_tcp_within_two_seconds_of_their_start() {
     let mut mesh = Mesh::start().await.unwrap();
-    mesh.apply(OBJECTS).await.unwrap();
+    mesh.apply(&open_service("stock", "stock", &[HTTP, TCP])).await.unwrap();
     let (http, tcp) = (Application::http("in stock").await, Application::echo("hello\n").await);
-    let plan = Plan::new("stock-0", "stock");
-    let applications = [format!("http={}", http.address), format!("tcp={}", tcp.address)];
-    let arguments = ["--label", "app=stock", "--application", &applications[0], "--application", &applications[1]];
-    let stock = Machine::new(&mesh, &plan, &[&["--workload", "stock-0"], &arguments[..]].concat()).await;
-    let arguments = ["--workload", "web-0", "--label", "app=web", "--tcp", "shop/stock:9000=127.0.0.1:0"];
-    let web = Machine::new(&mesh, &Plan::new("web-0", "web"), &arguments).await;
+    let plan = Plan::new("stock-0", "stock").application("http", http.address).application("tcp", tcp.address);
 
     // With a control plane: hosts are asked for on first use, and what is in effect is kept.
-    let processes = (stock.start("127.0.0.1:0").await, web.start("none").await);
-    eventually("a request", async || {
-        let mut connection = Connection::open(web.listener("outbound")).await.ok()?;
-        let reply = connection.get("stock", "/", &[]).await.ok()?;
-        (reply.status == 200).then_some(())
-    })
-    .await;
-    let web_tcp = web.tcp();
-    eventually("a stream", async || echoed(web_tcp, "any?\n").ok().filter(|it| it.ends_with("any?\n"))).await;
+    let mut stock = mesh.start_process(&plan).await.unwrap();
+    let mut web = mesh.start_process(&Plan::new("web-0", "web").calls("shop/stock:9000")).await.unwrap();
+    answered(&web).await;
+    streamed(&web).await;
     // Two writes in a row are half a second apart: no change of size in between means that all is written.
-    let kept = [&stock, &web].map(|machine| machine.state.join("last-good.kept"));
+    let kept = [&stock, &web].map(|sidecar| sidecar.state.join("last-good.kept"));
     let mut sizes = [0; 2];
     eventually("everything to be kept", async || {
         tokio::time::sleep(Duration::from_millis(1_500)).await;
@@ -131,27 +66,21 @@ async fn two_proxy_processes_without_a_control_plane_carry_http_and_tcp_within_t
         settled.then_some(())
     })
     .await;
-    let inbound = stock.listener("inbound").to_string();
     mesh.stop_control_plane().await;
-    drop(processes);
+    stock.kill().await.unwrap();
+    web.kill().await.unwrap();
 
     // Without one.
     let start = Instant::now();
-    let _processes = (stock.start(&inbound).await, web.start("none").await);
-    let text = eventually("a request", async || {
-        let mut connection = Connection::open(web.listener("outbound")).await.ok()?;
-        let reply = connection.get("stock", "/", &[]).await.ok()?;
-        (reply.status == 200).then(|| reply.text())
-    })
-    .await;
-    let web_tcp = web.tcp();
-    let stream =
-        eventually("a stream", async || echoed(web_tcp, "any?\n").ok().filter(|it| it.ends_with("any?\n"))).await;
+    stock.launch().await.unwrap();
+    web.launch().await.unwrap();
+    let text = answered(&web).await;
+    let stream = streamed(&web).await;
     let took = start.elapsed();
-    assert_eq!((text.as_str(), stream.as_str()), ("in stock", "hello\nany?\n"));
+    assert_eq!((&*text, &*stream), ("in stock", &b"hello\nany?\n"[..]));
     assert!(took < Duration::from_secs(2), "{took:?}");
-    for machine in [&stock, &web] {
-        let (code, text) = machine.ready().await.unwrap();
+    for sidecar in [&stock, &web] {
+        let (code, text) = ready(sidecar).await.unwrap();
         assert!(code == 200 && text.contains("serving the last good configuration, kept at 20"), "{text}");
     }
 

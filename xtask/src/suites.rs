@@ -49,12 +49,13 @@ pub(crate) struct Suite {
 }
 
 /// Every suite, in the order in which they run.
-pub(crate) const SUITES: [Suite; 8] = [
+pub(crate) const SUITES: [Suite; 9] = [
     Suite { name: "lint", about: "formatting, clippy, documentation", quick: true, run: lint },
     Suite { name: "tidy", about: "dependency edges, budgets, documents", quick: true, run: tidy },
     Suite { name: "unit", about: "every crate's own tests and doc tests", quick: true, run: unit },
     Suite { name: "fuzz", about: "every parser over its corpus, the codec against hyper", quick: true, run: fuzz },
     Suite { name: "integration", about: "a whole mesh inside one process", quick: true, run: integration },
+    Suite { name: "hold", about: "outages, rotation and replacement under load", quick: false, run: hold },
     Suite { name: "pairs", about: "the evaluator against a real proxy", quick: false, run: pairs },
     Suite { name: "drills", about: "failure modes on a mesh of real processes", quick: false, run: drills },
     Suite { name: "demo", about: "weft demo --check: a mesh of real processes", quick: false, run: demo },
@@ -84,7 +85,7 @@ fn tidy(workspace: &Workspace, _: &Choice) -> Result<Counts> {
 }
 
 fn unit(workspace: &Workspace, choice: &Choice) -> Result<Counts> {
-    let own = |test: &Executable| !SUITE_PACKAGES.contains(&test.package.as_str());
+    let own = |test: &Executable| !SUITE_PACKAGES.contains(&test.package.as_str()) && !is_lifecycle(test);
     let mut counts = workspace.tests(own, &[("WEFT_CRASH_ROUNDS", choice.of("25", "500"))])?;
     counts += workspace.doc_tests()?;
     Ok(counts)
@@ -101,6 +102,18 @@ fn fuzz(workspace: &Workspace, choice: &Choice) -> Result<Counts> {
 
 fn integration(workspace: &Workspace, _: &Choice) -> Result<Counts> {
     workspace.tests(|test| test.package == "weft-integration" && test.target == "integration", &[])
+}
+
+fn hold(workspace: &Workspace, choice: &Choice) -> Result<Counts> {
+    let holds = |test: &Executable| test.package == "weft-integration" && test.target == "hold";
+    let mut counts = workspace.tests(holds, &[("WEFT_HOLD", choice.of("short", "full"))])?;
+    counts += workspace.tests(is_lifecycle, &[("WEFT_ROLLING_SECONDS", choice.of("20", "120"))])?;
+    Ok(counts)
+}
+
+/// The tests that replace processes under load; they are measured alone.
+fn is_lifecycle(test: &Executable) -> bool {
+    test.package == "weft" && test.target == "lifecycle"
 }
 
 fn pairs(workspace: &Workspace, choice: &Choice) -> Result<Counts> {

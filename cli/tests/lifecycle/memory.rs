@@ -1,9 +1,11 @@
 //! What an idle connection costs a sidecar.
 use std::fs;
 
-use weft_harness::{Application, Connection, Mesh, Plan};
-
-use crate::{rolling::OBJECTS, sidecar::Sidecar};
+use weft_harness::{
+    Application, Connection, Mesh, Plan,
+    objects::{HTTP, open_service},
+    process::Sidecar,
+};
 
 /// How many connections idle.
 const CONNECTIONS: usize = 4_000;
@@ -22,7 +24,7 @@ fn resident(id: u32) -> usize {
 async fn idle(sidecar: &Sidecar, count: usize) -> Vec<Connection> {
     let mut connections = Vec::with_capacity(count);
     for _ in 0..count {
-        let mut connection = Connection::open(sidecar.outbound()).await.unwrap();
+        let mut connection = Connection::open(sidecar.outbound().unwrap()).await.unwrap();
         assert_eq!(connection.get("reviews", "/", &[]).await.unwrap().status, 200);
         connections.push(connection);
     }
@@ -33,15 +35,15 @@ async fn idle(sidecar: &Sidecar, count: usize) -> Vec<Connection> {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_idle_plain_connection_that_has_been_used_costs_at_most_three_kibibytes() {
     let mesh = Mesh::start().await.unwrap();
-    mesh.apply(OBJECTS).await.unwrap();
+    mesh.apply(&open_service("reviews", "reviews", &[HTTP])).await.unwrap();
     let application = Application::http("reviews").await;
     let plan = Plan::new("reviews-0", "reviews").application("http", application.address);
-    let _reviews = Sidecar::start(&mesh, &plan).await;
-    let web = Sidecar::start(&mesh, &Plan::new("web-0", "web")).await;
+    let _reviews = mesh.start_process(&plan).await.unwrap();
+    let web = mesh.start_process(&Plan::new("web-0", "web")).await.unwrap();
     let first = idle(&web, BEFORE).await;
-    let before = resident(web.id());
+    let before = resident(web.id().unwrap());
     let others = idle(&web, CONNECTIONS - BEFORE).await;
-    let each = resident(web.id()).saturating_sub(before) / others.len();
+    let each = resident(web.id().unwrap()).saturating_sub(before) / others.len();
     println!("{each} bytes of resident memory an idle plain connection, {before} bytes before");
     assert!(each <= BOUND, "{each} bytes");
     drop((first, others));

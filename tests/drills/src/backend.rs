@@ -12,6 +12,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinHandle,
 };
+use weft_harness::read_head;
 
 /// How an application behaves from now on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,19 +167,6 @@ fn reset(stream: TcpStream) -> io::Result<()> {
     let stream = stream.into_std()?;
     rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO))?;
     Ok(())
-}
-
-async fn read_head(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Result<Option<String>> {
-    loop {
-        if let Some(at) = buffer.windows(4).position(|it| it == b"\r\n\r\n") {
-            let rest = buffer.split_off(at + 4);
-            let head = std::mem::replace(buffer, rest);
-            return Ok(Some(String::from_utf8_lossy(&head).into_owned()));
-        }
-        if stream.read_buf(buffer).await? == 0 {
-            return Ok(None);
-        }
-    }
 }
 
 async fn read_body(stream: &mut TcpStream, buffer: &mut Vec<u8>, length: usize) -> io::Result<()> {

@@ -1,17 +1,16 @@
 //! What the drills are made of: a mesh of real processes, applications that fail on demand, an open-loop load with an id
 //! in each request, and verdicts with their figures. The failure modes themselves are the rows of the `drills` program.
 mod backend;
+mod capture;
 mod load;
 mod mesh;
+pub mod namespace;
 mod options;
-mod process;
-mod results;
 mod verdict;
 
 pub use backend::{Backend, Mode};
+pub use capture::{Capture, Captured};
 pub use load::{Load, Outcome, Report, Sent};
-pub use mesh::{ControlPlane, Mesh, Pod, Sidecar};
+pub use mesh::{Mesh, Pod};
 pub use options::{Drill, Options, Scale};
-pub use process::{Process, command};
-pub use results::append;
 pub use verdict::{Figure, Verdict, within};

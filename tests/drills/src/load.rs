@@ -12,11 +12,8 @@ use std::{
 };
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
-use tokio::{
-    task::{JoinHandle, JoinSet},
-    time::{sleep_until, timeout},
-};
-use weft_harness::{Connection, Reply};
+use tokio::{task::JoinHandle, time::timeout};
+use weft_harness::{Connection, Pool, Reply, open_loop};
 
 /// How long a request waits for its answer before it counts as unanswered.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -59,40 +56,27 @@ impl Load {
     }
 
     async fn run(self, stop: Arc<AtomicBool>, sent: Arc<Mutex<Vec<Sent>>>) {
-        let mut draws = StdRng::seed_from_u64(self.seed);
-        let (started, pool) = (Instant::now(), Arc::<Mutex<Vec<Connection>>>::default());
-        let mut under_way = JoinSet::new();
-        for number in 0u64.. {
-            let due = started + Duration::from_nanos(number * 1_000_000_000 / u64::from(self.rate.max(1)));
-            sleep_until(due.into()).await;
-            if stop.load(Ordering::Relaxed) {
-                break;
-            }
+        let (mut draws, pool) = (StdRng::seed_from_u64(self.seed), Pool::default());
+        open_loop(self.rate, stop, |number, due| {
             let mut one_in = |count: u32| count > 0 && draws.random_range(0..count) == 0;
             let (fresh, post) = (one_in(self.fresh), one_in(self.posts));
             let request = Request { id: format!("{:x}-{number}", self.seed), post, fresh, due };
-            let (load, pool, sent) = (self.clone(), Arc::clone(&pool), Arc::clone(&sent));
-            under_way.spawn(async move {
+            let (load, pool, sent) = (self.clone(), pool.clone(), Arc::clone(&sent));
+            async move {
                 let outcome = load.ask(&request, &pool).await;
                 let Request { id, post, due, .. } = request;
                 let record = Sent { id, post, due, latency: due.elapsed(), outcome };
                 sent.lock().unwrap_or_else(PoisonError::into_inner).push(record);
-            });
-            while under_way.try_join_next().is_some() {}
-        }
-        while under_way.join_next().await.is_some() {}
+            }
+        })
+        .await;
     }
 
-    async fn ask(&self, request: &Request, pool: &Mutex<Vec<Connection>>) -> Outcome {
-        let idle = || {
-            let mut pool = pool.lock().unwrap_or_else(PoisonError::into_inner);
-            std::iter::from_fn(|| pool.pop()).find(Connection::is_idle)
-        };
-        let kept = if request.fresh { None } else { idle() };
+    async fn ask(&self, request: &Request, pool: &Pool) -> Outcome {
         let exchange = async {
-            let mut connection = match kept {
-                Some(connection) => connection,
-                None => Connection::open(self.outbound).await?,
+            let mut connection = match request.fresh {
+                true => Connection::open(self.outbound).await?,
+                false => pool.take(self.outbound).await?,
             };
             let (method, body) = if request.post { ("POST", "twelve bytes") } else { ("GET", "") };
             let (id, host, length) = (&request.id, &self.host, body.len());
@@ -104,7 +88,7 @@ impl Load {
         match timeout(PATIENCE, exchange).await {
             Ok(Ok((reply, connection))) => {
                 if !request.fresh {
-                    pool.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+                    pool.keep(self.outbound, connection);
                 }
                 Outcome::of(&reply)
             }

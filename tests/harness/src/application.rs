@@ -1,5 +1,6 @@
 //! Applications for tests.
 use std::{
+    io,
     net::SocketAddr,
     sync::{
         Arc, Mutex, PoisonError,
@@ -48,7 +49,19 @@ impl Application {
     pub async fn http_at(address: SocketAddr, name: &'static str) -> Self {
         Self::serve(address, move |stream, seen, status| async move {
             // A client that goes away in the middle is not the application's concern.
-            let _gone = answer(stream, name, &seen, &status).await;
+            let _gone = answer(stream, name, usize::MAX, &seen, &status).await;
+        })
+        .await
+    }
+
+    /// The same, but it closes each connection without notice once it has answered so many requests on it, and so late
+    /// that the next request meets the close: what was sent is neither answered nor remembered.
+    ///
+    /// # Panics
+    /// Where no port can be bound.
+    pub async fn careless(name: &'static str, requests: usize) -> Self {
+        Self::serve("127.0.0.1:0".parse().expect("an address"), move |stream, seen, status| async move {
+            let _gone = answer(stream, name, requests, &seen, &status).await;
         })
         .await
     }
@@ -70,7 +83,7 @@ impl Application {
                 tokio::io::copy(&mut reader, &mut writer).await?;
                 writer.shutdown().await
             };
-            let _gone: std::io::Result<()> = echo.await;
+            let _gone: io::Result<()> = echo.await;
         })
         .await
     }
@@ -108,23 +121,42 @@ impl Drop for Application {
     }
 }
 
-async fn answer(mut stream: TcpStream, name: &str, seen: &Mutex<Vec<Seen>>, status: &AtomicU16) -> std::io::Result<()> {
+async fn answer(
+    mut stream: TcpStream,
+    name: &str,
+    requests: usize,
+    seen: &Mutex<Vec<Seen>>,
+    status: &AtomicU16,
+) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    let mut buffer = Vec::new();
-    loop {
-        let end = loop {
-            if let Some(end) = buffer.windows(4).position(|it| it == b"\r\n\r\n") {
-                break end + 4;
-            }
-            if stream.read_buf(&mut buffer).await? == 0 {
-                return Ok(());
-            }
-        };
-        let head = String::from_utf8_lossy(&buffer[..end]).into_owned();
-        buffer.drain(..end);
+    let (mut buffer, mut answered) = (Vec::new(), 0);
+    while let Some(head) = read_head(&mut stream, &mut buffer).await? {
+        if answered == requests {
+            return Ok(());
+        }
+        answered += 1;
         let line = head.lines().next().unwrap_or_default().rsplit_once(' ').map_or("", |(line, _)| line).to_owned();
         seen.lock().unwrap_or_else(PoisonError::into_inner).push(Seen { line, head });
         let (length, status) = (name.len(), status.load(Ordering::SeqCst));
         stream.write_all(format!("HTTP/1.1 {status} OK\r\ncontent-length: {length}\r\n\r\n{name}").as_bytes()).await?;
+    }
+    Ok(())
+}
+
+/// The next head of a request on a connection, its last empty line included; `None` where the connection ends before. What
+/// comes behind it stays in the buffer.
+///
+/// # Errors
+/// What the system says.
+pub async fn read_head(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Result<Option<String>> {
+    loop {
+        if let Some(at) = buffer.windows(4).position(|it| it == b"\r\n\r\n") {
+            let rest = buffer.split_off(at + 4);
+            let head = std::mem::replace(buffer, rest);
+            return Ok(Some(String::from_utf8_lossy(&head).into_owned()));
+        }
+        if stream.read_buf(buffer).await? == 0 {
+            return Ok(None);
+        }
     }
 }

@@ -13,7 +13,7 @@ use weft_control_plane::{
     wire::{ApplyRequest, ApplyResponse, Document, TokenRequest},
 };
 
-use crate::{Plan, store};
+use crate::{Plan, process, store};
 
 /// A mesh's control plane in a temporary folder, which goes when it is dropped.
 #[derive(Debug)]
@@ -83,6 +83,26 @@ impl Mesh {
         let path = self.folder.path().join(format!("{namespace}.{workload}.join"));
         file.save(&path)?;
         Ok(path)
+    }
+
+    /// A sidecar in a process of its own that has a token and does not run yet.
+    ///
+    /// # Errors
+    /// What the control plane refuses.
+    pub async fn process(&self, plan: &Plan) -> Result<process::Sidecar> {
+        let folder = self.folder.path().join("processes");
+        fs::create_dir_all(&folder)?;
+        process::Sidecar::new(&folder, &self.join_file(plan).await?, plan)
+    }
+
+    /// The same, started and ready.
+    ///
+    /// # Errors
+    /// What keeps it from that.
+    pub async fn start_process(&self, plan: &Plan) -> Result<process::Sidecar> {
+        let mut sidecar = self.process(plan).await?;
+        sidecar.start().await?;
+        Ok(sidecar)
     }
 
     /// Stops the control plane; proxies go on with what they have.

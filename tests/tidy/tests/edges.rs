@@ -54,7 +54,7 @@ const MAY_SEE: [(&str, &[&str]); 19] = [
         &["weft-model", "weft-ir", "weft-decide", "weft-certs", "weft-proxy", "weft-control-plane", "weft-store"],
     ),
     ("weft-integration", &[]),
-    ("weft-drills", &["weft-harness", "weft-certs", "weft-control-plane"]),
+    ("weft-drills", &["weft-harness"]),
     ("weft-tidy", &[]),
     ("weft-fuzz", &["weft-model", "weft-ir", "weft-decide", "weft-xds", "weft-certs", "weft-proxy"]),
     ("xtask", &[]),

@@ -31,14 +31,14 @@ pub(crate) async fn run(drill: Drill) -> Result<Verdict> {
     verdict.figure("certificates that web obtained meanwhile", renewed, "≥ 1", renewed >= 1.0);
 
     mesh.plane.kill().await?;
-    let killed = Instant::now();
+    let (killed, mut busiest) = (Instant::now(), 0.0);
     // Whole seconds, and a clock that is behind by one.
-    tokio::time::sleep(Duration::from_secs(ttl + 2)).await;
+    busiest = watch(&mesh, Duration::from_secs(ttl + 2), busiest).await?;
     // Every certificate has ended. Slow answers make the connections from before too few: more must be made, and cannot.
     mesh.backends().for_each(|backend| backend.set(Mode::Delay(Duration::from_millis(300))));
     let before = mesh.web.metric("weft_upstream_connections_total").await?;
     let load = Load::new(mesh.web.outbound()?, "stock", drill.seed ^ 1).start();
-    tokio::time::sleep(long.saturating_sub(killed.elapsed())).await;
+    busiest = watch(&mesh, long.saturating_sub(killed.elapsed()), busiest).await?;
     let closed = load.end().await;
     let made = mesh.web.metric("weft_upstream_connections_total").await? - before;
     verdict.figure("connections made on expired certificates", made, "0", made == 0.0);
@@ -50,8 +50,27 @@ pub(crate) async fn run(drill: Drill) -> Result<Verdict> {
     let back = Instant::now();
     mesh.answers("stock", Duration::from_secs(30)).await?;
     verdict.time("open again after the return", back.elapsed(), Duration::from_secs(5));
-    let asked = mesh.web.metric("weft_certificate_requests_total").await?;
-    let lived = killed.elapsed().as_secs_f64() + ttl as f64;
-    verdict.figure("signing requests of web", format!("{asked} in {lived:.0} s"), "≤ 2/s", asked <= 2.0 * lived);
+    busiest = watch(&mesh, Duration::from_secs(3), busiest).await?;
+    verdict.figure("most signing requests of one sidecar in a second", busiest, "≤ 2", busiest <= 2.0);
     Ok(verdict)
+}
+
+/// Looks for so long at how many signing requests each sidecar makes in a second; the most of them, or what there was.
+async fn watch(mesh: &Mesh, time: Duration, mut most: f64) -> Result<f64> {
+    let (until, mut before) = (Instant::now() + time, signing_requests(mesh).await?);
+    while Instant::now() < until {
+        tokio::time::sleep(Duration::from_secs(1).min(until.saturating_duration_since(Instant::now()))).await;
+        let now = signing_requests(mesh).await?;
+        most = now.iter().zip(&before).map(|(now, before)| now - before).fold(most, f64::max);
+        before = now;
+    }
+    Ok(most)
+}
+
+async fn signing_requests(mesh: &Mesh) -> Result<Vec<f64>> {
+    let mut asked = Vec::new();
+    for sidecar in mesh.stock.iter().map(|pod| &pod.sidecar).chain([&mesh.web]) {
+        asked.push(sidecar.metric("weft_certificate_requests_total").await?);
+    }
+    Ok(asked)
 }

@@ -4,24 +4,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use futures::future::try_join_all;
-use weft_drills::{Drill, Load, Mesh, Sidecar, Verdict, command};
-use weft_harness::{Connection, store};
+use weft_drills::{Drill, Load, Mesh, Verdict};
+use weft_harness::{
+    Connection, Plan,
+    objects::{HTTP, open_service},
+    process::{Sidecar, command},
+    store,
+};
 
 /// How long all proxies may take to be back on a busy machine.
 const BACK: Duration = Duration::from_secs(60);
-
-/// What the older copy does not know.
-const LATER: &str = r#"
-{ apiVersion: v1, kind: Service, metadata: { name: later, namespace: shop },
-  spec: { selector: { app: stock }, ports: [{ name: http, port: 80, targetPort: http }] } }
----
-apiVersion: weft.dev/v1alpha1
-kind: AccessPolicy
-metadata: { name: later, namespace: shop }
-spec:
-  targetRefs: [{ group: "", kind: Service, name: later }]
-  rules: [{ action: Allow, from: [{ namespace: shop, account: web }] }]
-"#;
 
 pub(crate) async fn run(drill: Drill) -> Result<Verdict> {
     let mut mesh = Mesh::start(&drill.folder, 3, "1h").await?;
@@ -31,7 +23,8 @@ pub(crate) async fn run(drill: Drill) -> Result<Verdict> {
     mesh.plane.kill().await?;
     store::replace(&copy, &mesh.plane.store())?;
     mesh.plane.start_again().await?;
-    mesh.plane.apply(LATER).await?;
+    // What the older copy does not know.
+    mesh.plane.apply(&open_service("later", "stock", &[HTTP])).await?;
     mesh.answers("later", Duration::from_secs(20)).await?;
     for caller in &callers {
         ask(caller, "stock").await?;
@@ -99,7 +92,7 @@ pub(crate) async fn run(drill: Drill) -> Result<Verdict> {
 async fn callers(mesh: &Mesh, count: usize) -> Result<Vec<Sidecar>> {
     let mut callers = Vec::new();
     for at in 1..=count {
-        callers.push(Sidecar::plan(&mesh.plane, &format!("web-{at}"), "web", None).await?);
+        callers.push(mesh.plane.sidecar(&Plan::new(&format!("web-{at}"), "web")).await?);
     }
     // A few at a time: each is a process that makes a key and joins.
     for some in callers.chunks_mut(8) {

@@ -19,7 +19,8 @@ use tokio::{
     task::{JoinSet, LocalSet},
     time::Instant,
 };
-use weft_drills::{Drill, Options, Scale, Verdict, append};
+use weft_drills::{Drill, Options, Scale, Verdict, namespace};
+use weft_harness::record;
 
 /// One failure mode.
 struct Row {
@@ -44,6 +45,10 @@ const ROWS: [Row; 8] = [
 const BESIDE: usize = 3;
 
 fn main() -> ExitCode {
+    if let Err(error) = namespace::enter() {
+        eprintln!("error: {error:#}");
+        return ExitCode::FAILURE;
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let outcome =
         runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(LocalSet::new().run_until(drills())));
@@ -87,7 +92,7 @@ async fn drills() -> Result<bool> {
             Ok(verdict) => {
                 show(row, seed, took, &verdict)?;
                 if options.scale == Scale::Full {
-                    append(row.number, row.about, seed, &verdict)?;
+                    keep(row, seed, &verdict)?;
                 }
                 verdict.holds()
             }
@@ -100,6 +105,16 @@ async fn drills() -> Result<bool> {
     }
     say(&format!("\n{passed} passed, {failed} failed"))?;
     Ok(failed == 0 && passed > 0)
+}
+
+/// Records a finished run.
+fn keep(Row { number, about, .. }: &Row, seed: u64, verdict: &Verdict) -> Result<()> {
+    let judged = if verdict.holds() { "passed" } else { "**failed**" };
+    record(
+        &format!("drill {number}, {about}, seed {seed}"),
+        &format!("{judged}: {}", verdict.summary()),
+        &format!("cargo xtask test --suite drills --full --rows {number} --seeds {seed}"),
+    )
 }
 
 /// Prints a verdict as a table.

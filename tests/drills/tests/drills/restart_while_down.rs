@@ -7,8 +7,8 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
-use weft_drills::{Drill, Mesh, Sidecar, Verdict};
-use weft_harness::Connection;
+use weft_drills::{Drill, Mesh, Verdict};
+use weft_harness::{Connection, Plan};
 
 /// Where the last good configuration is kept in the state directory.
 const LAST_GOOD: &str = "last-good.kept";
@@ -16,7 +16,7 @@ const LAST_GOOD: &str = "last-good.kept";
 pub(crate) async fn run(drill: Drill) -> Result<Verdict> {
     let mut draws = StdRng::seed_from_u64(drill.seed);
     let mut mesh = Mesh::start(&drill.folder, 2, "1h").await?;
-    let mut new = Sidecar::plan(&mesh.plane, "web-1", "web", None).await?;
+    let mut new = mesh.plane.sidecar(&Plan::new("web-1", "web")).await?;
     // The cache is written shortly after a change.
     let cache = mesh.web.state.join(LAST_GOOD);
     let kept = |cache: &std::path::Path| fs::read(cache).is_ok_and(|bytes| contains(&bytes, b"stock.shop"));
@@ -44,24 +44,27 @@ pub(crate) async fn run(drill: Drill) -> Result<Verdict> {
         for _ in 0..20 {
             lost += usize::from(connection.get("stock", "/again", &[]).await?.status != 200);
         }
-        unmarked += usize::from(!mesh.web.says("/ready").await?.contains("last good"));
+        let marked = mesh.web.metric_where("weft_config_source", "last-good").await? == 1.0;
+        unmarked += usize::from(!marked || !mesh.web.says("/ready").await?.contains("last good"));
     }
     verdict.told("restarts", rounds);
     verdict.time("slowest to serve again", slowest, Duration::from_secs(2));
     verdict.none("lost after a restart", lost);
-    verdict.none("restarts that do not tell of the cache", unmarked);
+    verdict.none("restarts that do not tell of the cache, by text and metric", unmarked);
 
     new.launch().await?;
     let said = new.says("/ready").await?;
     verdict.said("a new sidecar waits and says so", &said, said.starts_with("not ready: waiting for a certificate"));
 
-    let damaged = damage(&mut draws, fs::read(&cache)?);
-    mesh.web.kill().await?;
-    fs::write(&cache, damaged)?;
-    mesh.web.launch().await?;
-    let said = mesh.web.says("/ready").await?;
-    let refused = said.starts_with("not ready") && said.contains("the last good configuration is not used");
-    verdict.said("a damaged cache is refused with the reason", &said, refused);
+    let good = fs::read(&cache)?;
+    for how in [Damage::Cut, Damage::Changed] {
+        mesh.web.kill().await?;
+        fs::write(&cache, how.done_to(&mut draws, good.clone()))?;
+        mesh.web.launch().await?;
+        let said = mesh.web.says("/ready").await?;
+        let refused = said.starts_with("not ready") && said.contains("the last good configuration is not used");
+        verdict.said(&format!("a cache that was {how:?} is refused with the reason").to_lowercase(), &said, refused);
+    }
 
     mesh.plane.start_again().await?;
     let back = Instant::now();
@@ -77,12 +80,21 @@ fn contains(bytes: &[u8], part: &[u8]) -> bool {
     bytes.windows(part.len()).any(|window| window == part)
 }
 
-/// The bytes cut short, or with one of them changed.
-fn damage(draws: &mut StdRng, mut bytes: Vec<u8>) -> Vec<u8> {
-    let at = draws.random_range(0..bytes.len().max(1));
-    match draws.random_bool(0.5) {
-        true => bytes.truncate(at),
-        false => bytes.iter_mut().skip(at).take(1).for_each(|byte| *byte ^= 0x55),
+/// What happened to a file.
+#[derive(Clone, Copy, Debug)]
+enum Damage {
+    Cut,
+    Changed,
+}
+
+impl Damage {
+    /// The bytes cut short, or with one of them changed, at a place that is drawn.
+    fn done_to(self, draws: &mut StdRng, mut bytes: Vec<u8>) -> Vec<u8> {
+        let at = draws.random_range(0..bytes.len().max(1));
+        match self {
+            Self::Cut => bytes.truncate(at),
+            Self::Changed => bytes.iter_mut().skip(at).take(1).for_each(|byte| *byte ^= 0x55),
+        }
+        bytes
     }
-    bytes
 }

@@ -1,10 +1,14 @@
 //! Row 10: the last of three services answers every request with 503, and every hop retries; budgets keep the attempts
 //! near what was asked for, and nothing that is not safe to repeat is repeated.
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Context as _, Result};
-use weft_drills::{ControlPlane, Drill, Load, Mode, Pod, Scale, Sidecar, Verdict};
-use weft_harness::Connection;
+use weft_drills::{Drill, Load, Mode, Pod, Scale, Verdict};
+use weft_harness::{
+    Connection, Plan,
+    objects::{HTTP, allow, service},
+    process::ControlPlane,
+};
 
 /// A body above what is kept for a repetition.
 const LARGE: usize = 70_000;
@@ -12,24 +16,13 @@ const LARGE: usize = 70_000;
 /// The services, each behind the last, and who may call whom.
 const HOPS: [(&str, &str); 3] = [("alpha", "web"), ("beta", "alpha"), ("gamma", "beta")];
 
-fn objects(service: &str, caller: &str) -> String {
-    format!(
-        r#"
-{{ apiVersion: v1, kind: Service, metadata: {{ name: {service}, namespace: shop }},
-  spec: {{ selector: {{ app: {service} }}, ports: [{{ name: http, port: 80, targetPort: http }}] }} }}
----
-apiVersion: weft.dev/v1alpha1
-kind: AccessPolicy
-metadata: {{ name: {service}, namespace: shop }}
-spec:
-  targetRefs: [{{ group: "", kind: Service, name: {service} }}]
-  rules: [{{ action: Allow, from: [{{ namespace: shop, account: {caller} }}] }}]
----
-apiVersion: weft.dev/v1alpha1
+fn objects(name: &str, caller: &str) -> String {
+    let retries = format!(
+        r#"apiVersion: weft.dev/v1alpha1
 kind: TrafficPolicy
-metadata: {{ name: {service}, namespace: shop }}
+metadata: {{ name: {name}, namespace: shop }}
 spec:
-  targetRefs: [{{ group: "", kind: Service, name: {service} }}]
+  targetRefs: [{{ group: "", kind: Service, name: {name} }}]
   retries:
     attempts: 3
     on: [connect-failure, reset, gateway-error]
@@ -38,7 +31,8 @@ spec:
     budget: {{ percent: 20, minPerSecond: 3 }}
 ---
 "#
-    )
+    );
+    service(name, name, &[HTTP]) + &allow(name, caller) + &retries
 }
 
 pub(crate) async fn run(drill: Drill) -> Result<Verdict> {
@@ -51,7 +45,7 @@ pub(crate) async fn run(drill: Drill) -> Result<Verdict> {
     let [alpha, beta, gamma] = <[Pod; 3]>::try_from(pods).ok().context("three hops")?;
     alpha.backend.calls(alpha.sidecar.outbound()?, "beta");
     beta.backend.calls(beta.sidecar.outbound()?, "gamma");
-    let mut web = Sidecar::plan(&plane, "web-0", "web", None).await?;
+    let mut web = plane.sidecar(&Plan::new("web-0", "web")).await?;
     web.start().await?;
     let outbound = web.outbound()?;
     let mut connection = Connection::open(outbound).await?;
@@ -80,20 +74,34 @@ pub(crate) async fn run(drill: Drill) -> Result<Verdict> {
     }
     let retried = seen.last().copied().unwrap_or_default() > report.sent.len();
     verdict.figure("something was retried at all", retried, "true", retried);
-    verdict.none("doubled POSTs", report.doubled([&alpha.backend], true));
+    for pod in [&alpha, &beta, &gamma] {
+        verdict.none(&format!("POSTs doubled at {}", pod.backend.name), report.doubled([&pod.backend], true));
+    }
     let unanswered = report.lost().len();
     verdict.told("without an answer of an application", unanswered);
+    verdict.told("causes", report.causes());
 
-    let large: usize = {
-        let body = "x".repeat(LARGE);
-        for number in 0..20 {
-            let head = format!("PUT /large-{number} HTTP/1.1\r\nhost: alpha\r\ncontent-length: {LARGE}\r\n\r\n{body}");
-            let mut connection = Connection::open(outbound).await?;
-            connection.send(head.as_bytes()).await?;
-            connection.receive().await?;
-        }
-        alpha.backend.seen().iter().filter(|(id, count)| id.starts_with("large-") && **count > 1).count()
-    };
-    verdict.none("doubled bodies over 64 KiB", large);
+    large(&mut verdict, outbound, drill.count(20, 200), [&alpha, &beta, &gamma]).await?;
     Ok(verdict)
+}
+
+/// Bodies that are too long to be kept: nobody repeats them, also where the method would allow it.
+async fn large(verdict: &mut Verdict, outbound: SocketAddr, count: usize, hops: [&Pod; 3]) -> Result<()> {
+    let body = "x".repeat(LARGE);
+    for number in 0..count {
+        let method = if number % 2 == 0 { "PUT" } else { "POST" };
+        let head = format!("{method} /large-{number} HTTP/1.1\r\nhost: alpha\r\ncontent-length: {LARGE}\r\n\r\n{body}");
+        let mut connection = Connection::open(outbound).await?;
+        connection.send(head.as_bytes()).await?;
+        connection.receive().await?;
+    }
+    for pod in hops {
+        let seen = pod.backend.seen().into_iter().filter(|(id, _)| id.starts_with("large-"));
+        let (came, doubled) =
+            seen.fold((0, 0), |(came, doubled), (_, count)| (came + 1, doubled + usize::from(count > 1)));
+        let name = &pod.backend.name;
+        verdict.figure(&format!("bodies over 64 KiB that came to {name}"), came, &count.to_string(), came == count);
+        verdict.none(&format!("bodies over 64 KiB doubled at {name}"), doubled);
+    }
+    Ok(())
 }

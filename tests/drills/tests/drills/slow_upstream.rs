@@ -1,11 +1,13 @@
 //! Row 9: of ten instances one is a black hole, one answers after 5 s, one resets its answers after 10 kB; they are
 //! ejected and come back when they are well again. Then most of them fail, and half stay.
 //!
-//! The black hole is a sidecar that is stopped (SIGSTOP): the kernel takes connections for it, and nothing ever answers.
+//! The black hole loses every packet to the mesh port of its sidecar, as `iptables -j DROP` does. The delay and the reset
+//! are the applications' own: behind TLS a proxy's peer cannot tell who is slow, and no kernel can delay without a program
+//! that takes its packets.
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use weft_drills::{Backend, Drill, Load, Mesh, Mode, Report, Verdict, within};
+use weft_drills::{Backend, Drill, Load, Mesh, Mode, Report, Verdict, namespace::Losses, within};
 
 const INSTANCES: usize = 10;
 
@@ -33,7 +35,9 @@ const EJECTED: Duration = Duration::from_secs(5);
 const BACK: Duration = Duration::from_secs(30);
 
 pub(crate) async fn run(drill: Drill) -> Result<Verdict> {
-    let mut mesh = Mesh::start(&drill.folder, INSTANCES, "1h").await?;
+    let losses = Losses::lay()?;
+    let addresses = (1..=INSTANCES as u8).map(|instance| losses.address(instance)).collect::<Result<Vec<_>>>()?;
+    let mesh = Mesh::start_at(&drill.folder, "1h", &addresses).await?;
     mesh.plane.apply(POLICY).await?;
     mesh.plane
         .until("that every proxy has the policy", Duration::from_secs(20), |it| it.proxies.in_effect > INSTANCES as u64)
@@ -46,7 +50,8 @@ pub(crate) async fn run(drill: Drill) -> Result<Verdict> {
     tokio::time::sleep(Duration::from_secs(2)).await;
 
     let ill = Instant::now();
-    mesh.stock.get_mut(at(0)).context("an instance")?.sidecar.pause()?;
+    let hole = *addresses.get(at(0)).context("an instance")?;
+    losses.lose(hole)?;
     backend(&mesh, at(1))?.set(Mode::Delay(Duration::from_secs(5)));
     backend(&mesh, at(2))?.set(Mode::ResetAfter(10_000));
     tokio::time::sleep(drill.lasts(Duration::from_secs(10), Duration::from_secs(60))).await;
@@ -56,7 +61,7 @@ pub(crate) async fn run(drill: Drill) -> Result<Verdict> {
     verdict.none("requests to the resetting one in that time", resetting);
 
     let well = Instant::now();
-    mesh.stock.get_mut(at(0)).context("an instance")?.sidecar.resume()?;
+    losses.deliver(hole)?;
     backend(&mesh, at(1))?.set(Mode::Serve);
     backend(&mesh, at(2))?.set(Mode::Serve);
     for step in 0..3 {

@@ -7,12 +7,8 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-    time::Instant,
-};
-use weft_harness::{Connection, eventually};
+use tokio::time::Instant;
+use weft_harness::{Connection, echoed, eventually};
 
 use crate::shop::Shop;
 
@@ -56,15 +52,8 @@ async fn http(outbound: std::net::SocketAddr, counts: Arc<Counts>) {
 /// Connections with a mesh session of their own, byte for byte.
 async fn tcp(address: std::net::SocketAddr, counts: Arc<Counts>) {
     while !counts.stopped() {
-        let exchange = async {
-            let mut stream = TcpStream::connect(address).await?;
-            stream.write_all(b"any?\n").await?;
-            stream.shutdown().await?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).await?;
-            std::io::Result::Ok(answer)
-        };
-        counts.count(exchange.await.is_ok_and(|answer| answer == "hello\nany?\n"), true);
+        let answer = echoed(address, b"any?\n").await;
+        counts.count(answer.is_ok_and(|answer| answer == b"hello\nany?\n"), true);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

@@ -1,61 +1,8 @@
 //! The shop that most tests use.
 use std::time::Duration;
 
+pub(crate) use weft_harness::objects::{SHOP as OBJECTS, shop_route as route};
 use weft_harness::{Application, Mesh, Plan, Sidecar};
-
-/// Services `web` and `reviews` (v1, v2) over HTTP and `stock` over TCP; `web` may call both.
-pub(crate) const OBJECTS: &str = r#"
-{ apiVersion: v1, kind: Service, metadata: { name: web, namespace: shop },
-  spec: { selector: { app: web }, ports: [{ name: http, port: 80, targetPort: http }] } }
----
-{ apiVersion: v1, kind: Service, metadata: { name: reviews, namespace: shop },
-  spec: { selector: { app: reviews }, ports: [{ name: http, port: 80, targetPort: http }] } }
----
-{ apiVersion: v1, kind: Service, metadata: { name: reviews-v1, namespace: shop },
-  spec: { selector: { app: reviews, version: v1 }, ports: [{ name: http, port: 80, targetPort: http }] } }
----
-{ apiVersion: v1, kind: Service, metadata: { name: reviews-v2, namespace: shop },
-  spec: { selector: { app: reviews, version: v2 }, ports: [{ name: http, port: 80, targetPort: http }] } }
----
-{ apiVersion: v1, kind: Service, metadata: { name: stock, namespace: shop },
-  spec: { selector: { app: stock }, ports: [{ name: tcp, port: 9000, targetPort: tcp }] } }
----
-apiVersion: weft.dev/v1alpha1
-kind: AccessPolicy
-metadata: { name: reviews, namespace: shop }
-spec:
-  targetRefs:
-    - { group: "", kind: Service, name: reviews }
-    - { group: "", kind: Service, name: reviews-v1 }
-    - { group: "", kind: Service, name: reviews-v2 }
-  rules: [{ action: Allow, from: [{ namespace: shop, account: web }] }]
----
-apiVersion: weft.dev/v1alpha1
-kind: AccessPolicy
-metadata: { name: stock, namespace: shop }
-spec:
-  targetRefs: [{ group: "", kind: Service, name: stock }]
-  rules: [{ action: Allow, from: [{ namespace: shop, account: web }] }]
-"#;
-
-/// The route of `reviews`, with these weights.
-pub(crate) fn route(v1: u32, v2: u32) -> String {
-    format!(
-        r#"
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata: {{ name: reviews, namespace: shop }}
-spec:
-  parentRefs: [{{ group: "", kind: Service, name: reviews, port: 80 }}]
-  rules:
-    - matches: [{{ headers: [{{ name: x-canary, value: always }}] }}]
-      backendRefs: [{{ name: reviews-v2, port: 80 }}]
-    - backendRefs:
-        - {{ name: reviews-v1, port: 80, weight: {v1} }}
-        - {{ name: reviews-v2, port: 80, weight: {v2} }}
-"#
-    )
-}
 
 /// The shop, running: one instance of each.
 pub(crate) struct Shop {

@@ -1,9 +1,13 @@
-//! One real `weft` process.
+//! The same mesh of real processes: the control plane, and a sidecar beside each application, as `weft` starts them. They
+//! mix with what runs inside the test's own process: a sidecar's process may belong to a control plane in here.
+mod control_plane;
+mod sidecar;
+
 use std::{
     env,
     fs::OpenOptions,
     path::{Path, PathBuf},
-    process::Stdio,
+    process::{ExitStatus, Stdio},
     time::Duration,
 };
 
@@ -13,6 +17,12 @@ use tokio::{
     process::{Child, Command},
     time::{Instant, sleep, timeout},
 };
+
+pub use control_plane::ControlPlane;
+pub use sidecar::Sidecar;
+
+/// How long anything may take to come up on a busy machine.
+const START: Duration = Duration::from_secs(30);
 
 /// By this variable a `weft` process knows whose child it is, and dies with it.
 const PARENT: &str = "WEFT_DEMO_PARENT";
@@ -81,14 +91,18 @@ impl Process {
         Ok(kill_process(pid.with_context(|| format!("{} has ended", self.name))?, signal)?)
     }
 
-    /// Waits until it has ended.
+    /// Its process id while it runs.
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// Waits until it has ended, and how.
     ///
     /// # Errors
     /// That it has not within the time.
-    pub async fn ended(&mut self, within: Duration) -> Result<()> {
+    pub async fn ended(&mut self, within: Duration) -> Result<ExitStatus> {
         let ended = timeout(within, self.child.wait()).await;
-        ended.with_context(|| format!("{} did not end within {within:?}", self.name))??;
-        Ok(())
+        Ok(ended.with_context(|| format!("{} did not end within {within:?}", self.name))??)
     }
 
     /// Waits until `holds` gives something, as long as the process runs.
@@ -125,11 +139,19 @@ impl Process {
 /// # Errors
 /// What the system says, or what the command says on its standard error where it fails.
 pub async fn command(arguments: &[&str]) -> Result<String> {
-    let output = Command::new(weft()?).args(arguments).stdin(Stdio::null()).output().await?;
+    let output = weft_command()?.args(arguments).stdin(Stdio::null()).output().await?;
     if !output.status.success() {
         bail!("weft {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// The program `weft`, to be run with arguments and an environment of the test's choice.
+///
+/// # Errors
+/// That there is no `weft` beside this program.
+pub fn weft_command() -> Result<Command> {
+    Ok(Command::new(weft()?))
 }
 
 /// The program: built with the tests, beside the folder of this one.

@@ -8,23 +8,18 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use crate::Verdict;
-
-/// Appends a finished run: which row, which seed, what came of it, when, at which commit, how to repeat it.
+/// Appends a finished run: what ran, what came of it, when, at which commit, how to repeat it.
 ///
 /// # Errors
 /// What the system says.
-pub fn append(row: u32, about: &str, seed: u64, verdict: &Verdict) -> Result<()> {
+pub fn record(suite: &str, result: &str, command: &str) -> Result<()> {
     let commit = git(&["rev-parse", "--short", "HEAD"]).unwrap_or_else(|| "unknown".to_owned());
     // What is not committed is part of what ran; this file itself is not.
     let changed = git(&["status", "--porcelain", "--untracked-files=no", "--", ":!tests/RESULTS.md"]);
     let changed = if changed.is_some_and(|changes| !changes.is_empty()) { " with changes" } else { "" };
     let date = jiff::Zoned::now().date();
-    let judged = if verdict.holds() { "passed" } else { "**failed**" };
-    let line = format!(
-        "| drill {row}, {about}, seed {seed} | {judged}: {} | {date} | {commit}{changed} | `cargo xtask test --suite drills --full --rows {row} --seeds {seed}` |\n",
-        verdict.summary().replace('|', "/")
-    );
+    let result = result.replace('|', "/");
+    let line = format!("| {suite} | {result} | {date} | {commit}{changed} | `{command}` |\n");
     let file = root().join("tests/RESULTS.md");
     let mut file = OpenOptions::new().append(true).open(&file).with_context(|| file.display().to_string())?;
     Ok(file.write_all(line.as_bytes())?)
