@@ -154,7 +154,7 @@ fn objects_are_applied_shown_applied_again_and_deleted() {
     let again = mesh.said(&["apply", "-f", "-"], &yaml);
     assert!(again.contains("unchanged") && !again.contains("updated") && !again.contains("created"), "{again}");
     let json: serde_json::Value = serde_json::from_str(&mesh.said(&["get", "all", "-o", "json"], "")).unwrap();
-    assert_eq!(json["items"].as_array().map(Vec::len), Some(11));
+    assert_eq!(json["items"].as_array().map(Vec::len), Some(13));
     let one = mesh.said(&["get", "service", "stock", "-n", "shop", "-o", "json"], "");
     assert_eq!(serde_json::from_str::<serde_json::Value>(&one).unwrap()["kind"], "Service");
     let changed = mesh.path("changed");
@@ -175,7 +175,7 @@ fn a_bad_object_is_refused_with_every_reason_and_nothing_is_stored() {
     let output = mesh.weft(&["apply", "-f", "-"], &bad);
     assert_eq!(output.status.code(), Some(1));
     let said = text(&output.stderr);
-    for part in ["-:54: error[unknown-field]", "did you mean `backendRefs`", "targetPort", "nothing was changed"] {
+    for part in ["-:60: error[unknown-field]", "did you mean `backendRefs`", "targetPort", "nothing was changed"] {
         assert!(said.contains(part), "{part} is missing:\n{said}");
     }
     assert_eq!(mesh.said(&["get", "all"], "").trim(), "no objects");
