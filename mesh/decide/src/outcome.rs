@@ -1,6 +1,8 @@
 //! How one try of a request or connection ended, and what that says.
 use serde::Serialize;
 
+use crate::is_grpc_failure;
+
 /// How one try ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 pub enum Outcome {
@@ -38,6 +40,9 @@ pub enum Proof {
     GoAway,
     /// A weft peer closed the connection by an authenticated close_notify without a byte of an answer.
     CloseNotify,
+    /// A weft peer's inbound side has answered 421 under a mark that nobody behind it can set: it has no chain for the
+    /// service, or none yet.
+    Misdirected,
 }
 
 /// What an outcome says of the endpoint, to [`Ejector`](crate::Ejector) and [`Circuit`](crate::Circuit).
@@ -52,14 +57,12 @@ pub enum Verdict {
 }
 
 impl Outcome {
-    /// An error is a 5xx answer, a reset, a failed connect or a timeout; for gRPC the codes that stand for such
-    /// (UNKNOWN, DEADLINE_EXCEEDED, INTERNAL, UNAVAILABLE, DATA_LOSS). An endpoint that proves not to have processed a
-    /// request is leaving in good order.
+    /// An error is a 5xx answer, a reset, a failed connect or a timeout; for gRPC a status of the server's own failure
+    /// ([`is_grpc_failure`]). An endpoint that proves not to have processed a request is leaving in good order, or coming.
     pub const fn verdict(self) -> Verdict {
         match self {
-            Self::Answered { status: 500..=599, .. } | Self::Answered { grpc: Some(2 | 4 | 13 | 14 | 15), .. } => {
-                Verdict::Error
-            }
+            Self::Answered { status: 500..=599, .. } => Verdict::Error,
+            Self::Answered { grpc: Some(code), .. } if is_grpc_failure(code) => Verdict::Error,
             Self::Answered { .. } => Verdict::Good,
             Self::ConnectFailed | Self::Reset | Self::TryTimeout | Self::Timeout | Self::Cut => Verdict::Error,
             Self::NotProcessed(_) | Self::Ours => Verdict::Neither,
