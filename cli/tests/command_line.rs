@@ -175,7 +175,7 @@ fn a_bad_object_is_refused_with_every_reason_and_nothing_is_stored() {
     let output = mesh.weft(&["apply", "-f", "-"], &bad);
     assert_eq!(output.status.code(), Some(1));
     let said = text(&output.stderr);
-    for part in ["-:60: error[unknown-field]", "did you mean `backendRefs`", "targetPort", "nothing was changed"] {
+    for part in ["-:61: error[unknown-field]", "did you mean `backendRefs`", "targetPort", "nothing was changed"] {
         assert!(said.contains(part), "{part} is missing:\n{said}");
     }
     assert_eq!(mesh.said(&["get", "all"], "").trim(), "no objects");

@@ -41,6 +41,7 @@ mod budget;
 mod detect;
 mod ejection;
 mod evaluate;
+mod grpc;
 mod health;
 mod lease;
 mod normalize;
@@ -64,6 +65,7 @@ pub use evaluate::{
     Accepted, Decision, Draws, Forwarded, InboundDecision, evaluate_inbound, evaluate_outbound, evaluate_outbound_in,
     evaluate_tcp, evaluate_tcp_in,
 };
+pub use grpc::{GRPC_UNKNOWN, grpc_status, is_grpc_failure};
 pub use health::{Health, HealthCheck};
 pub use lease::{Held, Lease, Shares};
 pub use normalize::{Authority, BadRequest, MAX_TARGET, Normal, RequestHead, Target, normalize};

@@ -3,6 +3,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::is_grpc_failure;
+
 /// How one try ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 pub enum Outcome {
@@ -40,6 +42,9 @@ pub enum Proof {
     GoAway,
     /// A weft peer closed the connection by an authenticated close_notify without a byte of an answer.
     CloseNotify,
+    /// A weft peer's inbound side has answered 421 under a mark that nobody behind it can set: it has no chain for the
+    /// service, or none yet.
+    Misdirected,
 }
 
 impl fmt::Display for Proof {
@@ -49,6 +54,7 @@ impl fmt::Display for Proof {
             Self::RefusedStream => "it refused the stream (REFUSED_STREAM)",
             Self::GoAway => "it ended the connection with a GOAWAY whose last stream lies below",
             Self::CloseNotify => "it closed the connection by close_notify without a byte of an answer",
+            Self::Misdirected => "it has no chain for the service (421 under its own mark)",
         })
     }
 }
@@ -65,14 +71,12 @@ pub enum Verdict {
 }
 
 impl Outcome {
-    /// An error is a 5xx answer, a reset, a failed connect or a timeout; for gRPC the codes that stand for such
-    /// (UNKNOWN, DEADLINE_EXCEEDED, INTERNAL, UNAVAILABLE, DATA_LOSS). An endpoint that proves not to have processed a
-    /// request is leaving in good order.
+    /// An error is a 5xx answer, a reset, a failed connect or a timeout; for gRPC a status of the server's own failure
+    /// ([`is_grpc_failure`]). An endpoint that proves not to have processed a request is leaving in good order, or coming.
     pub const fn verdict(self) -> Verdict {
         match self {
-            Self::Answered { status: 500..=599, .. } | Self::Answered { grpc: Some(2 | 4 | 13 | 14 | 15), .. } => {
-                Verdict::Error
-            }
+            Self::Answered { status: 500..=599, .. } => Verdict::Error,
+            Self::Answered { grpc: Some(code), .. } if is_grpc_failure(code) => Verdict::Error,
             Self::Answered { .. } => Verdict::Good,
             Self::ConnectFailed | Self::Reset | Self::TryTimeout | Self::Timeout | Self::Cut => Verdict::Error,
             Self::NotProcessed(_) | Self::Ours => Verdict::Neither,

@@ -5,7 +5,7 @@ use serde::Serialize;
 use weft_ir::{Retry, RetryBackoff, RetryBudget};
 use weft_model::{RepeatSafety, RetryCondition};
 
-use crate::{Backoff, Outcome};
+use crate::{Backoff, Outcome, Proof, backoff::portion};
 
 /// How often a request of a route without retries is repeated at most, and then with proof only.
 pub const PROVEN_REPEATS: u32 = 2;
@@ -25,6 +25,8 @@ pub struct Attempted<'a> {
     pub whole: bool,
     /// Whether anything of an answer has been passed on to the client.
     pub answered: bool,
+    /// Whether there is another endpoint to send it to.
+    pub elsewhere: bool,
     /// How much time the request has left; `None` is no bound.
     pub left: Option<Duration>,
 }
@@ -89,7 +91,7 @@ impl<'s> Repeats<'s> {
     }
 
     /// One try has ended: after how long it is repeated. With proof that it was not processed it always may be, and the
-    /// first time at once; otherwise if the outcome is one of the route's conditions and the route calls it safe. Never
+    /// first time at once, unless it goes to the same endpoint that has just said that it is not for it; otherwise if the outcome is one of the route's conditions and the route calls it safe. Never
     /// more often than the route says, and never beyond the budget: `affordable` is asked last, and pays where it says
     /// yes. `draw` is uniform.
     ///
@@ -114,7 +116,11 @@ impl<'s> Repeats<'s> {
         if self.done >= self.policy.map_or(PROVEN_REPEATS, |policy| policy.attempts) {
             return Err(NoRepeat::Attempts);
         }
-        let wait = if proven && self.done == 0 { Duration::ZERO } else { self.wait(draw) };
+        let wait = match tried.outcome {
+            Outcome::NotProcessed(Proof::Misdirected) if !tried.elsewhere => self.pause(draw),
+            _ if proven && self.done == 0 => Duration::ZERO,
+            _ => self.wait(draw),
+        };
         if tried.left.is_some_and(|left| left <= wait) {
             return Err(NoRepeat::Deadline);
         }
@@ -157,6 +163,13 @@ impl<'s> Repeats<'s> {
     fn wait(&self, draw: u64) -> Duration {
         let RetryBackoff { base, max } = self.policy.map_or_else(RetryBackoff::default, |policy| policy.backoff);
         Backoff::new(base, max).after(self.done).failed(draw)
+    }
+
+    /// A wait that is one: at least half of the longest, because only time mends what it waits for.
+    fn pause(&self, draw: u64) -> Duration {
+        let RetryBackoff { base, max } = self.policy.map_or_else(RetryBackoff::default, |policy| policy.backoff);
+        let half = Backoff::new(base, max).after(self.done).ceiling() / 2;
+        half + portion(half, draw)
     }
 }
 

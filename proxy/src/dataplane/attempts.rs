@@ -12,9 +12,9 @@
 //! ```
 //!
 //! What a carrier does in [`Carrier::try_once`], in this order:
-//! 1. It asks [`Attempt::room`] for a connection of its pool (where [`Attempt::may_reuse`]) or the right to make one, and
-//!    then connects (`upstream::secure`). The right is kept as long as the connection. A failure to connect is
-//!    [`AttemptFailed::before`]: nothing was written.
+//! 1. It asks [`Attempt::room`] for a connection of its pool (where [`Attempt::may_reuse`]) or a place on one that many
+//!    requests share, or the right to make one, and then connects (`upstream::secure`). The right is kept as long as the
+//!    connection. A failure to connect is [`AttemptFailed::before`]: nothing was written.
 //! 2. It says that there is a connection ([`Attempt::connected`]).
 //! 3. It sends the request, all of it from its first byte, also on a repeat ([`Carrier::kept`] says whether it
 //!    still can).
@@ -40,16 +40,16 @@ use std::{
 
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use weft_decide::{
-    Admission, Attempted, Circumstances, Draws, LimitKind, Loads, NoRepeat, Outcome, Permitted, Picked, Refusal,
-    Repeats, Turn, Verdict, pick_with,
+    Admission, Attempted, Circumstances, Draws, LimitKind, Loads, NoRepeat, Outcome, Permitted, Picked, Proof, Refusal,
+    Repeats, Turn, Verdict, is_grpc_failure, pick_with,
 };
-use weft_ir::{Balance, Cluster, EndpointAddress};
+use weft_ir::{Balance, Cluster, EndpointAddress, Retry};
 use weft_model::Kind;
 
 use super::{
     histogram::add,
     record::{Key, Record, Stage},
-    resilience::{Connection, Local, Place, Reported, Room, room},
+    resilience::{Connection, Local, Look, Place, Places, Reported, Room, room},
     respond::{Ending, Failure},
     worker::{View, Worker},
 };
@@ -123,6 +123,8 @@ pub(super) struct Answer<'a> {
     pub(super) status: u16,
     /// The `grpc-status`, where the head has one.
     pub(super) grpc: Option<u32>,
+    /// Whether a weft peer says that it has not looked at the request ([`UNPROCESSED`](super::respond::UNPROCESSED)).
+    pub(super) unprocessed: bool,
     /// The value of its `retry-after`.
     pub(super) retry_after: Option<&'a [u8]>,
     /// What of the request can be sent once more ([`Carrier::kept`]).
@@ -182,17 +184,17 @@ impl<'v> Attempt<'_, 'v> {
         self.repeats.done() == 0
     }
 
-    /// A connection that `pooled` has, or the right to make one; waits where the cluster's connections are limited.
-    pub(super) async fn room<T>(&mut self, pooled: impl FnMut() -> Option<T>) -> Result<Room<T>, AttemptFailed> {
-        let found = room(self.local, self.cluster(), self.worker().pool(), pooled).await;
+    /// A connection that `look` finds, or the right to make one; waits where the cluster's connections are limited, or
+    /// those that are there have no place, of which `places` tells.
+    pub(super) async fn room<T>(
+        &mut self,
+        places: Option<&Places>,
+        look: impl FnMut() -> Look<T>,
+    ) -> Result<Room<T>, AttemptFailed> {
+        let found = room(self.local, self.cluster(), self.worker().unused(), places, look).await;
         let found = found.map_err(|refusal| AttemptFailed::Failed(Outcome::Ours, self.refused(refusal)))?;
         self.begun = true;
         Ok(found)
-    }
-
-    /// It goes out over connections that many requests share: there always is room.
-    pub(super) fn begin(&mut self) {
-        self.begun = true;
     }
 
     /// There is a connection, secured or taken from the pool: what follows is the stage *stream*.
@@ -203,8 +205,11 @@ impl<'v> Attempt<'_, 'v> {
 
     /// What becomes of an answer whose head has come. To be asked once, before the client is sent any of it.
     pub(super) fn judge(&mut self, answer: Answer<'_>) -> Fate {
-        let Answer { status, grpc, retry_after, kept } = answer;
-        let outcome = Outcome::Answered { status, grpc };
+        let Answer { status, grpc, unprocessed, retry_after, kept } = answer;
+        let outcome = match unprocessed {
+            true => Outcome::NotProcessed(Proof::Misdirected),
+            false => Outcome::Answered { status, grpc },
+        };
         let probes = matches!(self.admission, Some(Admission::Probe(_)));
         if outcome.verdict() == Verdict::Good && !probes {
             // A head is no whole answer yet: what is cut again and again must not count as well in between.
@@ -213,9 +218,8 @@ impl<'v> Attempt<'_, 'v> {
             self.report(outcome);
         }
         let policy = self.attempts.permitted.routed().retry();
-        let wanted = policy
-            .is_some_and(|retry| retry.on.takes_status(status) || grpc.is_some_and(|grpc| retry.on.takes_grpc(grpc)));
-        if wanted {
+        let takes = |retry: &Retry| retry.on.takes_status(status) || grpc.is_some_and(|grpc| retry.on.takes_grpc(grpc));
+        if unprocessed || policy.is_some_and(takes) {
             match self.again(outcome, kept, retry_after) {
                 Ok(again) => {
                     self.again = Some(again);
@@ -226,6 +230,17 @@ impl<'v> Attempt<'_, 'v> {
         }
         self.passed_on.set(true);
         Fate::PassOn
+    }
+
+    /// A gRPC answer, whose head had no status, has come to its end with this one: what it says of the endpoint, only this
+    /// does.
+    pub(super) fn ended(&mut self, grpc: u32) {
+        match &mut self.answered {
+            Some(Outcome::Answered { grpc: told, .. }) => *told = Some(grpc),
+            // The head was reported: a probe's, whose end may be hours away.
+            _ if is_grpc_failure(grpc) => self.report(Outcome::Answered { status: 200, grpc: Some(grpc) }),
+            _ => {}
+        }
     }
 
     /// A connection was made that is not judged by an answer: the endpoint works. What is to be kept as long as it.
@@ -241,7 +256,8 @@ impl<'v> Attempt<'_, 'v> {
         }
     }
 
-    /// Tells ejection and breaker how the upstream did; once, and once more if the answer to a probe is cut.
+    /// Tells ejection and breaker how the upstream did; once, and once more if the answer to a probe is cut, or is a gRPC
+    /// failure that only its trailers tell.
     fn report(&mut self, outcome: Outcome) {
         let cluster = self.cluster();
         let verdict = outcome.verdict();
@@ -277,6 +293,7 @@ impl<'v> Attempt<'_, 'v> {
             method: self.attempts.method,
             whole: kept.after(outcome),
             answered: self.passed_on.get(),
+            elsewhere: self.attempts.permitted.routed().cluster().endpoints().endpoints.len() > 1,
             left,
         };
         let purse = self.attempts.purse(self.local);

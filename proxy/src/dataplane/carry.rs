@@ -9,8 +9,8 @@ use super::{
     job::Application,
     pool::{Proven, Upstream},
     record::Stage,
-    resilience::Room,
-    respond::Failure,
+    resilience::{Look, Room},
+    respond::{Failure, UNPROCESSED},
     serve::Http1Job,
     tls::{Io, Wire},
     upstream,
@@ -52,7 +52,9 @@ impl Carrier for Http1<'_> {
         let head = exchange.final_head().await?;
         let retry_after = if head.status >= 400 { exchange.field(&head, b"retry-after") } else { None };
         let kept = exchange.kept(incoming);
-        if attempt.judge(Answer { status: head.status, grpc: None, retry_after, kept }) == Fate::HoldBack {
+        let unprocessed = head.status == 421 && exchange.field(&head, UNPROCESSED.as_bytes()).is_some();
+        let answer = Answer { status: head.status, grpc: None, unprocessed, retry_after, kept };
+        if attempt.judge(answer) == Fate::HoldBack {
             return Err(AttemptFailed::HeldBack);
         }
         let outcome = exchange.finish(head).await?;
@@ -70,8 +72,11 @@ impl Carrier for Http1<'_> {
 async fn connect(attempt: &mut Attempt<'_, '_>) -> Result<Upstream, AttemptFailed> {
     let (worker, picked, may_reuse) = (attempt.worker(), *attempt.picked(), attempt.may_reuse());
     let EndpointAddress::Socket(address) = picked.address();
-    let pooled = || if may_reuse { worker.pool().take(address, proven(&picked)) } else { None };
-    match attempt.room(pooled).await? {
+    let pooled = || {
+        let unused = if may_reuse { worker.pool().take(address, proven(&picked)) } else { None };
+        unused.map_or(Look::Nothing, Look::Found)
+    };
+    match attempt.room(None, pooled).await? {
         Room::Reused(upstream) => {
             add(&worker.totals().upstream_reused, 1);
             Ok(upstream)
@@ -159,7 +164,7 @@ impl Carrier for Tcp {
     }
 
     async fn try_once(&mut self, attempt: &mut Attempt<'_, '_>) -> Result<Self::Done, AttemptFailed> {
-        let connection = match attempt.room(|| None::<()>).await? {
+        let connection = match attempt.room(None, || Look::Nothing::<()>).await? {
             Room::New(connection) => connection,
             Room::Reused(()) => None,
         };

@@ -12,7 +12,7 @@ pub struct EdgeSummary {
     pub tcp: bool,
     /// Finished requests or connections.
     pub requests: u64,
-    /// Those that ended with 5xx, a refusal or a broken connection.
+    /// Those that ended with 5xx, a gRPC status of the server's own failure, a refusal or a broken connection.
     pub failures: u64,
     /// The median duration in microseconds, to the histogram's grain (a quarter octave).
     pub latency_us_p50: u64,

@@ -199,7 +199,12 @@ impl Exposition {
                 line(out, format_args!("weft_requests_total{{{labels},class=\"{class}\"}} {count}"));
             }
         }
-        kind(out, "weft_failures_total", "counter", "Those that ended with 5xx, a refusal or a broken connection.");
+        kind(
+            out,
+            "weft_failures_total",
+            "counter",
+            "Those that ended with 5xx, a gRPC failure, a refusal or a broken connection.",
+        );
         for (labels, sums) in &series {
             line(out, format_args!("weft_failures_total{{{labels}}} {}", sums.failures));
         }

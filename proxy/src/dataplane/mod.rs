@@ -38,7 +38,7 @@ mod watch;
 mod worker;
 
 pub mod http;
-mod http2;
+pub mod http2;
 
 pub use edge::EdgeSummary;
 pub use event::Event;

@@ -75,7 +75,7 @@ impl Pool {
     /// Keeps a connection for later.
     pub(super) fn put(&self, address: SocketAddr, proven: Proven<'_>, bound: Duration, upstream: Upstream) {
         // Where others wait for a connection, it makes room.
-        if upstream.connection.as_ref().is_some_and(|connection| !connection.may_rest()) {
+        if upstream.connection.as_ref().is_some_and(|connection| !connection.local().may_rest()) {
             return;
         }
         let local = upstream.connection.as_ref().map(|connection| connection.local().clone());

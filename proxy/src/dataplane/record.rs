@@ -3,7 +3,7 @@
 use std::{fmt, fmt::Write, ops::Range, rc::Rc, sync::Arc};
 
 use tokio::time::Instant;
-use weft_decide::Draws;
+use weft_decide::{Draws, is_grpc_failure};
 use weft_ir::ServicePort;
 use weft_net::PeerAddr;
 
@@ -145,6 +145,11 @@ impl Record {
         self.stage = stage;
     }
 
+    /// Which way it goes.
+    pub(super) fn direction(&self) -> Direction {
+        self.direction
+    }
+
     /// Since when it runs.
     pub(super) fn started(&self) -> Instant {
         self.started
@@ -264,7 +269,9 @@ impl Record {
         let micros = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
         let ledger = self.ledger.clone();
         let series = self.series.take().unwrap_or_else(|| ledger.metrics().nameless(self.direction, self.tcp));
-        let failed = ending != Ending::Complete || self.status.is_some_and(|status| status >= 500);
+        let failed = ending != Ending::Complete
+            || self.status.is_some_and(|status| status >= 500)
+            || self.grpc_status.is_some_and(|status| is_grpc_failure(status.into()));
         let (sent, received) = (self.sent, self.received);
         series.count(Sample { status: self.status, failed, sent, received, micros });
         self.series = Some(series);

@@ -1,7 +1,15 @@
 //! How things end, and what the client is told: one total table from cause to status, blame and reset.
 use weft_decide::Refusal;
 
-use super::http::{ExchangeError, Malformed, Party};
+use super::{
+    http::{ExchangeError, Malformed, Party},
+    metrics::Direction,
+};
+
+/// The field by which the inbound side of a weft proxy says to a peer's that nobody has looked at a request, so that it may
+/// be sent again (invariant 7). Whatever the application behind it answers loses the fields of ours, and nobody is a peer's
+/// inbound side who has not proven to be.
+pub(super) const UNPROCESSED: &str = "x-weft-unprocessed";
 
 /// Who is at fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,6 +154,15 @@ impl Ending {
             | Self::UpstreamMalformed(_)
             | Self::Timeout => Some(Blame::Upstream),
             Self::Abandoned | Self::Drained | Self::Unready => Some(Blame::Ourselves),
+        }
+    }
+
+    /// The value of [`UNPROCESSED`] in an answer of ours, where it is to have one: this proxy has no chain for the service,
+    /// or none yet, while others do, or soon.
+    pub(super) fn unprocessed(self, direction: Direction) -> Option<&'static str> {
+        match (direction, self) {
+            (Direction::Inbound, Self::Refused(code, 421, _)) => Some(code),
+            _ => None,
         }
     }
 

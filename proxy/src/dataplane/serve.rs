@@ -17,7 +17,7 @@ use super::{
     metrics::Direction,
     pool::Upstream,
     record::{Record, Stage},
-    respond::{Ending, Failure, reason},
+    respond::{Ending, Failure, UNPROCESSED, reason},
     watch::Watching,
     worker::Worker,
 };
@@ -227,10 +227,12 @@ async fn refuse(client: &mut Conn, record: &mut Record, failure: Failure, answer
         return After::Drop;
     };
     let close = if answer.lives { "" } else { "connection: close\r\n" };
+    let mark = ending.unprocessed(record.direction()).map(|why| format!("{UNPROCESSED}: {why}\r\n"));
+    let mark = mark.as_deref().unwrap_or_default();
     let (reason, id, length) = (reason(status), record.id().to_string(), detail.len() + 1);
     let head = format!(
         "HTTP/1.1 {status} {reason}\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {length}\r\n\
-         x-weft-decision: {id}\r\n{close}\r\n"
+         x-weft-decision: {id}\r\n{mark}{close}\r\n"
     );
     let parts = [head.as_bytes(), detail.as_bytes(), b"\n"];
     let slices = parts.map(IoSlice::new);

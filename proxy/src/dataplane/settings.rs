@@ -96,6 +96,11 @@ pub struct Timeouts {
     /// How long a mesh server side keeps an unused HTTP/1.1 connection: longer than any client side uses one, so that
     /// the client side is the one that closes (DESIGN §5, Drain).
     pub server_idle: Duration,
+    /// How often a mesh peer must show over HTTP/2 that it is there, while it has something to answer (gRPC: 2 h; Linkerd:
+    /// 10 s). What a peer that vanished had to answer ends after this and [`pong_within`](Self::pong_within).
+    pub ping_every: Duration,
+    /// How long it may take to show it (gRPC: 20 s; Linkerd: 3 s).
+    pub pong_within: Duration,
     /// How long an unused connection of the local application is kept open (Envoy: 1 h; nginx: 75 s).
     pub client_idle: Duration,
     /// How long draining goes on accepting, so that peers that have not heard of it yet are still served; then unused
@@ -118,6 +123,8 @@ impl Default for Timeouts {
             pool_idle: Duration::from_secs(45),
             application_idle: Duration::from_secs(4),
             server_idle: Duration::from_secs(60),
+            ping_every: Duration::from_secs(10),
+            pong_within: Duration::from_secs(3),
             client_idle: Duration::from_secs(900),
             drain_accept: Duration::from_millis(500),
             drain: Duration::from_secs(20),

@@ -33,7 +33,7 @@ use super::{
     outbound,
     pool::Pool,
     progress::Taker,
-    resilience::{Local, Reported, Shared, Table},
+    resilience::{Local, Reported, Shared, Table, Unused},
     tls::LocalIdentity,
     watch::{self, Watch},
 };
@@ -117,8 +117,7 @@ pub(super) struct Worker {
     timeouts: Timeouts,
     gate: Arc<Gate>,
     applications: Vec<SocketAddr>,
-    pool: Rc<Pool>,
-    links: Rc<Links>,
+    unused: Unused,
     view: RefCell<Option<Rc<View>>>,
     identity: RefCell<Option<Rc<LocalIdentity>>>,
     published: Notify,
@@ -157,12 +156,17 @@ impl Worker {
     }
 
     pub(super) fn pool(&self) -> &Rc<Pool> {
-        &self.pool
+        &self.unused.pool
     }
 
     /// HTTP/2 connections to upstreams.
-    pub(super) fn links(&self) -> &Links {
-        &self.links
+    pub(super) fn links(&self) -> &Rc<Links> {
+        &self.unused.links
+    }
+
+    /// Its unused connections, of either version of HTTP.
+    pub(super) fn unused(&self) -> &Unused {
+        &self.unused
     }
 
     /// Rings when connections of that direction are to end that have nothing under way.
@@ -309,8 +313,8 @@ impl Worker {
             }
             Command::Identity(identity) => {
                 *self.identity.borrow_mut() = Some(Rc::new(LocalIdentity::new(identity)));
-                self.pool.clear();
-                self.links.clear();
+                self.unused.pool.clear();
+                self.unused.links.clear();
             }
             Command::Drain => self.draining.set(Draining::Inbound),
         }
@@ -417,8 +421,7 @@ async fn work(ledger: Rc<Ledger>, start: Start, mut commands: mpsc::UnboundedRec
         timeouts,
         gate,
         applications,
-        pool,
-        links,
+        unused: Unused { pool, links },
         view: RefCell::default(),
         identity: RefCell::default(),
         published: Notify::new(),

@@ -7,7 +7,7 @@ use crate::Proof;
 const LOST: Outcome = Outcome::NotProcessed(Proof::GoAway);
 
 fn tried(outcome: Outcome) -> Attempted<'static> {
-    Attempted { outcome, method: "GET", whole: true, answered: false, left: None }
+    Attempted { outcome, method: "GET", whole: true, answered: false, elsewhere: true, left: None }
 }
 
 fn answered(status: u16) -> Outcome {
@@ -32,6 +32,21 @@ fn without_a_policy_only_proof_repeats_and_not_for_ever() {
     assert!(repeats.after(&post, u64::MAX, |_| true).unwrap() > Duration::from_millis(40));
     assert_eq!(repeats.after(&post, 0, |_| true), Err(NoRepeat::Attempts));
     assert_eq!((repeats.done(), repeats.budget()), (2, RetryBudget { percent: 100, min_per_second: 10 }));
+}
+
+#[test]
+fn who_was_misdirected_goes_elsewhere_at_once_and_waits_where_there_is_no_elsewhere() {
+    let misdirected = tried(Outcome::NotProcessed(Proof::Misdirected));
+    let post = Attempted { method: "POST", ..misdirected };
+    assert_eq!(after(None, &post), Ok(Duration::ZERO));
+    let mut repeats = Repeats::new(None);
+    let here = Attempted { elsewhere: false, ..post };
+    let base = RetryBackoff::default().base;
+    assert_eq!(repeats.after(&here, 0, |_| true), Ok(base / 2));
+    let second = repeats.after(&here, u64::MAX, |_| true).unwrap();
+    assert!(second > base && second <= base * 2, "{second:?}");
+    assert_eq!(repeats.after(&here, 0, |_| true), Err(NoRepeat::Attempts));
+    assert_eq!(Repeats::new(None).after(&here, 0, |_| false), Err(NoRepeat::Budget));
 }
 
 #[test]
@@ -134,7 +149,7 @@ proptest! {
         let most = policy.as_ref().map_or(PROVEN_REPEATS, |it| it.attempts);
         for (outcome, [whole, answered, affordable], draw, left) in tries {
             let left = Duration::from_millis(left);
-            let tried = Attempted { outcome, method, whole, answered, left: Some(left) };
+            let tried = Attempted { outcome, method, whole, answered, elsewhere: true, left: Some(left) };
             let (before, mut paid) = (repeats.done(), false);
             let verdict = repeats.after(&tried, draw, |_| { paid = affordable; affordable });
             prop_assert_eq!(verdict.is_ok(), paid, "paid exactly for what is repeated");

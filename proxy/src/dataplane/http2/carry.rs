@@ -8,9 +8,11 @@ use weft_model::Protocol;
 use super::{
     client::Client,
     exchange::{Exchange, client_broken, upstream_broken},
+    grpc,
     head::{self, Head},
     http1::{self, Coding},
-    link::Lease,
+    link::{Lease, Start},
+    links::Joined,
     pump::{Pump, grpc_status},
     side::{Broken, Client as _},
     upstream::Upstream,
@@ -23,7 +25,8 @@ use crate::dataplane::{
     job::{self, Application, Job},
     pool::Proven,
     record::{Record, Stage},
-    respond::{Blame, Ending, Failure},
+    resilience::Room,
+    respond::{Blame, Ending, Failure, UNPROCESSED},
     serve::Http1Job,
     tls::Wire,
     upstream,
@@ -103,19 +106,15 @@ impl Http2Job<'_> {
                     let mut exchange = Exchange::new(forward, sides, self.progress, (up, false));
                     match exchange.final_head().await {
                         Ok(answer) => return Ok(exchange.finish(answer).await.map(|_| OVER)?),
-                        Err(error) => Err(error),
+                        Err(error) => error,
                     }
                 }
-                Err(broken) => Err(not_begun(broken)),
+                Err(broken) => not_begun(broken),
             };
-            match carried {
-                Err(ExchangeError::NothingWritten(_) | ExchangeError::NotProcessed(_))
-                    if self.record.repeats < MAX_REPEATS && self.client.can_rewind() =>
-                {
-                    self.record.repeats += 1;
-                }
-                carried => return Ok(carried?),
+            if !is_unprocessed(&carried) || self.record.repeats >= MAX_REPEATS || !self.client.can_rewind() {
+                return Err(carried.into());
             }
+            self.record.repeats += 1;
         }
     }
 
@@ -127,9 +126,8 @@ impl Http2Job<'_> {
     ) -> Result<Outcome, Failure> {
         let conn = until_left(self.client, application_conn(application)).await?;
         self.record.at(Stage::Stream);
-        let chunked = !head.ended && !head.has_length();
-        let coding = if chunked { Coding::Chunked } else { Coding::Plain };
-        let mut upstream = http1::Upstream::begin(conn, head.to_http1(forward, chunked), coding, head.is_head());
+        let coding = if head.is_chunked() { Coding::Chunked } else { Coding::Plain };
+        let mut upstream = http1::Upstream::begin(conn, head.to_http1(forward), coding, head.is_head());
         let up = if head.ended { Pump::ended() } else { Pump::default() };
         let mut exchange = Exchange::new(forward, (&mut *self.client, &mut upstream), self.progress, (up, true));
         let answer = exchange.final_head().await?;
@@ -159,22 +157,43 @@ pub(in crate::dataplane) async fn http1_to_application(
         return Err(not_offered("an application that speaks HTTP/2 is not offered Upgrade and CONNECT"));
     }
     let request = head::from_http1(incoming, forward).map_err(malformed)?;
-    let lease = application_lease(application).await?;
-    job.record.at(Stage::Stream);
     let (head, bytes) = (&incoming.head, incoming.bytes());
     let decoder = Decoder::unchunked(head.framing).without_nominated(&head.fields, bytes);
     let ended = decoder.is_done();
     let first = job.body.unframe(decoder, incoming.body()).map_err(malformed)?;
-    let mut upstream = Upstream::begin(lease, request, ended).map_err(not_begun)?;
     let keeps_alive = head.keeps_alive && !forward.last;
     let sides = (&mut *job.client, &mut *job.body);
-    let mut client = http1::Client::new(sides, head.version, incoming.is_head(), keeps_alive);
-    let up = if ended { Pump::none() } else { Pump::beginning_with(first) };
-    let mut exchange = Exchange::new(forward, (&mut client, &mut upstream), job.progress, (up, true));
-    let answer = exchange.final_head().await?;
-    let whole = exchange.finish(answer).await?;
-    drop(exchange);
-    Ok(Outcome { client_lives: client.lives && whole, upstream_lives: true, switched: false })
+    let mut client = http1::Client::new(sides, head.version, incoming.is_head(), keeps_alive).beginning_with(first);
+    loop {
+        let lease = application_lease(application).await?;
+        job.record.at(Stage::Stream);
+        client.kept().rewind();
+        let carried = match Upstream::begin(lease, request.clone(), ended) {
+            Ok(mut upstream) => {
+                let up = if ended { Pump::none() } else { Pump::default() };
+                let mut exchange = Exchange::new(forward, (&mut client, &mut upstream), job.progress, (up, true));
+                match exchange.final_head().await {
+                    Ok(answer) => {
+                        let whole = exchange.finish(answer).await?;
+                        drop(exchange);
+                        let client_lives = client.lives && whole;
+                        return Ok(Outcome { client_lives, upstream_lives: true, switched: false });
+                    }
+                    Err(error) => error,
+                }
+            }
+            Err(broken) => not_begun(broken),
+        };
+        if !is_unprocessed(&carried) || job.record.repeats >= MAX_REPEATS || !client.kept().can_rewind() {
+            return Err(carried.into());
+        }
+        job.record.repeats += 1;
+    }
+}
+
+/// Whether it is proven that the application has not looked at the request.
+fn is_unprocessed(error: &ExchangeError) -> bool {
+    matches!(error, ExchangeError::NothingWritten(_) | ExchangeError::NotProcessed(_))
 }
 
 /// An HTTP/2 request that is carried to a mesh peer by HTTP/2.
@@ -197,11 +216,7 @@ impl Carrier for Http2<'_> {
     async fn try_once(&mut self, attempt: &mut Attempt<'_, '_>) -> Result<Outcome, AttemptFailed> {
         let Self { head, forward, client, progress } = self;
         let request = head.to_http2(forward).map_err(|wrong| AttemptFailed::Failed(Ended::Ours, malformed(wrong)))?;
-        attempt.begin();
-        let lease = until_left(client, peer_lease(attempt)).await.map_err(|failure| match failure.ending {
-            Ending::ClientGone => AttemptFailed::Failed(Ended::Ours, failure),
-            _ => AttemptFailed::before(failure),
-        })?;
+        let lease = until_left(client, peer_lease(attempt)).await?;
         attempt.connected();
         client.rewind();
         let begun = Upstream::begin(lease, request, head.ended);
@@ -211,43 +226,59 @@ impl Carrier for Http2<'_> {
         let answer = exchange.final_head().await?;
         let retry_after = answer.0.headers().get(::http::header::RETRY_AFTER).map(|value| value.as_bytes());
         let (status, grpc) = (answer.0.status().as_u16(), grpc_status(answer.0.headers()).map(u32::from));
-        let kept = exchange.client().kept();
-        if attempt.judge(Answer { status, grpc, retry_after, kept }) == Fate::HoldBack {
+        let (kept, unprocessed) = (exchange.client().kept(), answer.0.headers().contains_key(UNPROCESSED));
+        let content_type = answer.0.headers().get(::http::header::CONTENT_TYPE);
+        let is_grpc = status == 200 && content_type.is_some_and(|value| grpc::is_grpc(value.as_bytes()));
+        if attempt.judge(Answer { status, grpc, unprocessed, retry_after, kept }) == Fate::HoldBack {
             return Err(AttemptFailed::HeldBack);
         }
         exchange.finish(answer).await?;
+        drop(exchange);
+        if is_grpc && grpc.is_none() {
+            attempt.ended(weft_decide::grpc_status(None, progress.grpc_status.map(u32::from)));
+        }
         Ok(OVER)
     }
 }
 
 /// A place on a connection to a mesh peer. Also a repeat may use one that is there: what has said that it takes no more is
 /// not among them.
-async fn peer_lease(attempt: &Attempt<'_, '_>) -> Result<Lease, Failure> {
-    let (worker, picked) = (attempt.worker(), attempt.picked());
+async fn peer_lease(attempt: &mut Attempt<'_, '_>) -> Result<Lease, AttemptFailed> {
+    let (worker, picked) = (attempt.worker(), *attempt.picked());
     let EndpointAddress::Socket(address) = picked.address();
-    let bound = worker.timeouts().pool_idle;
-    let connect = async || upstream::secure(worker, picked, Wire::Http2).await;
-    let (lease, reused) = worker.links().lease((address, proven(picked)), bound, connect).await?;
-    if reused {
-        add(&worker.totals().upstream_reused, 1);
+    let (links, place, mut joined) = (worker.links(), (address, proven(&picked)), Joined::default());
+    let places = links.places(place);
+    match attempt.room(Some(&places), || links.look(place, &mut joined)).await? {
+        Room::Reused(lease) => {
+            let lease = lease.map_err(AttemptFailed::before)?;
+            add(&worker.totals().upstream_reused, 1);
+            Ok(lease)
+        }
+        Room::New(connection) => {
+            let connect = async || upstream::secure(worker, &picked, Wire::Http2).await;
+            let made = links.make(place, Start::peer(worker.timeouts()), connection, connect).await;
+            made.map_err(AttemptFailed::before)
+        }
     }
-    Ok(lease)
 }
 
 async fn application_lease(Application { worker, address, protocol: _ }: Application<'_>) -> Result<Lease, Failure> {
+    let (links, place, mut joined) = (worker.links(), (address, Proven { peer: None }), Joined::default());
+    if let Some(lease) = links.places(place).look(|| links.look(place, &mut joined)).await {
+        let lease = lease?;
+        add(&worker.totals().upstream_reused, 1);
+        return Ok(lease);
+    }
     let timeouts = worker.timeouts();
     let connect = async || upstream::plain(worker, address, timeouts.application_connect).await;
-    // As long as to a peer: unlike in HTTP/1.1, who ends a connection says what it has not looked at.
-    let place = (address, Proven { peer: None });
-    let (lease, reused) = worker.links().lease(place, timeouts.pool_idle, connect).await?;
-    if reused {
-        add(&worker.totals().upstream_reused, 1);
-    }
-    Ok(lease)
+    links.make(place, Start::application(timeouts), None, connect).await
 }
 
 /// Waits for a connection as long as the client waits.
-async fn until_left<T>(client: &mut Client, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+async fn until_left<T, E: From<ExchangeError>>(
+    client: &mut Client,
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
     let left = std::future::poll_fn(|cx| client.poll_gone(cx));
     tokio::select! {
         biased;

@@ -1,18 +1,16 @@
 //! The client's end of an HTTP/2 stream.
-use std::{
-    collections::VecDeque,
-    task::{Context, Poll, ready},
-};
+use std::task::{Context, Poll, ready};
 
-use ::http::{HeaderMap, Response};
+use ::http::{HeaderMap, Response, header::CONTENT_TYPE};
 use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream, server::SendResponse};
 
-use super::side::{self, Broken, Piece, Side};
+use super::{
+    grpc::is_grpc,
+    kept::Kept,
+    side::{self, Broken, Piece, Side},
+};
 use crate::dataplane::attempts::Sendable;
-
-/// How much of a request's body is kept so that it can be sent once more.
-const MAX_KEPT: usize = 64 * 1024;
 
 /// A body that comes by HTTP/2, and the answer that goes back.
 pub(super) struct Client {
@@ -21,29 +19,19 @@ pub(super) struct Client {
     send: Option<SendStream<Bytes>>,
     /// Bytes that were read and are to be released still.
     owed: usize,
-    /// What was read so far; `None` once it is too much, or an answer was begun.
-    kept: Option<Vec<Piece>>,
-    size: usize,
-    /// What is to be read again.
-    again: VecDeque<Piece>,
+    kept: Kept,
+    /// Whether the answer that was begun is gRPC's.
+    answers_grpc: bool,
 }
 
 impl Client {
     pub(super) fn new(recv: RecvStream, respond: SendResponse<Bytes>) -> Self {
-        Self {
-            recv: Receiving(recv),
-            respond,
-            send: None,
-            owed: 0,
-            kept: Some(Vec::new()),
-            size: 0,
-            again: VecDeque::new(),
-        }
+        Self { recv: Receiving(recv), respond, send: None, owed: 0, kept: Kept::default(), answers_grpc: false }
     }
 
     /// Whether all that was read so far can be read again.
     pub(super) fn can_rewind(&self) -> bool {
-        self.kept.is_some()
+        self.kept.can_rewind()
     }
 
     /// What of the request can be sent once more.
@@ -57,9 +45,7 @@ impl Client {
 
     /// Lets the body be read from its first byte again.
     pub(super) fn rewind(&mut self) {
-        if let Some(kept) = &self.kept {
-            self.again = kept.iter().cloned().collect();
-        }
+        self.kept.rewind();
     }
 
     /// Ends the stream with a code: whatever was sent of an answer is not whole.
@@ -68,6 +54,12 @@ impl Client {
             Some(send) => send.send_reset(reason),
             None => self.respond.send_reset(reason),
         }
+    }
+
+    /// Ends a gRPC answer that was begun by trailers of our own; whether that was possible.
+    pub(super) fn end_grpc(&mut self, trailers: HeaderMap) -> bool {
+        let send = self.send.as_mut().filter(|_| self.answers_grpc);
+        send.is_some_and(|send| send.send_trailers(trailers).is_ok())
     }
 
     /// Sends an answer of our own.
@@ -87,20 +79,14 @@ impl Client {
 
 impl Side for Client {
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, Broken>> {
-        if let Some(piece) = self.again.pop_front() {
+        if let Some(piece) = self.kept.next() {
             return Poll::Ready(Ok(piece));
         }
         let piece = ready!(self.recv.poll(cx))?;
         if let Piece::Data(data, _) = &piece {
             self.owed += data.len();
-            self.size += data.len();
         }
-        if self.size > MAX_KEPT {
-            self.kept = None;
-        }
-        if let Some(kept) = &mut self.kept {
-            kept.push(piece.clone());
-        }
+        self.kept.keep(&piece);
         Poll::Ready(Ok(piece))
     }
 
@@ -148,7 +134,9 @@ impl side::Client for Client {
     }
 
     fn answer(&mut self, _: &mut Context<'_>, answer: Response<()>, ended: bool) -> Result<(), Broken> {
-        self.kept = None;
+        self.kept.forget();
+        let content_type = answer.headers().get(CONTENT_TYPE);
+        self.answers_grpc = content_type.is_some_and(|value| is_grpc(value.as_bytes()));
         self.send = Some(self.respond.send_response(answer, ended)?);
         Ok(())
     }

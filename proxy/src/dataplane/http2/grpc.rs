@@ -24,13 +24,13 @@ pub(super) const fn status(http: u16) -> u16 {
         // PERMISSION_DENIED
         403 => 7,
         // UNIMPLEMENTED
-        404 | 421 | 501 => 12,
+        404 | 501 => 12,
         // DEADLINE_EXCEEDED
         408 | 504 => 4,
         // RESOURCE_EXHAUSTED
         413 | 414 | 431 => 8,
-        // UNAVAILABLE
-        429 | 502 | 503 => 14,
+        // UNAVAILABLE; a proxy that is not the right one is none that knows the method not to exist
+        421 | 429 | 502 | 503 => 14,
         // UNKNOWN
         _ => 2,
     }
@@ -76,7 +76,8 @@ mod tests {
 
     #[test]
     fn our_statuses_are_told_as_grpc_maps_them() {
-        let table = [(400, 13), (403, 7), (404, 12), (408, 4), (431, 8), (500, 13), (502, 14), (503, 14), (504, 4)];
+        let table =
+            [(400, 13), (403, 7), (404, 12), (408, 4), (421, 14), (431, 8), (500, 13), (502, 14), (503, 14), (504, 4)];
         for (http, grpc) in table {
             assert_eq!(status(http), grpc, "{http}");
         }

@@ -104,7 +104,7 @@ impl Head {
     }
 
     /// Whether it says how long its body is.
-    pub(super) fn has_length(&self) -> bool {
+    fn has_length(&self) -> bool {
         self.fields.contains_key(CONTENT_LENGTH)
     }
 
@@ -122,8 +122,13 @@ impl Head {
         forward.host.map_or(&*self.authority, str::as_bytes)
     }
 
-    /// As it is sent to an HTTP/1.1 upstream. `chunked`: its body comes in chunks.
-    pub(super) fn to_http1(&self, forward: &Forward<'_>, chunked: bool) -> Vec<u8> {
+    /// Whether its body comes in chunks to who speaks HTTP/1.1.
+    pub(super) fn is_chunked(&self) -> bool {
+        !self.ended && !self.has_length()
+    }
+
+    /// As it is sent to an HTTP/1.1 upstream.
+    pub(super) fn to_http1(&self, forward: &Forward<'_>) -> Vec<u8> {
         let mut out = Vec::with_capacity(512);
         out.extend_from_slice(self.method.as_str().as_bytes());
         out.push(b' ');
@@ -146,7 +151,7 @@ impl Head {
             // RFC 9110 §8.6: some servers wait for it.
             out.extend_from_slice(b"content-length: 0\r\n");
         }
-        out.extend_from_slice(if chunked { b"transfer-encoding: chunked\r\n\r\n" } else { b"\r\n" });
+        out.extend_from_slice(if self.is_chunked() { b"transfer-encoding: chunked\r\n\r\n" } else { b"\r\n" });
         out
     }
 }

@@ -10,6 +10,7 @@ use h2::Reason;
 
 use super::{
     head::{answer_from_http1, answer_to_http1, write_fields},
+    kept::Kept,
     side::{self, Answer, Broken, Piece, Side},
     trailers,
 };
@@ -94,6 +95,7 @@ pub(super) struct Client<'a> {
     /// Whether it may send another request: it asks for it, and we let it.
     keeps_alive: bool,
     writing: Writing,
+    kept: Kept,
     /// Whether it was told that it may.
     pub(super) lives: bool,
 }
@@ -106,13 +108,28 @@ impl<'a> Client<'a> {
         keeps_alive: bool,
     ) -> Self {
         let writing = Writing { coding: Coding::Plain, head: Vec::new() };
-        Self { conn, body, version, to_head, keeps_alive, writing, lives: false }
+        Self { conn, body, version, to_head, keeps_alive, writing, kept: Kept::default(), lives: false }
+    }
+
+    /// The same, whose body begins with `first`.
+    pub(super) fn beginning_with(self, first: Bytes) -> Self {
+        Self { kept: Kept::beginning_with(first), ..self }
+    }
+
+    /// What was read of its body.
+    pub(super) fn kept(&mut self) -> &mut Kept {
+        &mut self.kept
     }
 }
 
 impl Side for Client<'_> {
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, Broken>> {
-        poll_content(self.body, cx, self.conn)
+        if let Some(piece) = self.kept.next() {
+            return Poll::Ready(Ok(piece));
+        }
+        let piece = ready!(poll_content(self.body, cx, self.conn))?;
+        self.kept.keep(&piece);
+        Poll::Ready(Ok(piece))
     }
 
     fn release(&mut self, _: usize) {}
@@ -151,6 +168,7 @@ impl side::Client for Client<'_> {
     }
 
     fn answer(&mut self, cx: &mut Context<'_>, answer: Response<()>, ended: bool) -> Result<(), Broken> {
+        self.kept.forget();
         let status = answer.status();
         let bodiless = self.to_head || status == 204 || status == 304;
         let told = answer.headers().contains_key(CONTENT_LENGTH);

@@ -14,7 +14,10 @@ mod exchange;
 mod grpc;
 mod head;
 mod http1;
+mod keepalive;
+mod kept;
 mod link;
+mod links;
 mod prefixed;
 mod pump;
 mod resets;
@@ -24,9 +27,10 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod trailers;
+pub mod translate;
 mod upstream;
 
 pub(super) use carry::http1_to_application;
-pub(super) use link::Links;
+pub(super) use links::Links;
 pub(super) use prefixed::Prefixed;
 pub(super) use server::{PREFACE_HEAD, serve};

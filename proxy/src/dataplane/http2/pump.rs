@@ -40,11 +40,6 @@ enum State {
 }
 
 impl Pump {
-    /// A body that begins with `data`, which was read already.
-    pub(super) fn beginning_with(data: Bytes) -> Self {
-        Self { held: (!data.is_empty()).then_some((data, false)), ..Self::default() }
-    }
-
     /// A body that there is not.
     pub(super) fn none() -> Self {
         Self { state: State::Done, ..Self::default() }

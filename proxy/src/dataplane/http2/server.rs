@@ -21,6 +21,7 @@ use weft_net::PeerAddr;
 
 use super::{
     config,
+    keepalive::Keepalive,
     prefixed::Prefixed,
     resets::{self, Resets},
     stream,
@@ -110,11 +111,16 @@ pub(in crate::dataplane) async fn serve<P: Path + 'static>(
         acceptor: RefCell::default(),
     });
     let broken = match timeout(worker.timeouts().head, config::accept(io)).await {
-        Ok(Ok(connection)) => {
+        Ok(Ok(mut connection)) => {
+            // Peers are machines away: one that vanished must not hold what it has asked for. An application's end is told
+            // by the system.
+            let pings = if P::DIRECTION == Direction::Inbound { connection.ping_pong() } else { None };
+            let keepalive = pings.map(|pings| Keepalive::new(pings, worker.timeouts()));
             let bell = worker.bell(P::DIRECTION).listen();
             let mut accepting = Accepting {
                 connection,
                 shared: &shared,
+                keepalive,
                 bell: Some(bell),
                 alarm: Alarm::default(),
                 idle: path.idle(),
@@ -147,6 +153,8 @@ pub(in crate::dataplane) async fn serve<P: Path + 'static>(
 struct Accepting<'a> {
     connection: Connection<Prefixed, Bytes>,
     shared: &'a Rc<Shared>,
+    /// Asks whether a peer is there while it waits for anything.
+    keepalive: Option<Keepalive>,
     /// Tells that the worker drains; `None` once it has rung.
     bell: Option<Listener<'a>>,
     alarm: Alarm,
@@ -177,10 +185,14 @@ impl Accepting<'_> {
         if self.shared.flooded.get() && !std::mem::replace(&mut self.flooded, true) {
             self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
         }
+        let is_active = self.shared.active.get() > 0;
+        if self.keepalive.as_mut().is_some_and(|keepalive| keepalive.poll(cx, is_active).is_ready()) {
+            return Poll::Ready(None);
+        }
         if let Poll::Ready(accepted) = self.connection.poll_accept(cx) {
             return Poll::Ready(accepted);
         }
-        if self.shared.active.get() > 0 {
+        if is_active {
             self.rests = None;
             return Poll::Pending;
         }

@@ -1,7 +1,7 @@
 //! One stream: a request, its answer, one record.
 use std::rc::Rc;
 
-use ::http::{HeaderValue, Request, Response, StatusCode, header::CONTENT_LENGTH, header::CONTENT_TYPE};
+use ::http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header::CONTENT_LENGTH, header::CONTENT_TYPE};
 use bytes::Bytes;
 use h2::{Reason, RecvStream, server::SendResponse};
 use weft_net::PeerAddr;
@@ -17,7 +17,7 @@ use crate::dataplane::{
     http::Progress,
     metrics::Direction,
     record::{Record, Stage},
-    respond::{Ending, Failure},
+    respond::{Ending, Failure, UNPROCESSED},
     serve::Path,
     worker::Worker,
 };
@@ -82,6 +82,13 @@ enum Told {
 fn refuse(client: &mut Client, record: &mut Record, Failure { ending, detail }: Failure, told: Told) {
     // What an upstream has said by a code, its client hears by the same.
     let told = if matches!(ending, Ending::UpstreamReset(_)) { Told::Begun } else { told };
+    if told == Told::Begun
+        && let Some(status) = end_of_call(ending)
+        && client.end_grpc(trailers(status, &detail))
+    {
+        record.grpc_status = Some(status);
+        return record.fail(ending, detail);
+    }
     match ending.status().filter(|_| told != Told::Begun).and_then(|status| StatusCode::from_u16(status).ok()) {
         None => client.reset(code(ending)),
         Some(status) => {
@@ -90,15 +97,15 @@ fn refuse(client: &mut Client, record: &mut Record, Failure { ending, detail }: 
             if let Ok(id) = HeaderValue::from_str(&record.id().to_string()) {
                 fields.insert("x-weft-decision", id);
             }
+            if let Some(why) = ending.unprocessed(record.direction()) {
+                fields.insert(UNPROCESSED, HeaderValue::from_static(why));
+            }
             let mut body = Bytes::new();
             match told {
                 Told::Grpc => {
                     let grpc_status = grpc::status(status.as_u16());
                     fields.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-                    fields.insert("grpc-status", grpc_status.into());
-                    if let Ok(message) = HeaderValue::from_str(&grpc::message(&detail)) {
-                        fields.insert("grpc-message", message);
-                    }
+                    fields.extend(trailers(grpc_status, &detail));
                     record.grpc_status = Some(grpc_status);
                 }
                 Told::Http { to_head } => {
@@ -119,6 +126,24 @@ fn refuse(client: &mut Client, record: &mut Record, Failure { ending, detail }: 
         }
     }
     record.fail(ending, detail);
+}
+
+/// The status that ends a gRPC call whose answer was begun, where its upstream did not say how it ends (Linkerd does the
+/// same). A client reads a reset as CANCELLED or INTERNAL (gRPC over HTTP2, "Errors"), and repeats neither.
+fn end_of_call(ending: Ending) -> Option<u16> {
+    match ending {
+        Ending::UpstreamGone | Ending::Timeout => ending.status().map(grpc::status),
+        _ => None,
+    }
+}
+
+fn trailers(status: u16, detail: &str) -> HeaderMap {
+    let mut trailers = HeaderMap::new();
+    trailers.insert("grpc-status", status.into());
+    if let Ok(message) = HeaderValue::from_str(&grpc::message(detail)) {
+        trailers.insert("grpc-message", message);
+    }
+    trailers
 }
 
 /// The code of a reset that stands for an ending.

@@ -2,6 +2,7 @@
 use std::{
     cell::{Cell, OnceCell, RefCell},
     collections::HashMap,
+    num::NonZeroU32,
     rc::Rc,
     sync::Arc,
     time::Duration,
@@ -110,7 +111,12 @@ impl Local {
         self.places.borrow().get(&address).map_or(0, |place| place.load.get())
     }
 
-    /// A connection was put into this worker's pool.
+    /// Whether an unused connection may rest: not where only other workers' requests wait for one.
+    pub(in crate::dataplane) fn may_rest(&self) -> bool {
+        self.waiting.get() > 0 || !self.shared.is_wanted()
+    }
+
+    /// A connection of this worker has come to rest.
     pub(in crate::dataplane) fn rested(&self) {
         if self.waiting.get() > 0 {
             self.pooled.notify_one();
@@ -126,8 +132,13 @@ impl Local {
         let Some(lease) = self.lease(kind) else { return Ok(None) };
         match lease.take() {
             Some(held) => Ok(Some(held)),
-            None => Err(Refusal::LimitReached { cluster: self.name.clone(), limit: kind, most: limit.get() }),
+            None => Err(self.reached(kind, limit)),
         }
+    }
+
+    /// What is said where a limit is reached.
+    pub(super) fn reached(&self, limit: LimitKind, most: NonZeroU32) -> Refusal {
+        Refusal::LimitReached { cluster: self.name.clone(), limit, most: most.get() }
     }
 
     fn lease(&self, kind: LimitKind) -> Option<&Rc<Lease>> {

@@ -11,7 +11,7 @@ mod live;
 mod local;
 mod shared;
 
-pub(super) use connections::{Connection, Room, room};
+pub(super) use connections::{Connection, Look, Places, Room, Unused, room};
 pub(super) use keeper::{Keeper, Reported};
 pub use live::{ClusterState, EjectedEndpoint, LimitState};
 pub(super) use local::{Local, Place};

@@ -36,9 +36,9 @@ pub(in crate::dataplane) struct Shared {
 pub(super) fn most(limits: &Limits, kind: LimitKind) -> Option<NonZeroU32> {
     match kind {
         LimitKind::Connections => limits.max_connections,
+        // Over HTTP/2 requests may wait without a limit on connections: for a peer that takes no more streams.
         LimitKind::Pending => {
-            let most = limits.max_pending.unwrap_or(Limits::DEFAULT_MAX_PENDING);
-            limits.max_connections.map(|_| most)
+            limits.max_pending.or_else(|| limits.max_connections.map(|_| Limits::DEFAULT_MAX_PENDING))
         }
         LimitKind::Requests => limits.max_requests,
     }

@@ -12,7 +12,10 @@ use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle, time::timeout};
 use weft_ir::{Cluster, Resource, Route};
 use weft_model::Protocol;
 
-use super::mesh::{PATIENCE, Peer, Side, authority, identity, inbound, outbound, snapshot};
+use super::{
+    http2,
+    mesh::{PATIENCE, Peer, Side, authority, identity, inbound, outbound, snapshot},
+};
 use crate::dataplane::ClusterState;
 
 pub(super) const GET: &str = "GET / HTTP/1.1\r\nHost: reviews\r\n\r\n";
@@ -29,6 +32,8 @@ pub(super) const CUT: u16 = 3;
 /// One instance.
 pub(super) struct Instance {
     pub(super) side: Side,
+    /// What its proxy serves.
+    pub(super) chain: Resource,
     /// The status that it answers with, [`HOLD`], [`LATER`] or [`CUT`].
     pub(super) mode: Arc<AtomicU16>,
     hits: Arc<AtomicUsize>,
@@ -69,16 +74,31 @@ pub(super) struct Fleet {
 impl Fleet {
     /// As many instances, and a caller with as many workers, whose cluster and route `tune` has set.
     pub(super) async fn start(count: usize, workers: usize, tune: impl Fn(&mut Cluster, &mut Route)) -> Self {
+        Self::speaking(Protocol::Http, count, workers, tune).await
+    }
+
+    /// The same, whose applications speak `protocol`; over HTTP/2 they answer as `http2::peers::serve` says.
+    pub(super) async fn speaking(
+        protocol: Protocol,
+        count: usize,
+        workers: usize,
+        tune: impl Fn(&mut Cluster, &mut Route),
+    ) -> Self {
         let authority = authority();
         let mut instances = Vec::new();
         for number in 0..count {
             let application = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let side = Side::start("server", |_| {}).with_identity(&authority, "reviews");
             let port = application.local_addr().unwrap();
-            side.dataplane.publish(snapshot([inbound("reviews:80", Protocol::Http, port, Some(&["web"]))]));
+            let chain = inbound("reviews:80", protocol, port, Some(&["web"]));
+            side.dataplane.publish(snapshot([chain.clone()]));
             let (mode, hits, held) = (Arc::new(AtomicU16::new(200)), Arc::default(), Arc::new(Semaphore::new(0)));
-            let serving = tokio::spawn(serve(application, number, Arc::clone(&mode), Arc::clone(&hits), held.clone()));
-            instances.push(Instance { side, mode, hits, held, serving });
+            let told = (Arc::clone(&mode), Arc::clone(&hits), Arc::clone(&held));
+            let serving = match protocol {
+                Protocol::Http2 => tokio::spawn(http2::serve(application, number, told)),
+                Protocol::Http | Protocol::Tcp => tokio::spawn(serve(application, number, told)),
+            };
+            instances.push(Instance { side, chain, mode, hits, held, serving });
         }
         let web = Side::start("web", |settings| settings.workers = workers).with_identity(&authority, "web");
         let fleet = Self { web, instances };
@@ -161,13 +181,10 @@ pub(super) fn status(head: &str) -> u16 {
     head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_else(|| panic!("no status: {head}"))
 }
 
-async fn serve(
-    application: TcpListener,
-    number: usize,
-    mode: Arc<AtomicU16>,
-    hits: Arc<AtomicUsize>,
-    held: Arc<Semaphore>,
-) {
+/// What an application is told, and tells: its mode, its hits, and who may be answered.
+pub(super) type Told = (Arc<AtomicU16>, Arc<AtomicUsize>, Arc<Semaphore>);
+
+async fn serve(application: TcpListener, number: usize, (mode, hits, held): Told) {
     loop {
         let (stream, _) = application.accept().await.unwrap();
         let (mode, hits, held) = (mode.clone(), hits.clone(), held.clone());
@@ -185,6 +202,7 @@ async fn serve(
                         peer.send("HTTP/1.1 200 X\r\nContent-Length: 10\r\n\r\nab").await;
                         return;
                     }
+                    421 => (421, "X-Weft-Unprocessed: forged\r\n"),
                     status => (status, ""),
                 };
                 let body = format!("{number} {}", body.len());

@@ -3,58 +3,39 @@ use ::http::HeaderValue;
 use h2::Reason;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
     time::timeout,
 };
 
-use super::peers::{App, Caller, answer, grpc, mesh, request, whole};
-use crate::dataplane::tests::mesh::{Mesh, PATIENCE};
+use super::{
+    frames::{PREFACE, Wire, block, frame},
+    peers::{App, Caller, answer, grpc, mesh, request, whole},
+};
+use crate::dataplane::tests::mesh::PATIENCE;
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-/// A frame (RFC 9113 §4.1).
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
-}
-
-/// The head of `GET /` to `reviews`, in HPACK without Huffman coding (RFC 7541 §6.2.2): `:authority` literal, the others
-/// from the static table.
+/// The head of `GET /` to `reviews`.
 fn get() -> Vec<u8> {
-    [&[0x82, 0x86, 0x84, 0x01, 7][..], b"reviews"].concat()
+    block(&[(":method", "GET"), (":scheme", "http"), (":path", "/"), (":authority", "reviews")])
 }
 
-/// A client that writes frames by hand.
-struct Raw(TcpStream);
-
-impl Raw {
-    async fn connect(mesh: &Mesh) -> Self {
-        let mut stream = TcpStream::connect(mesh.web.outbound()).await.unwrap();
-        stream.write_all(PREFACE).await.unwrap();
-        stream.write_all(&frame(4, 0, 0, &[])).await.unwrap();
-        Self(stream)
-    }
-
-    /// Writes and reads until the connection is ended.
-    async fn until_ended(mut self, mut next: impl FnMut(usize) -> Vec<u8>) {
-        let (mut reader, mut writer) = self.0.split();
-        let write = async {
-            for turn in 0.. {
-                if writer.write_all(&next(turn)).await.is_err() {
-                    return;
-                }
+/// Writes and reads until the connection is ended.
+async fn until_ended(mut wire: Wire, mut next: impl FnMut(usize) -> Vec<u8>) {
+    let (mut reader, mut writer) = wire.stream.split();
+    let write = async {
+        for turn in 0.. {
+            if writer.write_all(&next(turn)).await.is_err() {
+                return;
             }
-        };
-        let mut heard = Vec::new();
-        let read = async { drop(reader.read_to_end(&mut heard).await) };
-        let ended = async {
-            tokio::select! {
-                () = read => {}
-                () = write => {}
-            }
-        };
-        timeout(PATIENCE, ended).await.expect("it is borne for ever");
-    }
+        }
+    };
+    let mut heard = Vec::new();
+    let read = async { drop(reader.read_to_end(&mut heard).await) };
+    let ended = async {
+        tokio::select! {
+            () = read => {}
+            () = write => {}
+        }
+    };
+    timeout(PATIENCE, ended).await.expect("it is borne for ever");
 }
 
 #[tokio::test]
@@ -84,15 +65,15 @@ async fn a_client_may_have_a_hundred_streams_and_no_more() {
     answer(app.asked().await.1, "reply");
     whole(call).await.unwrap();
     assert_eq!(caller.send.current_max_send_streams(), 100);
-    let mut raw = Raw::connect(&mesh).await;
+    let mut raw = Wire::connect(&mesh).await;
     for number in 0..101_u32 {
-        raw.0.write_all(&frame(1, 0x4, number * 2 + 1, &get())).await.unwrap();
+        raw.stream.write_all(&frame(1, 0x4, number * 2 + 1, &get())).await.unwrap();
     }
     let mut heard = Vec::new();
     // RST_STREAM on the 101st: REFUSED_STREAM.
     let refused = frame(3, 0, 201, &[0, 0, 0, 7]);
     while !heard.windows(refused.len()).any(|window| window == refused) {
-        assert!(timeout(PATIENCE, raw.0.read_buf(&mut heard)).await.expect("nothing is refused").unwrap() > 0);
+        assert!(timeout(PATIENCE, raw.stream.read_buf(&mut heard)).await.expect("nothing is refused").unwrap() > 0);
     }
 }
 
@@ -106,16 +87,16 @@ async fn floods_end_their_connection() {
         let stream = u32::try_from(turn).unwrap() * 2 + 1;
         [frame(1, 0x5, stream, &get()), frame(3, 0, stream, &[0, 0, 0, 8])].concat()
     };
-    Raw::connect(&mesh).await.until_ended(resets).await;
+    until_ended(Wire::connect(&mesh).await, resets).await;
     // CONTINUATION frames without end, some with bytes and some without.
     let continuation = |turn: usize| match turn {
         0 => frame(1, 0, 1, &get()),
         _ => frame(9, 0, 1, &[]),
     };
-    Raw::connect(&mesh).await.until_ended(continuation).await;
+    until_ended(Wire::connect(&mesh).await, continuation).await;
     // DATA frames without data.
     let empty = |turn: usize| if turn == 0 { frame(1, 0x4, 1, &head) } else { frame(0, 0, 1, &[]) };
-    Raw::connect(&mesh).await.until_ended(empty).await;
+    until_ended(Wire::connect(&mesh).await, empty).await;
     let told = async {
         loop {
             let records = mesh.web.log.all();

@@ -1,18 +1,18 @@
 //! Calls that end early, and connections that do.
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use ::http::Response;
 use bytes::Bytes;
 use h2::{Reason, server};
 use tokio::{net::TcpListener, time::timeout};
-use tokio_rustls::{TlsAcceptor, TlsConnector, server::TlsStream};
-use weft_certs::{
-    TrustBundles,
-    tls::{ClientAuth, Connector, server_config},
-};
+use tokio_rustls::TlsConnector;
+use weft_certs::{TrustBundles, tls::Connector};
 use weft_model::Protocol;
 
-use super::peers::{App, Caller, answer, code, grpc, mesh, next, request, whole};
+use super::{
+    peers::{App, Caller, answer, code, grpc, mesh, next, request, whole},
+    raw::Raw,
+};
 use crate::dataplane::tests::mesh::{Mesh, PATIENCE, Side, authority, identity, outbound, snapshot};
 
 #[tokio::test]
@@ -127,40 +127,9 @@ async fn an_application_that_refuses_a_stream_or_leaves_is_asked_again() {
     assert_eq!(whole(call).await.unwrap().text(), "elsewhere");
 }
 
-/// Mesh peers by hand: `web` as a real sidecar, behind it servers that speak raw HTTP/2 over mesh TLS.
-struct Raw {
-    web: Side,
-    peers: Vec<TcpListener>,
-    acceptor: TlsAcceptor,
-}
-
-impl Raw {
-    async fn start(peers: usize) -> Self {
-        let authority = authority();
-        let svid =
-            authority.issue(&identity("reviews"), Duration::from_secs(600), std::time::SystemTime::now()).unwrap();
-        let bundles = TrustBundles::from(authority.bundle().unwrap());
-        let config = server_config(&svid, &bundles, ClientAuth::Required, &[b"h2"]).unwrap();
-        let mut listeners = Vec::new();
-        for _ in 0..peers {
-            listeners.push(TcpListener::bind("127.0.0.1:0").await.unwrap());
-        }
-        let web = Side::start("web", |_| {}).with_identity(&authority, "web");
-        let endpoints: Vec<_> =
-            listeners.iter().map(|peer| (peer.local_addr().unwrap(), identity("reviews"))).collect();
-        web.dataplane.publish(snapshot(outbound("reviews:80", Protocol::Http2, None, &endpoints)));
-        Self { web, peers: listeners, acceptor: TlsAcceptor::from(Arc::clone(&config)) }
-    }
-
-    async fn accept(&self, peer: usize) -> TlsStream<tokio::net::TcpStream> {
-        let (tcp, _) = timeout(PATIENCE, self.peers[peer].accept()).await.expect("nobody connects").unwrap();
-        self.acceptor.accept(tcp).await.unwrap()
-    }
-}
-
 #[tokio::test]
 async fn a_stream_that_a_peer_refuses_is_sent_again_with_its_body() {
-    let raw = Raw::start(1).await;
+    let raw = Raw::start(1, |_| {}).await;
     let mut caller = Caller::connect(raw.web.outbound()).await;
     let (call, mut up) = caller.open(grpc("/shop.Reviews/Get"), false).await;
     up.send_data(Bytes::from_static(b"question"), true).unwrap();
@@ -180,7 +149,7 @@ async fn a_stream_that_a_peer_refuses_is_sent_again_with_its_body() {
 #[tokio::test]
 async fn a_stream_above_a_goaways_last_is_sent_again_and_one_below_is_not() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let raw = Raw::start(1).await;
+    let raw = Raw::start(1, |_| {}).await;
     let mut caller = Caller::connect(raw.web.outbound()).await;
     let (below, _up) = caller.open(grpc("/shop.Reviews/Below"), false).await;
     let mut peer = raw.accept(0).await;

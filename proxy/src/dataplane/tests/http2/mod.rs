@@ -2,6 +2,14 @@
 mod bounds;
 mod calls;
 mod ends;
+mod fails;
+mod frames;
 mod heads;
+mod keepalive;
+mod limits;
+mod misdirected;
 mod peers;
+mod raw;
 mod translated;
+
+pub(super) use peers::serve;

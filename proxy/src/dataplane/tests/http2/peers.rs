@@ -1,5 +1,8 @@
 //! Raw HTTP/2 clients and servers.
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering::SeqCst},
+};
 
 use ::http::{HeaderMap, Request, Response};
 use bytes::Bytes;
@@ -17,7 +20,10 @@ use tokio::{
 };
 use weft_model::Protocol;
 
-use crate::dataplane::tests::mesh::{Mesh, PATIENCE};
+use crate::dataplane::tests::{
+    fleet::{HOLD, Told},
+    mesh::{Mesh, PATIENCE},
+};
 
 /// A mesh whose application speaks HTTP/2.
 pub(super) async fn mesh() -> Mesh {
@@ -108,10 +114,14 @@ pub(super) struct App {
 }
 
 impl App {
-    /// Takes the sidecar's next connection.
+    /// Takes the sidecar's next connection. One that it has given up again, because nobody waited for it any more, is none.
     pub(super) async fn accept(listener: &TcpListener) -> Self {
-        let (tcp, _) = timeout(PATIENCE, listener.accept()).await.expect("nobody connects").unwrap();
-        Self::over(server::Builder::new(), tcp).await
+        loop {
+            let (tcp, _) = timeout(PATIENCE, listener.accept()).await.expect("nobody connects").unwrap();
+            if let Ok(connection) = server::handshake(tcp).await {
+                return Self::serve(connection);
+            }
+        }
     }
 
     /// Serves over a stream, with settings.
@@ -119,7 +129,13 @@ impl App {
         settings: server::Builder,
         io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     ) -> Self {
-        let mut connection: server::Connection<_, Bytes> = settings.handshake(io).await.unwrap();
+        Self::serve(settings.handshake(io).await.unwrap())
+    }
+
+    fn serve<T>(mut connection: server::Connection<T, Bytes>) -> Self
+    where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let (sender, streams) = mpsc::unbounded_channel();
         let leave = Arc::new(Notify::new());
         let leaving = leave.clone();
@@ -176,4 +192,65 @@ pub(super) fn answer(mut respond: SendResponse<Bytes>, body: &'static str) {
 /// The code that a stream was reset with.
 pub(super) fn code(error: &h2::Error) -> Option<Reason> {
     error.is_reset().then(|| error.reason()).flatten()
+}
+
+/// Added to a gRPC status: it is told in the trailers behind a good head and a message.
+pub(super) const TRAILERS: u16 = 1000;
+/// Added to a gRPC status: it is told in a head with nothing behind it.
+pub(super) const TRAILERS_ONLY: u16 = 1100;
+/// A gRPC answer that ends without a status.
+pub(super) const SILENT: u16 = 1200;
+
+/// An application of a fleet that speaks HTTP/2: it answers with its number, and by its mode.
+pub(in crate::dataplane::tests) async fn serve(application: TcpListener, number: usize, told: Told) {
+    loop {
+        let (stream, _) = application.accept().await.unwrap();
+        let told = told.clone();
+        tokio::spawn(async move {
+            let mut connection = server::handshake(stream).await.unwrap();
+            while let Some(Ok((asked, respond))) = connection.accept().await {
+                told.1.fetch_add(1, SeqCst);
+                tokio::spawn(one(asked, respond, number, told.clone()));
+            }
+        });
+    }
+}
+
+async fn one(asked: Request<RecvStream>, mut respond: SendResponse<Bytes>, number: usize, (mode, _, held): Told) {
+    // The whole question first. Whoever breaks off is not answered.
+    if read(asked.into_body()).await.is_err() {
+        return;
+    }
+    let mode = mode.load(SeqCst);
+    if mode == HOLD {
+        held.acquire().await.unwrap().forget();
+    }
+    let mut head = Response::builder().header("content-type", "application/grpc");
+    let (last, trailers) = match mode {
+        HOLD => (false, Some(0)),
+        TRAILERS..TRAILERS_ONLY => (false, Some(mode - TRAILERS)),
+        TRAILERS_ONLY..SILENT => {
+            head = head.header("grpc-status", mode - TRAILERS_ONLY);
+            (true, None)
+        }
+        SILENT => (false, None),
+        200 => (false, Some(0)),
+        status => {
+            head = head.status(status).header("x-weft-unprocessed", "forged");
+            (false, None)
+        }
+    };
+    let text = number.to_string();
+    if !last {
+        head = head.header("content-length", text.len());
+    }
+    let Ok(mut send) = respond.send_response(head.body(()).unwrap(), last) else { return };
+    if last {
+        return;
+    }
+    // Where the client has gone meanwhile, nobody is told.
+    let _ = send.send_data(Bytes::from(text), trailers.is_none());
+    if let Some(status) = trailers {
+        let _ = send.send_trailers(HeaderMap::from_iter([("grpc-status".parse().unwrap(), status.into())]));
+    }
 }

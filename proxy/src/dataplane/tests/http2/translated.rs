@@ -2,9 +2,13 @@
 use ::http::{HeaderMap, Response};
 use bytes::Bytes;
 use h2::Reason;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::timeout,
+};
 use weft_model::Protocol;
 
-use super::peers::{App, Caller, code, mesh, next, read, request, whole};
+use super::peers::{App, Caller, answer, code, mesh, next, read, request, whole};
 use crate::dataplane::tests::mesh::{Mesh, PATIENCE, Peer};
 
 async fn http1_application() -> (Mesh, Caller) {
@@ -109,7 +113,7 @@ async fn an_http2_client_that_cancels_ends_the_http1_exchange() {
     app.until("\r\n\r\n").await;
     up.send_reset(Reason::CANCEL);
     drop(call);
-    assert_eq!(tokio::time::timeout(PATIENCE, app.rest()).await.expect("it goes on"), b"");
+    assert_eq!(timeout(PATIENCE, app.rest()).await.expect("it goes on"), b"");
 }
 
 #[tokio::test]
@@ -160,7 +164,7 @@ async fn an_http1_client_that_leaves_cancels_the_http2_stream() {
     let (_asked, mut respond) = app.asked().await;
     drop(client);
     let reset = std::future::poll_fn(|cx| respond.poll_reset(cx));
-    assert_eq!(tokio::time::timeout(PATIENCE, reset).await.expect("nobody cancels").unwrap(), Reason::CANCEL);
+    assert_eq!(timeout(PATIENCE, reset).await.expect("nobody cancels").unwrap(), Reason::CANCEL);
 }
 
 #[tokio::test]
@@ -195,4 +199,32 @@ async fn an_http10_client_gets_an_http2_answer_to_the_end_of_its_connection() {
     down.send_data(Bytes::from_static(b"reply"), true).unwrap();
     let answer = String::from_utf8(client.rest().await).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nreply"), "{answer}");
+}
+
+/// RFC 9113 §8.7: its application refuses the stream, or says by a GOAWAY that it lies above the last that it looked at.
+#[tokio::test]
+async fn an_http1_request_that_an_http2_application_has_not_taken_up_is_sent_again_with_its_body() {
+    let mesh = mesh().await;
+    let mut client = mesh.client().await;
+    client.send("POST / HTTP/1.1\r\nHost: reviews\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nques\r\n").await;
+    // By hand: h2's server would not leave a stream behind.
+    let (mut leaving, _) = timeout(PATIENCE, mesh.application.accept()).await.expect("nobody connects").unwrap();
+    let mut heard = Vec::new();
+    while !heard.windows(9).any(|frame| frame[3] == 0 && frame[5..9] == [0, 0, 0, 1]) {
+        assert!(timeout(PATIENCE, leaving.read_buf(&mut heard)).await.expect("no request").unwrap() > 0);
+    }
+    // SETTINGS, and GOAWAY: last stream 0, NO_ERROR.
+    leaving.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]).await.unwrap();
+    let mut app = App::accept(&mesh.application).await;
+    let (asked, mut respond) = app.asked().await;
+    assert_eq!(next(&mut asked.into_body()).await, "ques");
+    respond.send_reset(Reason::REFUSED_STREAM);
+    client.send("4\r\ntion\r\n0\r\nX-After: 1\r\n\r\n").await;
+    let (asked, respond) = app.asked().await;
+    let (body, trailers) = read(asked.into_body()).await.unwrap();
+    assert_eq!((&body[..], &trailers.unwrap()["x-after"]), (&b"question"[..], &"1".parse().unwrap()));
+    answer(respond, "reply");
+    assert!(client.until("5\r\nreply\r\n").await.starts_with("HTTP/1.1 200"));
+    let record = &mesh.server.log.records(1).await[0];
+    assert_eq!((&record["outcome"], &record["repeats"]), (&"complete".into(), &2.into()));
 }
