@@ -104,7 +104,7 @@ const ALLOWED: [(&str, &[&str], &str); 19] = [
         "one writer, its worker, by load and store; read by the control thread",
     ),
     (
-        "proxy/src/dataplane/http2/link.rs",
+        "proxy/src/dataplane/http2/links.rs",
         &["Notify"],
         "between tasks of one worker: the lock in it has no second thread",
     ),
@@ -134,6 +134,7 @@ const ALLOWED: [(&str, &[&str], &str); 19] = [
         &["Mutex", "Receiver", "UnboundedSender", "mpsc"],
         "the control side's own: no worker takes its lock",
     ),
+    ("proxy/src/dataplane/resilience/connections.rs", &["Notify"], "between tasks of one worker"),
     ("proxy/src/dataplane/resilience/local.rs", &["Notify"], "between tasks of one worker"),
     (
         "proxy/src/dataplane/resilience/shared.rs",
