@@ -61,6 +61,11 @@ impl Workspace {
         Ok(Self { root, target, executables: OnceCell::new() })
     }
 
+    /// A file of the repository.
+    pub(crate) fn file(&self, path: &str) -> PathBuf {
+        self.root.join(path)
+    }
+
     /// Every test executable of the workspace, built on first use: all at once, because building package by package
     /// resolves features differently and compiles dependencies again and again.
     fn executables(&self) -> Result<&[Executable]> {
@@ -200,7 +205,7 @@ fn built(line: &str) -> Option<Executable> {
 }
 
 /// Where weft's development keeps what it builds and downloads: `${XDG_CACHE_HOME:-$HOME/.cache}/weft`.
-fn cache() -> Result<PathBuf> {
+pub(crate) fn cache() -> Result<PathBuf> {
     let cache = env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
     let home = || env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
     Ok(cache.or_else(home).context("neither XDG_CACHE_HOME nor HOME is set")?.join("weft"))

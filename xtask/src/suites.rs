@@ -7,9 +7,12 @@ use std::{
     thread,
 };
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
-use crate::run::{Counts, Executable, Workspace, say};
+use crate::{
+    python,
+    run::{Counts, Executable, Workspace, say},
+};
 
 /// How much of a suite to run.
 #[derive(Clone, Copy)]
@@ -49,7 +52,7 @@ pub(crate) struct Suite {
 }
 
 /// Every suite, in the order in which they run.
-pub(crate) const SUITES: [Suite; 9] = [
+pub(crate) const SUITES: [Suite; 10] = [
     Suite { name: "lint", about: "formatting, clippy, documentation", quick: true, run: lint },
     Suite { name: "tidy", about: "dependency edges, budgets, documents", quick: true, run: tidy },
     Suite { name: "unit", about: "every crate's own tests and doc tests", quick: true, run: unit },
@@ -57,12 +60,13 @@ pub(crate) const SUITES: [Suite; 9] = [
     Suite { name: "integration", about: "a whole mesh inside one process", quick: true, run: integration },
     Suite { name: "hold", about: "outages, rotation and replacement under load", quick: false, run: hold },
     Suite { name: "pairs", about: "the evaluator against a real proxy", quick: false, run: pairs },
+    Suite { name: "peers", about: "gRPC's Python client and server through two sidecars", quick: false, run: peers },
     Suite { name: "drills", about: "failure modes on a mesh of real processes", quick: false, run: drills },
     Suite { name: "demo", about: "weft demo --check: a mesh of real processes", quick: false, run: demo },
 ];
 
 /// The packages whose tests are suites of their own.
-const SUITE_PACKAGES: [&str; 4] = ["weft-tidy", "weft-integration", "weft-fuzz", "weft-drills"];
+const SUITE_PACKAGES: [&str; 5] = ["weft-tidy", "weft-integration", "weft-fuzz", "weft-peers", "weft-drills"];
 
 fn lint(workspace: &Workspace, _: &Choice) -> Result<Counts> {
     let mut counts = Counts::default();
@@ -119,6 +123,12 @@ fn is_lifecycle(test: &Executable) -> bool {
 fn pairs(workspace: &Workspace, choice: &Choice) -> Result<Counts> {
     let pairs = choice.of("20000", "1000000");
     workspace.tests(|test| test.package == "weft-integration" && test.target == "pairs", &[("WEFT_PAIRS", pairs)])
+}
+
+fn peers(workspace: &Workspace, _: &Choice) -> Result<Counts> {
+    let python = python::with(&workspace.file("tests/peers/requirements.txt"))?;
+    let python = python.to_str().context("the cache folder's path is no text")?;
+    workspace.tests(|test| test.package == "weft-peers", &[("WEFT_PEERS_PYTHON", python)])
 }
 
 fn drills(workspace: &Workspace, choice: &Choice) -> Result<Counts> {

@@ -3,4 +3,5 @@
 
 mod load;
 mod memory;
+mod peer;
 mod rolling;

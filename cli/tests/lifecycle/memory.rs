@@ -7,6 +7,8 @@ use weft_harness::{
     process::Sidecar,
 };
 
+use crate::peer::{Peer, Wire};
+
 /// How many connections idle.
 const CONNECTIONS: usize = 4_000;
 /// How many were opened before the first look, so that what is there once for all of them is not counted.
@@ -47,4 +49,46 @@ async fn an_idle_plain_connection_that_has_been_used_costs_at_most_three_kibibyt
     println!("{each} bytes of resident memory an idle plain connection, {before} bytes before");
     assert!(each <= BOUND, "{each} bytes");
     drop((first, others));
+}
+
+/// How many peers' connections idle, and how many were opened before the first look.
+const PEERS: usize = 1_000;
+const PEERS_BEFORE: usize = 200;
+/// What one connection of a peer may cost, in bytes of resident memory.
+const MTLS_HTTP1_BOUND: usize = 16 * 1024;
+const MTLS_HTTP2_BOUND: usize = 24 * 1024;
+
+/// What an idle connection of a peer that has been used costs the sidecar that it leads to.
+async fn idle_peer(wire: Wire) -> usize {
+    let mesh = Mesh::start().await.unwrap();
+    mesh.apply(&open_service("reviews", "reviews", &[HTTP])).await.unwrap();
+    let application = Application::http("reviews").await;
+    let plan = Plan::new("reviews-0", "reviews").application("http", application.address);
+    let reviews = mesh.start_process(&plan).await.unwrap();
+    let web = mesh.start_process(&Plan::new("web-0", "web")).await.unwrap();
+    let peer = Peer::with_the_identity_of(&web, wire);
+    let mut connections = Vec::with_capacity(PEERS);
+    for _ in 0..PEERS_BEFORE {
+        connections.push(peer.used(reviews.inbound().unwrap()).await);
+    }
+    let before = resident(reviews.id().unwrap());
+    for _ in PEERS_BEFORE..PEERS {
+        connections.push(peer.used(reviews.inbound().unwrap()).await);
+    }
+    let each = resident(reviews.id().unwrap()).saturating_sub(before) / (PEERS - PEERS_BEFORE);
+    println!("{each} bytes of resident memory an idle connection of a peer over {wire:?}, {before} bytes before");
+    drop(connections);
+    each
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_http1_connection_of_a_peer_costs_at_most_sixteen_kibibytes() {
+    let each = idle_peer(Wire::Http1).await;
+    assert!(each <= MTLS_HTTP1_BOUND, "{each} bytes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_http2_connection_of_a_peer_costs_at_most_twenty_four_kibibytes() {
+    let each = idle_peer(Wire::Http2).await;
+    assert!(each <= MTLS_HTTP2_BOUND, "{each} bytes");
 }

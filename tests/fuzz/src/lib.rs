@@ -4,6 +4,7 @@
 //! `tests/corpus.rs` runs each over its corpus and seeded mutations of it; a coverage-guided fuzzer can call them as
 //! they are.
 mod h1;
+mod translate;
 
 use std::time::UNIX_EPOCH;
 
@@ -15,12 +16,13 @@ use weft_proxy::agent::LastGood;
 use weft_xds::{encode, type_url};
 
 pub use h1::{h1_chunks, h1_request, h1_response};
+pub use translate::{h2_head, h2_trailers};
 
 /// A target: panics where a promise is broken.
 pub type Target = fn(&[u8]);
 
 /// Every target with the name of its corpus' folder.
-pub const TARGETS: [(&str, Target); 12] = [
+pub const TARGETS: [(&str, Target); 14] = [
     ("yaml", yaml_to_model),
     ("wire", wire_to_ir),
     ("detection", detection),
@@ -33,6 +35,8 @@ pub const TARGETS: [(&str, Target); 12] = [
     ("h1-request", h1_request),
     ("h1-response", h1_response),
     ("h1-chunks", h1_chunks),
+    ("h2-head", h2_head),
+    ("h2-trailers", h2_trailers),
 ];
 
 /// YAML or JSON to objects: what is decoded can be written and decoded again to the same.
@@ -156,7 +160,7 @@ pub fn kept_file(bytes: &[u8]) {
     }
 }
 
-fn scope() -> Scope {
+pub(crate) fn scope() -> Scope {
     let names = weft_ir::MeshNames {
         trust_domain: weft_model::TrustDomain::default_domain(),
         mesh_domain: weft_model::Host::default_mesh_domain(),

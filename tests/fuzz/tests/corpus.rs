@@ -121,6 +121,16 @@ fn h1_chunks_keeps_its_promises() {
     attack("h1-chunks", target("h1-chunks"), &seeds("h1-chunks"));
 }
 
+#[test]
+fn h2_head_keeps_its_promises() {
+    attack("h2-head", target("h2-head"), &seeds("h2-head"));
+}
+
+#[test]
+fn h2_trailers_keeps_its_promises() {
+    attack("h2-trailers", target("h2-trailers"), &seeds("h2-trailers"));
+}
+
 /// Beside the corpus: what the examples compile to, as it is kept.
 #[test]
 fn kept_file_keeps_its_promises() {

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::tree::root;
 
 /// The crates of this workspace that each may depend on in its product code.
-const MAY_SEE: [(&str, &[&str]); 19] = [
+const MAY_SEE: [(&str, &[&str]); 20] = [
     ("weft-proto", &[]),
     ("weft-model", &[]),
     ("weft-ir", &["weft-model"]),
@@ -55,6 +55,7 @@ const MAY_SEE: [(&str, &[&str]); 19] = [
     ),
     ("weft-integration", &[]),
     ("weft-drills", &["weft-harness"]),
+    ("weft-peers", &["weft-harness"]),
     ("weft-tidy", &[]),
     ("weft-fuzz", &["weft-model", "weft-ir", "weft-decide", "weft-xds", "weft-certs", "weft-proxy"]),
     ("xtask", &[]),

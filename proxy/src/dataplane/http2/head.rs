@@ -38,6 +38,10 @@ impl Head {
         if fields.len() > MAX_FIELDS {
             return Err(Malformed::TooManyFields);
         }
+        // The http crate takes `"` in a name; RFC 9110 §5.6.2 does not, nor does a strict HTTP/1.1 reader.
+        if fields.keys().any(|name| name.as_str().contains('"')) {
+            return Err(Malformed::FieldName);
+        }
         for (name, told) in [(HOST, "Host"), (AUTHORIZATION, "Authorization"), (CONTENT_LENGTH, "Content-Length")] {
             if fields.get_all(name).iter().nth(1).is_some() {
                 return Err(Malformed::Repeated(told));
