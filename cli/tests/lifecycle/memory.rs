@@ -56,7 +56,8 @@ const PEERS: usize = 1_000;
 const PEERS_BEFORE: usize = 200;
 /// What one connection of a peer may cost, in bytes of resident memory.
 const MTLS_HTTP1_BOUND: usize = 16 * 1024;
-const MTLS_HTTP2_BOUND: usize = 24 * 1024;
+/// Of it, 24 KiB are the h2 crate's two buffers (8 to read, 16 to write), which it keeps while nothing is under way.
+const MTLS_HTTP2_BOUND: usize = 36 * 1024;
 
 /// What an idle connection of a peer that has been used costs the sidecar that it leads to.
 async fn idle_peer(wire: Wire) -> usize {
@@ -88,7 +89,7 @@ async fn an_idle_http1_connection_of_a_peer_costs_at_most_sixteen_kibibytes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_idle_http2_connection_of_a_peer_costs_at_most_twenty_four_kibibytes() {
+async fn an_idle_http2_connection_of_a_peer_costs_at_most_thirty_six_kibibytes() {
     let each = idle_peer(Wire::Http2).await;
     assert!(each <= MTLS_HTTP2_BOUND, "{each} bytes");
 }

@@ -14,7 +14,7 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use weft_certs::{
     KeyPair, Svid, TrustBundle, TrustBundles,
-    kept::{self, Label},
+    kept::{self, KeptError, Label},
     tls::Connector,
 };
 use weft_harness::process::Sidecar;
@@ -78,11 +78,13 @@ impl Peer {
     }
 }
 
-/// What a sidecar keeps under a name.
+/// What a sidecar keeps under a name, whoever it says that it is kept for.
 fn kept_by(state: &Path, name: &'static str) -> Vec<u8> {
-    let label = Label { kind: name, owner: "spiffe://weft.local/ns/shop/sa/web" };
     let file = fs::read(state.join(name)).unwrap();
-    kept::read(label, &file, None).unwrap().content.to_vec()
+    let Err(KeptError::Owner { found, .. }) = kept::read(Label { kind: name, owner: "" }, &file, None) else {
+        panic!("{name} names no owner");
+    };
+    kept::read(Label { kind: name, owner: &found }, &file, None).unwrap().content.to_vec()
 }
 
 /// The preface, SETTINGS, an acknowledgement of the other side's, and `GET /` to `reviews` on the stream 1 (RFC 9113 §3.4,

@@ -2,9 +2,12 @@
 use std::{
     collections::BTreeMap,
     io,
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     pin::Pin,
-    sync::{Arc, Condvar, Mutex, MutexGuard},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard,
+        atomic::{AtomicU8, Ordering},
+    },
     task::{Context, Poll},
     thread::{self, JoinHandle},
     time::{Duration, Instant, SystemTime},
@@ -182,6 +185,16 @@ impl Lookup for Mesh {
     fn revision(&self) -> String {
         "test/all=1".to_owned()
     }
+}
+
+/// A loopback address that no other test binds, with a port of the system's choice: a control plane that is away comes
+/// back to its port, which nobody may have taken meanwhile.
+pub(crate) fn address_of_its_own() -> SocketAddr {
+    static NEXT: AtomicU8 = AtomicU8::new(1);
+    let [.., high, low] = std::process::id().to_be_bytes();
+    // 127.128.0.0/9: away from 127.0.0.1, where the system chooses everybody else's ports.
+    let address = Ipv4Addr::new(127, high | 0x80, low, NEXT.fetch_add(1, Ordering::Relaxed));
+    (address, 0).into()
 }
 
 /// One process' life of a control plane. Dropping it is killing it.

@@ -89,7 +89,7 @@ fn set_up(lifetime: Duration) -> (Arc<Mesh>, ControlPlane, Machine) {
     let inbound = Inbound { workload: workload(), chains: Vec::new() };
     mesh.put(&listener("inbound/shop/web-1", ListenerBody::Inbound(inbound)));
     mesh.put(&Resource::RouteConfiguration(Arc::new(RouteConfiguration { name: "outbound".to_owned() })));
-    let control_plane = ControlPlane::start(&mesh, LOCALHOST);
+    let control_plane = ControlPlane::start(&mesh, control_plane::address_of_its_own());
     let machine = Machine::new();
     mesh.join_file(control_plane.address).save(&machine.join_file()).unwrap();
     (mesh, control_plane, machine)
@@ -362,7 +362,7 @@ fn a_proxy_that_never_got_ready_drains_all_the_same() {
 fn a_control_plane_with_another_root_is_not_spoken_to() {
     let (mesh, _control_plane, machine) = set_up(DAY);
     let impostor_mesh = Mesh::new(DAY);
-    let impostor = ControlPlane::start(&impostor_mesh, LOCALHOST);
+    let impostor = ControlPlane::start(&impostor_mesh, control_plane::address_of_its_own());
     mesh.join_file(impostor.address).save(&machine.join_file()).unwrap();
     let mut file = mesh.join_file(impostor.address);
     let proxy = machine.start();
