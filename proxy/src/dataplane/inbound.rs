@@ -207,9 +207,9 @@ impl Path for Inbound {
         let address = admitted(worker, chain, caller, job.record())?;
         job.record().at(Stage::Connect);
         let (path, query) = (&*request.target.path, request.target.query);
-        let (last, body_idle) = (worker.is_draining(Direction::Inbound), worker.timeouts().body_idle);
+        let (last, body_idle) = (|| worker.is_draining(Direction::Inbound), worker.timeouts().body_idle);
         let host = head.host(&request.host);
-        let forward = Forward { path, query, host, last, trusts_answers: false, body_idle, set_cookie: None };
+        let forward = Forward { path, query, host, last: &last, trusts_answers: false, body_idle, set_cookie: None };
         let application = Application { worker, address, protocol: chain.protocol };
         job.to_application(head, application, &forward).await
     }
