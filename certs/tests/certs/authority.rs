@@ -280,3 +280,30 @@ fn an_svid_is_refused_before_and_after_its_time() {
     assert!(matches!(at(noon() - HOUR), Err(VerifyError::Chain(webpki::Error::CertNotValidYet { .. }))));
     assert!(matches!(at(noon() + HOUR * 2), Err(VerifyError::Chain(webpki::Error::CertExpired { .. }))));
 }
+
+/// X.509 knows whole seconds only (RFC 5280 §4.1.2.5): what is said of a certificate is what stands in it, whenever in a
+/// second it was signed.
+#[test]
+fn what_is_signed_late_in_a_second_ends_when_its_own_bytes_say_so() {
+    let authority = authority();
+    let late = noon() + Duration::from_millis(999);
+    let svid = authority.issue(&web(), Duration::from_secs(20), late).unwrap();
+    let validity = parsed(&svid.chain()[0]).validity().clone();
+    let at = |time: std::time::SystemTime| i64::try_from(unix(time).as_secs()).unwrap();
+    assert_eq!(svid.not_after(), noon() + Duration::from_secs(20));
+    assert_eq!(svid.not_before(), noon() - Duration::from_secs(60));
+    assert_eq!(validity.not_after.timestamp(), at(svid.not_after()));
+    assert_eq!(validity.not_before.timestamp(), at(svid.not_before()));
+    assert_eq!(verify::not_after_of(&svid.chain()[0]), Ok(svid.not_after()));
+    let signed =
+        authority.sign(&certificate_request(svid.key()).unwrap(), &web(), Duration::from_secs(20), late).unwrap();
+    assert_eq!((signed.not_before, signed.not_after), (svid.not_before(), svid.not_after()));
+
+    let bundles: TrustBundles = authority.bundle().unwrap().into();
+    let peer = |time| verify::verify_peer(&bundles, &svid.chain()[0], &svid.chain()[1..], Role::Server, unix(time));
+    let (last, over) = (svid.not_after(), svid.not_after() + Duration::from_secs(1));
+    assert!(peer(last).is_ok() && svid.is_valid_at(last));
+    assert!(
+        matches!(peer(over), Err(VerifyError::Chain(webpki::Error::CertExpired { .. }))) && !svid.is_valid_at(over)
+    );
+}

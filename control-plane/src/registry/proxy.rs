@@ -226,3 +226,33 @@ pub(crate) fn shorten(mut text: String) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// With a heartbeat each half second, one that stops is named before 2 s are over, and one that lost two is not.
+    #[test]
+    fn a_proxy_is_silent_from_a_second_and_a_half_on_and_no_sooner() {
+        let registered = Registered {
+            reference: WorkloadRef { namespace: "shop".parse().unwrap(), name: "web-0".parse().unwrap() },
+            account: "web".parse().unwrap(),
+            labels: weft_model::Labels::default(),
+            version: String::new(),
+            start: "abcde".to_owned(),
+            unhealthy: None,
+            last_good_ms: None,
+            workload: None,
+        };
+        let (sender, _messages) = mpsc::channel(1);
+        let mut proxy = Proxy::new(registered, 0, sender, Instant::now() + Duration::from_secs(600));
+        let after = |millis| proxy.heard + Duration::from_millis(millis);
+        assert_eq!((proxy.quiet(after(1_499)), proxy.silent(after(1_499))), (None, None));
+        let silent = Some(Duration::from_millis(1_500));
+        assert_eq!((proxy.quiet(after(1_500)), proxy.silent(after(1_500))), (silent, silent));
+        // Whose stream is over is not silent but gone.
+        let late = after(1_500);
+        proxy.disconnect();
+        assert_eq!((proxy.quiet(late), proxy.silent(late)), (silent, None));
+    }
+}

@@ -92,10 +92,16 @@ async fn serve(
                 }
             }
             Ok(Some(message)) => {
+                let drains = matches!(message.message, Some(Message::Draining(_)));
                 if !core.registry.message(&attachment, message) {
                     break Err(Status::aborted(
                         "the lease has run out, or another stream has taken it: register again",
                     ));
+                }
+                // It lets nobody go before it knows that peers are told.
+                if drains {
+                    // The proxy may be gone; the loop finds out.
+                    let _gone = messages.send(granted(&core)).await;
                 }
             }
             Ok(None) => break Ok(()),
@@ -122,22 +128,26 @@ async fn register(
     messages: &mpsc::Sender<ControlMessage>,
 ) -> Result<Option<Attachment>, Status> {
     // Read each time: a token that was used meanwhile may have granted more.
-    let (granted, _) =
+    let (labels, _) =
         Granted::read(&**grants, identity).await.map_err(|error| Status::unavailable(error.to_string()))?;
-    let taken = Registered::check(registration, account, &granted)
+    let taken = Registered::check(registration, account, &labels)
         .and_then(|registered| core.registry.register(registered, former, messages.clone()));
     let (answer, attachment) = match taken {
-        Ok(attachment) => {
-            let lease_ms = u64::try_from(core.lease.as_millis()).unwrap_or(u64::MAX);
-            let answer = control_message::Message::Registered(weft_proto::weft::Registered { lease_ms });
-            (answer, Some(attachment))
-        }
+        Ok(attachment) => (granted(core), Some(attachment)),
         Err(reason) => {
             info!(namespace = %account.namespace, account = %account.account, reason, "a registration was refused");
-            (control_message::Message::Refused(RegistrationRefused { reason }), None)
+            let refused = control_message::Message::Refused(RegistrationRefused { reason });
+            (ControlMessage { message: Some(refused) }, None)
         }
     };
     // The proxy may be gone; the loop finds out.
-    let _gone = messages.send(ControlMessage { message: Some(answer) }).await;
+    let _gone = messages.send(answer).await;
     Ok(attachment)
+}
+
+/// That a registration stands, as it is now.
+fn granted(core: &Core) -> ControlMessage {
+    let lease_ms = u64::try_from(core.lease.as_millis()).unwrap_or(u64::MAX);
+    let registered = control_message::Message::Registered(weft_proto::weft::Registered { lease_ms });
+    ControlMessage { message: Some(registered) }
 }

@@ -44,6 +44,9 @@ async fn a_registration_becomes_an_endpoint_and_draining_is_pushed() {
     assert_eq!(item.identity, "spiffe://weft.local/ns/shop/sa/web");
 
     agent.say(Message::Draining(Draining {})).await;
+    // Only who is told that it stands so lets its peers go.
+    let answer = agent.next().await.message;
+    assert!(matches!(answer, Some(control_message::Message::Registered(_))), "{answer:?}");
     ads.next_of(ENDPOINTS).await;
     assert!(ads.held != serving && ads.held != empty);
     assert_eq!(workload(&plane, "web-1").await.unwrap().state, WorkloadState::Draining);

@@ -173,7 +173,9 @@ async fn attach(shared: &Arc<Shared>, channel: Channel) -> Result<(Session, Dura
             Some(Control::Registered(Registered { lease_ms })) => {
                 let lease = Duration::from_millis(lease_ms).clamp(LEASES.0, LEASES.1);
                 let (shared, told) = (Arc::clone(shared), String::new());
-                return Ok((Session { shared, messages, incoming, health, told, _channel: channel }, lease));
+                let session =
+                    Session { shared, messages, incoming, health, told, says_draining: false, _channel: channel };
+                return Ok((session, lease));
             }
             Some(Control::Refused(refused)) => return Err(Ended::Refused(refused.reason)),
             // Before the registration, or a message of a later version: not answered.
@@ -191,6 +193,8 @@ struct Session {
     health: watch::Receiver<Verdict>,
     /// The revision that was told last.
     told: String,
+    /// Whether it was said that this proxy drains. The control plane then confirms the registration as it stands now.
+    says_draining: bool,
     /// The connection lives as long as the stream.
     _channel: Channel,
 }
@@ -225,7 +229,6 @@ impl Session {
         let mut stop = shared.lifecycle.stop();
         let mut guarded = shared.guard.state();
         guarded.mark_changed();
-        let mut said_draining = false;
         loop {
             tokio::select! {
                 message = self.incoming.message() => self.heard(message?.ok_or(Ended::Closed)?).await?,
@@ -245,10 +248,9 @@ impl Session {
                     let held = guarded.borrow_and_update().clone();
                     self.send(Message::Held(HeldRemovals::clone(&held))).await?;
                 }
-                () = asked_to_stop(&mut stop, Stop::Draining), if !said_draining => {
-                    said_draining = true;
+                () = asked_to_stop(&mut stop, Stop::Draining), if !self.says_draining => {
+                    self.says_draining = true;
                     self.send(Message::Draining(Draining {})).await?;
-                    shared.lifecycle.set_told();
                 }
             }
         }
@@ -269,8 +271,14 @@ impl Session {
                 }
                 Ok(())
             }
-            // A lease is granted once; a message of a later version means nothing here.
-            Some(Control::Registered(_)) | None => Ok(()),
+            Some(Control::Registered(_)) => {
+                if self.says_draining {
+                    self.shared.lifecycle.set_told();
+                }
+                Ok(())
+            }
+            // A message of a later version means nothing here.
+            None => Ok(()),
         }
     }
 

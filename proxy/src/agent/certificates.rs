@@ -152,7 +152,7 @@ pub(super) async fn run(
         }
     };
     ready.send_replace(Some(Arc::clone(&current.config)));
-    let renewal = current.renewal(from);
+    let renewal = current.identity.renewal(from, rand::random());
     renew(&shared, &state, current, renewal, &ready).await;
 }
 
@@ -363,7 +363,7 @@ async fn renew(
                     if let Err(error) = current.identity.store(state) {
                         tracing::error!(%error, "the renewed certificate could not be kept");
                     }
-                    renewal = current.renewal(since_epoch());
+                    renewal = current.identity.renewal(since_epoch(), rand::random());
                     tracing::info!(until = ?current.identity.svid.not_after(), "the certificate was renewed");
                 }
                 Err(error) => failed(&mut renewal, &error),
@@ -425,12 +425,6 @@ impl Current {
         self.config.store(config);
         self.identity = identity;
         Ok(())
-    }
-
-    /// The renewal of the certificate, whose use began at `from`.
-    fn renewal(&self, from: Duration) -> Renewal {
-        let until = self.identity.svid.not_after().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Renewal::new(from, until, rand::random())
     }
 }
 

@@ -34,7 +34,7 @@ use crate::dataplane::{Dataplane, Event};
 /// How often the exposition's recorder drains its histograms.
 const UPKEEP: Duration = Duration::from_secs(5);
 
-/// How long draining waits for the control plane to be told of it.
+/// How long draining waits for the control plane to say that it knows of it.
 const TELL: Duration = Duration::from_secs(1);
 
 /// How long the end waits for a name that is being looked up, or for a file that is being written.

@@ -1,5 +1,5 @@
 //! The proxy's identity: key, certificate chain and trust bundles, in memory and in the state directory.
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::pki_types::UnixTime;
 use serde::{Deserialize, Serialize};
@@ -8,6 +8,7 @@ use weft_certs::{
     CaPin, Svid, TrustBundle, TrustBundles, rfc3339_of,
     verify::{Role, VerifyError, verify_peer},
 };
+use weft_decide::Renewal;
 use weft_model::SpiffeId;
 
 use super::{
@@ -97,6 +98,12 @@ impl Identity {
         Ok(())
     }
 
+    /// When to renew the certificate whose use began at `from`, since the epoch; `draw` is uniform.
+    pub(super) fn renewal(&self, from: Duration, draw: u64) -> Renewal {
+        let until = self.svid.not_after().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Renewal::new(from, until, draw)
+    }
+
     /// Metadata for people: never a key.
     pub(super) fn describe(&self) -> Value {
         let bundle = |bundle: &TrustBundle| {
@@ -107,14 +114,15 @@ impl Identity {
                 "rootsSha256": roots,
             })
         };
-        let leaf = self.svid.chain().first().map(|leaf| CaPin::of(leaf).to_string());
+        let in_chain = |place: usize| self.svid.chain().get(place).map(|its| CaPin::of(its).to_string());
         json!([{
             "type": "identity",
             "name": self.svid.id().as_str(),
             "notBefore": rfc3339_of(self.svid.not_before()),
             "notAfter": rfc3339_of(self.svid.not_after()),
             "certificates": self.svid.chain().len(),
-            "leafSha256": leaf,
+            "leafSha256": in_chain(0),
+            "signerSha256": in_chain(1),
             "bundles": self.bundles.iter().map(bundle).collect::<Vec<_>>(),
         }])
     }
@@ -141,8 +149,6 @@ impl KeptBundle {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use weft_certs::Authority;
     use weft_model::TrustDomain;
 
@@ -177,6 +183,26 @@ mod tests {
         assert!(matches!(identity.check(identity.svid.id(), late), Err(IdentityError::Unverified(_))));
         assert!(identity.is_expired(identity.svid.id(), late) && !identity.is_expired(&other, late));
         assert!(!identity.is_expired(identity.svid.id(), now));
+    }
+
+    /// X.509 counts whole seconds: a certificate that is asked for late in a second holds for less than was asked for, and
+    /// is renewed before half of what it does hold for is over, however its own NotBefore is dated back.
+    #[test]
+    fn a_certificate_of_whole_seconds_is_due_before_half_of_what_is_left_of_it() {
+        let now = UNIX_EPOCH + Duration::from_millis(1_795_176_000_999);
+        let authority = Authority::create(TrustDomain::default_domain(), now).unwrap();
+        let id = "spiffe://weft.local/ns/shop/sa/web".parse().unwrap();
+        let svid = authority.issue(&id, Duration::from_secs(20), now).unwrap();
+        let identity = Identity { svid, bundles: authority.bundle().unwrap().into() };
+        let from = now.duration_since(UNIX_EPOCH).unwrap();
+        let left = Duration::from_millis(19_001);
+        for draw in [0, u64::MAX / 2, u64::MAX] {
+            let due = identity.renewal(from, draw).due() - from;
+            assert!(due >= left * 2 / 5 && due <= left / 2, "{due:?} with the draw {draw}");
+        }
+        let expiry = Duration::from_secs(1_795_176_020);
+        let renewal = identity.renewal(from, 0);
+        assert!(!renewal.is_expired(expiry - Duration::from_millis(1)) && renewal.is_expired(expiry));
     }
 
     #[test]

@@ -186,12 +186,12 @@ impl Lifecycle {
         self.stop.subscribe()
     }
 
-    /// The control plane was told of the draining.
+    /// The control plane knows of the draining.
     pub(super) fn set_told(&self) {
         self.told.send_replace(true);
     }
 
-    /// Waits until the control plane was told of the draining.
+    /// Waits until the control plane knows of the draining.
     pub(super) async fn told(&self) {
         until(self.told.subscribe()).await;
     }

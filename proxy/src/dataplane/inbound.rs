@@ -5,7 +5,7 @@ use std::{net::SocketAddr, rc::Rc, time::Duration};
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::TlsAcceptor;
 use weft_certs::tls::peer_identity;
-use weft_decide::{Detection, Draws, Refusal, detect, normalize, permit};
+use weft_decide::{Denied, Detection, Draws, Refusal, detect, normalize, permit};
 use weft_ir::InboundChain;
 use weft_model::SpiffeId;
 use weft_net::{PeerAddr, Relay, reset_on_close};
@@ -154,7 +154,12 @@ fn admitted(
 ) -> Result<SocketAddr, Failure> {
     record.on(&chain.service, &chain.service);
     record.at(Stage::Permit);
-    let admitted = permit(chain, caller).map_err(Refusal::from)?;
+    let admitted = permit(chain, caller).map_err(|denied| {
+        if let Denied::Rule { rule, .. } = &denied {
+            record.note(Key::Rule, rule);
+        }
+        Refusal::from(denied)
+    })?;
     if let Some(rule) = admitted.permit().rule() {
         record.note(Key::Rule, rule);
     }
@@ -202,9 +207,9 @@ impl Path for Inbound {
         let address = admitted(worker, chain, caller, job.record())?;
         job.record().at(Stage::Connect);
         let (path, query) = (&*request.target.path, request.target.query);
-        let (last, body_idle) = (worker.is_draining(Direction::Inbound), worker.timeouts().body_idle);
+        let (last, body_idle) = (|| worker.is_draining(Direction::Inbound), worker.timeouts().body_idle);
         let host = head.host(&request.host);
-        let forward = Forward { path, query, host, last, trusts_answers: false, body_idle, set_cookie: None };
+        let forward = Forward { path, query, host, last: &last, trusts_answers: false, body_idle, set_cookie: None };
         let application = Application { worker, address, protocol: chain.protocol };
         job.to_application(head, application, &forward).await
     }

@@ -106,10 +106,11 @@ impl Path for Outbound {
                         job.record().note(Key::Route, origin);
                     }
                     let (path, query) = (&*request.target.path, request.target.query);
-                    let (last, body_idle) = (worker.is_draining(Direction::Outbound), worker.timeouts().body_idle);
+                    let (last, body_idle) = (|| worker.is_draining(Direction::Outbound), worker.timeouts().body_idle);
                     let host = head.host(&request.host);
                     let set_cookie = routed.set_cookie().map(|cookie| cookie.to_string());
-                    let forward = Forward { path, query, host, last, trusts_answers: true, body_idle, set_cookie };
+                    let forward =
+                        Forward { path, query, host, last: &last, trusts_answers: true, body_idle, set_cookie };
                     let (mut carrier, record) = job.to_peer(worker, head, forward);
                     let attempts = Attempts { worker, view: &view, permitted, method: request.method, split };
                     return attempts.run(&mut carrier, record).await;

@@ -11,7 +11,7 @@ use weft_net::{Relay, RelayEnd, Relayed, Side, reset_on_close};
 
 use super::{
     alarm::Alarm,
-    record::{Record, Stage},
+    record::{Key, Record, Stage},
     respond::Ending,
     tls::Io,
     watch::{Revoked, Watching},
@@ -56,6 +56,8 @@ pub(super) async fn relay(
         End::Relay(RelayEnd::Closed) => record.complete(),
         End::Revoked(revoked) => {
             record.decided_by(&revoked.revision, Draws::default());
+            // In place of the rule that allowed it once.
+            record.note(Key::Rule, &revoked.rule);
             record.fail(revoked.failure.ending, revoked.failure.detail);
         }
         End::Drained => {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use tokio::{sync::Notify, task::yield_now, time::Instant};
-use weft_decide::{Refusal, repermit};
+use weft_decide::{Denied, Refusal, repermit};
 use weft_model::SpiffeId;
 
 use super::{
@@ -24,6 +24,8 @@ const SLICE: Duration = Duration::from_micros(100);
 pub(super) struct Revoked {
     /// The policy that does not allow it any more.
     pub(super) failure: Failure,
+    /// The rule of it that denies, where one does; empty where none allows any more.
+    pub(super) rule: String,
     /// The revision from which it is so.
     pub(super) revision: Rc<str>,
 }
@@ -99,8 +101,12 @@ impl Watch {
 impl Watched {
     fn look(&self, view: &View) {
         if let Err(denied) = repermit(&view.snapshot, &self.server_name, &self.caller) {
+            let rule = match &denied {
+                Denied::Rule { rule, .. } => rule.to_string(),
+                Denied::NoPolicy { .. } | Denied::NoRule { .. } => String::new(),
+            };
             let failure = Failure::from(Refusal::from(denied));
-            *self.revoked.borrow_mut() = Some(Revoked { failure, revision: view.revision.clone() });
+            *self.revoked.borrow_mut() = Some(Revoked { failure, rule, revision: view.revision.clone() });
             if let Some(waker) = self.waker.borrow_mut().take() {
                 waker.wake();
             }

@@ -66,6 +66,7 @@ pub(crate) struct Mesh {
 enum News {
     Resources,
     Ask(AdminQuery),
+    Confirm,
 }
 
 #[derive(Default)]
@@ -77,6 +78,11 @@ struct State {
     streams: Vec<ServerCounts>,
     /// Everything that came on Agent streams.
     messages: Vec<Message>,
+    /// When each of them came.
+    heard: Vec<Instant>,
+    lease_ms: u64,
+    /// Whether it is not said that the draining of a proxy is known.
+    is_mute: bool,
     signed: usize,
     /// How many of these were given for a proof by an expired certificate.
     recovered: usize,
@@ -94,7 +100,7 @@ struct State {
 impl Mesh {
     pub(crate) fn new(lifetime: Duration) -> Arc<Self> {
         let authority = Authority::create(TrustDomain::default_domain(), SystemTime::now()).unwrap();
-        let state = Mutex::new(State { lifetime, ..State::default() });
+        let state = Mutex::new(State { lifetime, lease_ms: 600, ..State::default() });
         let challenges = Challenges::new().unwrap();
         Arc::new(Self { authority, challenges, state, changed: Condvar::new(), news: broadcast::Sender::new(16) })
     }
@@ -132,14 +138,30 @@ impl Mesh {
         let _ = self.news.send(News::Ask(AdminQuery { id, path: path.to_owned() }));
     }
 
+    /// Grants leases of that length from now on.
+    pub(crate) fn grant(&self, lease: Duration) {
+        self.update(|state| state.lease_ms = u64::try_from(lease.as_millis()).unwrap());
+    }
+
+    /// Does not say from now on that it knows of a proxy's draining.
+    pub(crate) fn keep_mute(&self) {
+        self.update(|state| state.is_mute = true);
+    }
+
+    /// Says to all that their registrations stand as they are.
+    pub(crate) fn confirm(&self) {
+        let _ = self.news.send(News::Confirm);
+    }
+
     /// Blocks until something is so.
     pub(crate) fn until<T>(&self, what: &str, mut seen: impl FnMut(&Seen<'_>) -> Option<T>) -> T {
         let deadline = Instant::now() + DEADLINE;
         let mut state = self.lock();
         loop {
-            let State { streams, messages, signed, recovered, revisions, leaves, fewest_agents, .. } = &*state;
+            let State { streams, messages, heard, signed, recovered, revisions, leaves, fewest_agents, .. } = &*state;
             let (signed, recovered, fewest_agents) = (*signed, *recovered, *fewest_agents);
-            if let Some(seen) = seen(&Seen { streams, messages, signed, recovered, revisions, leaves, fewest_agents }) {
+            let all = Seen { streams, messages, heard, signed, recovered, revisions, leaves, fewest_agents };
+            if let Some(seen) = seen(&all) {
                 return seen;
             }
             let left = deadline.saturating_duration_since(Instant::now());
@@ -162,6 +184,8 @@ impl Mesh {
 pub(crate) struct Seen<'a> {
     pub(crate) streams: &'a [ServerCounts],
     pub(crate) messages: &'a [Message],
+    /// When each message came.
+    pub(crate) heard: &'a [Instant],
     pub(crate) signed: usize,
     pub(crate) recovered: usize,
     pub(crate) revisions: &'a [Option<String>],
@@ -418,7 +442,7 @@ async fn discover(
                     server.changed(&keys);
                     server.recheck(ResourceType::Listener);
                 }
-                Ok(News::Ask(_)) => {}
+                Ok(News::Ask(_) | News::Confirm) => {}
                 Err(_) => return,
             },
         }
@@ -476,12 +500,18 @@ async fn attend(mesh: Arc<Mesh>, mut messages: Streaming<AgentMessage>, answers:
                 if is_registration {
                     held.get_or_insert_with(|| Held::take(&mesh));
                 }
-                mesh.update(|state| state.messages.push(message));
-                let registered = control_message::Message::Registered(Registered { lease_ms: 600 });
-                is_registration.then_some(registered)
+                let is_draining = matches!(message, Message::Draining(_));
+                let mut stands = is_registration;
+                mesh.update(|state| {
+                    stands |= is_draining && !state.is_mute;
+                    state.messages.push(message);
+                    state.heard.push(Instant::now());
+                });
+                stands.then(|| registered(&mesh))
             }
             news = news.recv() => match news {
                 Ok(News::Ask(query)) => Some(control_message::Message::Query(query)),
+                Ok(News::Confirm) => Some(registered(&mesh)),
                 Ok(News::Resources) => None,
                 Err(_) => return,
             },
@@ -490,4 +520,9 @@ async fn attend(mesh: Arc<Mesh>, mut messages: Streaming<AgentMessage>, answers:
             return;
         }
     }
+}
+
+/// That a registration stands, as it is now.
+fn registered(mesh: &Mesh) -> control_message::Message {
+    control_message::Message::Registered(Registered { lease_ms: mesh.lock().lease_ms })
 }

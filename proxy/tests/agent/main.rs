@@ -1,5 +1,6 @@
 //! The proxy's control side against a control plane over real sockets.
 mod control_plane;
+mod draining;
 mod last_good;
 mod on_demand;
 mod process;

@@ -123,8 +123,9 @@ pub(crate) struct Forward<'a> {
     /// The Host that is forwarded in place of the one that was written; `None` where that is normal already, and goes out as it
     /// came.
     pub(crate) host: Option<&'a str>,
-    /// Whether this is the client's last request, whatever it asks for.
-    pub(crate) last: bool,
+    /// Whether this is the client's last request, whatever it asks for. Asked when the answer begins: by then draining may
+    /// have begun that had not when the request came.
+    pub(crate) last: &'a dyn Fn() -> bool,
     /// Whether answers' own fields of ours are passed on: those of mesh peers are.
     pub(crate) trusts_answers: bool,
     /// How long both bodies may stand still.
@@ -342,7 +343,7 @@ impl<'a, 'r> Exchange<'a, 'r> {
         let used = downlink.first(body, &mut pieces).map_err(ExchangeError::UpstreamMalformed)?;
         // A client that is still sending must not send another request behind a body that nobody reads any more.
         let lives = self.head.keeps_alive
-            && !self.forward.last
+            && !(self.forward.last)()
             && head.framing != Framing::UntilClose
             && self.uplink.is_read()
             && !early;

@@ -161,9 +161,9 @@ pub(in crate::dataplane) async fn http1_to_application(
     let decoder = Decoder::unchunked(head.framing).without_nominated(&head.fields, bytes);
     let ended = decoder.is_done();
     let first = job.body.unframe(decoder, incoming.body()).map_err(malformed)?;
-    let keeps_alive = head.keeps_alive && !forward.last;
+    let lives = (head.keeps_alive, forward.last);
     let sides = (&mut *job.client, &mut *job.body);
-    let mut client = http1::Client::new(sides, head.version, incoming.is_head(), keeps_alive).beginning_with(first);
+    let mut client = http1::Client::new(sides, head.version, incoming.is_head(), lives).beginning_with(first);
     loop {
         let lease = application_lease(application).await?;
         job.record.at(Stage::Stream);

@@ -92,8 +92,10 @@ pub(super) struct Client<'a> {
     version: Version,
     /// Whether the request's method is HEAD.
     to_head: bool,
-    /// Whether it may send another request: it asks for it, and we let it.
+    /// Whether it asks to send another request.
     keeps_alive: bool,
+    /// Whether we let it send no other.
+    last: &'a dyn Fn() -> bool,
     writing: Writing,
     kept: Kept,
     /// Whether it was told that it may.
@@ -105,10 +107,10 @@ impl<'a> Client<'a> {
         (conn, body): (&'a mut Conn, &'a mut Flow),
         version: Version,
         to_head: bool,
-        keeps_alive: bool,
+        (keeps_alive, last): (bool, &'a dyn Fn() -> bool),
     ) -> Self {
         let writing = Writing { coding: Coding::Plain, head: Vec::new() };
-        Self { conn, body, version, to_head, keeps_alive, writing, kept: Kept::default(), lives: false }
+        Self { conn, body, version, to_head, keeps_alive, last, writing, kept: Kept::default(), lives: false }
     }
 
     /// The same, whose body begins with `first`.
@@ -184,7 +186,7 @@ impl side::Client for Client<'_> {
             (false, false) => until_close = true,
         }
         // A client that is still sending must not send another request behind a body that nobody reads any more.
-        self.lives = self.keeps_alive && !until_close && self.body.is_read();
+        self.lives = self.keeps_alive && !(self.last)() && !until_close && self.body.is_read();
         head.extend_from_slice(if self.lives { b"\r\n" } else { b"connection: close\r\n\r\n" });
         self.writing.head = head;
         if ended { self.writing.queue(self.conn, cx) } else { Ok(()) }

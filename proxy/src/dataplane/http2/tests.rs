@@ -15,7 +15,7 @@ fn forward<'a>(path: &'a str, query: Option<&'a str>) -> Forward<'a> {
         path,
         query,
         host: None,
-        last: false,
+        last: &|| false,
         trusts_answers: true,
         body_idle: Duration::from_secs(1),
         set_cookie: None,

@@ -20,7 +20,7 @@ pub fn request_head(scope: &Scope, request: Request<()>, ended: bool) -> Option<
     let host = (!head.is_at(&normal.host)).then_some(&*normal.host);
     let (path, query) = (&*normal.target.path, normal.target.query);
     let body_idle = Duration::ZERO;
-    let forward = Forward { path, query, host, last: false, trusts_answers: false, body_idle, set_cookie: None };
+    let forward = Forward { path, query, host, last: &|| false, trusts_answers: false, body_idle, set_cookie: None };
     Some(head.to_http1(&forward))
 }
 

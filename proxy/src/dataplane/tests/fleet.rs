@@ -25,6 +25,8 @@ pub(super) const CLUSTER: &str = "local/shop/reviews:80";
 pub(super) const HOLD: u16 = 1;
 /// Instead of a status: 503 that asks to be left alone for a minute.
 pub(super) const LATER: u16 = 2;
+/// Instead of a status: 503 that asks to be left alone for a second.
+pub(super) const SOON: u16 = 4;
 
 /// Instead of a status: a good head, a part of its body, and the end of the connection.
 pub(super) const CUT: u16 = 3;
@@ -34,7 +36,7 @@ pub(super) struct Instance {
     pub(super) side: Side,
     /// What its proxy serves.
     pub(super) chain: Resource,
-    /// The status that it answers with, [`HOLD`], [`LATER`] or [`CUT`].
+    /// The status that it answers with, [`HOLD`], [`LATER`], [`SOON`] or [`CUT`].
     pub(super) mode: Arc<AtomicU16>,
     hits: Arc<AtomicUsize>,
     held: Arc<Semaphore>,
@@ -198,6 +200,7 @@ async fn serve(application: TcpListener, number: usize, (mode, hits, held): Told
                         (200, "")
                     }
                     LATER => (503, "Retry-After: 60\r\n"),
+                    SOON => (503, "Retry-After: 1\r\n"),
                     CUT => {
                         peer.send("HTTP/1.1 200 X\r\nContent-Length: 10\r\n\r\nab").await;
                         return;

@@ -314,6 +314,14 @@ async fn an_answer_that_comes_before_the_body_is_whole_is_passed_on_and_ends_the
     assert!(head.contains("413") && head.contains("connection: close"), "{head}");
     assert_eq!(body, "big");
     assert!(client.rest().await.is_empty());
+    // The application waits for ninety more bytes: what came next on that connection would be taken for them.
+    assert!(app.rest().await.is_empty());
+    let mut client = mesh.client().await;
+    client.send(GET).await;
+    let mut app = mesh.accept().await;
+    assert!(app.until("\r\n\r\n").await.starts_with("GET /a/b?x=1 "));
+    app.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+    assert_eq!(client.answer().await.1, "ok");
 }
 
 #[tokio::test]

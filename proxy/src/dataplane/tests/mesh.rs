@@ -75,6 +75,23 @@ pub(super) fn inbound(name: &str, protocol: Protocol, application: SocketAddr, a
     }))
 }
 
+/// The same listener, with a further policy whose second rule denies this account.
+pub(super) fn frozen(mut listener: Resource, account: &str) -> Resource {
+    if let Resource::Listener(listener) = &mut listener
+        && let ListenerBody::Inbound(inbound) = &mut Arc::make_mut(listener).body
+    {
+        let policy = object(Kind::AccessPolicy, "freeze");
+        let Access { policies, rules } = &mut inbound.chains[0].access;
+        policies.push(policy.clone());
+        rules.push(AccessRule {
+            name: RuleName { policy, rule: 1 },
+            action: AccessAction::Deny,
+            callers: vec![Caller::Identity(identity(account))],
+        });
+    }
+    listener
+}
+
 /// What a caller knows of a service: host or listener, cluster, endpoints at these addresses.
 pub(super) fn outbound(
     name: &str,
@@ -167,6 +184,19 @@ impl Log {
         self.lines()
     }
 
+    /// The record of that id, once it is written.
+    pub(super) async fn record(&self, id: &str) -> serde_json::Value {
+        let waited = timeout(PATIENCE, async {
+            loop {
+                match self.lines().into_iter().find(|record| record["id"] == id) {
+                    Some(record) => return record,
+                    None => tokio::time::sleep(Duration::from_millis(5)).await,
+                }
+            }
+        });
+        waited.await.unwrap_or_else(|_| panic!("no record of {id}: {:?}", self.lines()))
+    }
+
     /// The records, once there are `count`.
     pub(super) async fn records(&self, count: usize) -> Vec<serde_json::Value> {
         let waited = timeout(PATIENCE, async {
@@ -215,6 +245,17 @@ impl Side {
         let bundles = TrustBundles::from(authority.bundle().unwrap());
         self.dataplane.publish_identity(&svid, &bundles).unwrap();
         self
+    }
+
+    /// The record of an answer of this side's own by HTTP/1.1: it has that status, and names the record once.
+    pub(super) async fn refused(&self, head: &str, status: u16) -> serde_json::Value {
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{status} was expected: {head}");
+        let ids: Vec<_> = head.lines().filter_map(|line| line.strip_prefix("x-weft-decision: ")).collect();
+        let [id] = ids[..] else { panic!("{} decisions are named: {head}", ids.len()) };
+        let record = self.log.record(id).await;
+        assert_eq!(record["status"], status, "{record}");
+        assert_ne!(record["outcome"], "complete", "{record}");
+        record
     }
 
     /// Waits until the metrics have this line.

@@ -1,6 +1,7 @@
 //! The data plane over real sockets: two proxies of one mesh in one process, with raw clients and applications.
 mod balance;
 mod breaking;
+mod by_hand;
 mod faults;
 mod fleet;
 mod http;

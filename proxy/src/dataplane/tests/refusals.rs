@@ -5,7 +5,7 @@ use tokio::time::timeout;
 use weft_decide::{Assembler, Destination};
 use weft_model::Protocol;
 
-use super::mesh::{Mesh, PATIENCE, Peer, Side, authority, identity, inbound, outbound, scope, snapshot};
+use super::mesh::{Mesh, PATIENCE, Peer, Side, authority, frozen, identity, inbound, outbound, scope, snapshot};
 use crate::dataplane::Event;
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: reviews\r\n\r\n";
@@ -26,6 +26,28 @@ async fn a_denied_caller_is_told_which_policies_select_the_workload() {
     let record = &mesh.server.log.records(2).await[0];
     assert_eq!((&record["outcome"], &record["status"]), (&"denied".into(), &403.into()));
     assert!(mesh.server.dataplane.metrics().contains("weft_refusals_total{direction=\"inbound\",cause=\"denied\"} 2"));
+}
+
+#[tokio::test]
+async fn a_denying_rule_is_named_in_the_record_of_what_it_denies_and_an_allowing_one_in_that_of_what_it_allows() {
+    let mesh = Mesh::http().await;
+    let application = mesh.application.local_addr().unwrap();
+    let open = inbound("reviews:80", Protocol::Http, application, Some(&["web"]));
+    mesh.server.dataplane.publish(snapshot([frozen(open.clone(), "web")]));
+    let mut client = mesh.client().await;
+    let (head, body) = client.ask(GET).await;
+    let record = mesh.server.refused(&head, 403).await;
+    assert_eq!((&record["stage"], &record["rule"]), (&"permit".into(), &"AccessPolicy shop/freeze rule 1".into()));
+    assert!(body.starts_with("AccessPolicy shop/freeze rule 1 denies "), "{body}");
+    // One that denies somebody else is not the one that allows.
+    mesh.server.dataplane.publish(snapshot([frozen(open, "somebody")]));
+    let mut client = mesh.client().await;
+    client.send(GET).await;
+    let mut app = mesh.accept().await;
+    app.until("\r\n\r\n").await;
+    app.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+    client.answer().await;
+    assert_eq!(mesh.server.log.records(2).await[1]["rule"], "AccessPolicy shop/callers rule 0");
 }
 
 #[tokio::test]
@@ -179,7 +201,12 @@ async fn what_is_not_http_gets_400_and_a_close() {
     ] {
         let mut client = mesh.client().await;
         let (head, _) = client.ask(request).await;
-        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{request:?} got {head}");
+        let record = mesh.web.refused(&head, status).await;
+        assert_eq!(
+            record["blame"],
+            if status == 501 { "configuration" } else { "downstream" },
+            "{request:?}: {record}"
+        );
         assert!(head.contains("connection: close"), "{head}");
         assert!(client.rest().await.is_empty(), "{request:?}");
     }
@@ -192,7 +219,7 @@ async fn a_request_whose_time_is_over_is_answered_504() {
     client.send(GET).await;
     let mut app = mesh.accept().await;
     let (head, body) = client.answer().await;
-    assert!(head.starts_with("HTTP/1.1 504"), "{head}");
+    assert_eq!(mesh.web.refused(&head, 504).await["outcome"], "timeout");
     assert_eq!(body, "no whole answer within the route's 50ms\n");
     assert!(app.rest().await.starts_with(b"GET"), "the upstream is not cancelled");
 }

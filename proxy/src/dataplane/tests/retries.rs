@@ -5,7 +5,7 @@ use tokio::time::Instant;
 use weft_ir::{Cluster, Retry, RetryBackoff, RetryBudget, Route};
 use weft_model::{RepeatSafety, RetryCondition};
 
-use super::fleet::{Fleet, GET, HOLD, LATER, status};
+use super::fleet::{Fleet, GET, HOLD, LATER, SOON, status};
 
 /// Repeats on gateway errors and resets, fast.
 fn retry() -> Retry {
@@ -123,8 +123,38 @@ async fn a_try_that_takes_too_long_is_given_up_for_another() {
     assert!(fleet.instances[0].hits() >= 1);
     // Where every try takes too long, the client is told so.
     fleet.instances[1].mode.store(HOLD, SeqCst);
-    let (status, body) = fleet.ask(GET).await;
-    assert_eq!((status, body.as_str()), (504, "no answer within the 700ms that the route gives one try\n"));
+    let (head, body) = fleet.client().await.ask(GET).await;
+    assert_eq!(body, "no answer within the 700ms that the route gives one try\n");
+    assert_eq!(fleet.web.refused(&head, 504).await["outcome"], "timeout");
+}
+
+#[tokio::test]
+async fn an_upstream_that_asks_for_a_second_is_given_it() {
+    let fleet = Fleet::start(1, 1, by(Retry { attempts: 1, ..retry() })).await;
+    fleet.instances[0].mode.store(SOON, SeqCst);
+    let began = Instant::now();
+    assert_eq!(fleet.ask(GET).await.0, 503);
+    assert!(began.elapsed() >= Duration::from_secs(1), "asked again after {:?}", began.elapsed());
+    assert_eq!(fleet.instances[0].hits(), 2);
+}
+
+/// Each wait is uniform up to 400 ms: forty of them come to 8 s, and to less than 4 s once in ten million times.
+#[tokio::test]
+async fn a_repetition_waits_by_its_back_off() {
+    let backoff = RetryBackoff { base: Duration::from_millis(400), max: Duration::from_millis(400) };
+    let fleet = Fleet::start(1, 1, by(Retry { backoff, ..retry() })).await;
+    fleet.instances[0].mode.store(503, SeqCst);
+    let mut asked = Vec::new();
+    for _ in 0..20 {
+        asked.push(async {
+            let began = Instant::now();
+            assert_eq!(fleet.ask(GET).await.0, 503);
+            began.elapsed()
+        });
+    }
+    let waited: Duration = futures::future::join_all(asked).await.iter().sum();
+    assert_eq!(fleet.instances[0].hits(), 60);
+    assert!(waited > Duration::from_secs(4), "{waited:?} in all");
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use tokio::io::AsyncWriteExt;
 use weft_decide::Snapshot;
 use weft_model::Protocol;
 
-use super::mesh::{Mesh, PATIENCE, Peer, Side, identity, inbound, outbound, snapshot};
+use super::mesh::{Mesh, PATIENCE, Peer, Side, frozen, identity, inbound, outbound, snapshot};
 use crate::dataplane::Event;
 
 #[tokio::test]
@@ -172,7 +172,21 @@ async fn open_connections_that_a_new_snapshot_does_not_permit_are_reset_within_a
             "{detail}"
         );
         assert_eq!((&record["revision"], &record["sent"]), (&"e1-8".into(), &9.into()));
+        assert!(record["rule"].is_null(), "no rule allows it any more, and none denies it: {record}");
     }
+}
+
+#[tokio::test]
+async fn an_open_connection_that_a_rule_denies_ends_with_that_rule_in_its_record() {
+    let mesh = Mesh::start(Protocol::Tcp, Some(&["web"]), None).await;
+    let (mut client, _app) = open(&mesh).await;
+    let application = mesh.application.local_addr().unwrap();
+    let listener = inbound("stock:9000", Protocol::Tcp, application, Some(&["web"]));
+    mesh.server.dataplane.publish(snapshot([frozen(listener, "web")]));
+    assert_eq!(client.failure().await, Some(ErrorKind::ConnectionReset));
+    let record = &mesh.server.log.records(1).await[0];
+    assert_eq!((&record["outcome"], &record["stage"]), (&"denied".into(), &"stream".into()));
+    assert_eq!(record["rule"], "AccessPolicy shop/freeze rule 1");
 }
 
 #[tokio::test]

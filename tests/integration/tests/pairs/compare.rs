@@ -3,8 +3,8 @@
 use std::fmt::Debug;
 
 use weft_decide::{
-    Accepted, BadRequest, Decision, Forwarded, InboundDecision, Refusal, RequestHead, Snapshot, evaluate_inbound,
-    evaluate_outbound,
+    Accepted, BadRequest, Decision, Denied, Forwarded, InboundDecision, Refusal, RequestHead, Snapshot,
+    evaluate_inbound, evaluate_outbound,
 };
 
 use crate::{
@@ -170,6 +170,7 @@ impl Observed<'_> {
         equal("the called side's path", inbound.text("path"), self.outbound.text("path"))?;
         let rule = match decision {
             InboundDecision::Accepted(accepted) => accepted.rule.as_ref().map(ToString::to_string),
+            InboundDecision::Refused(Refusal::Denied(Denied::Rule { rule, .. })) => Some(rule.to_string()),
             InboundDecision::Refused(_) => None,
         };
         equal("the rule", inbound.text("rule"), rule.as_deref())
