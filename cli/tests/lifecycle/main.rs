@@ -5,3 +5,4 @@ mod load;
 mod memory;
 mod peer;
 mod rolling;
+mod writes;
