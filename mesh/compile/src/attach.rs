@@ -1,7 +1,7 @@
 //! Which routes attach to which Services, and whether a route may use a backend.
 use std::collections::BTreeSet;
 
-use weft_model::{HttpRoute, Kind, Namespace, ObjectRef, Port, Protocol, Stored};
+use weft_model::{AnyRoute, Namespace, ObjectRef, Port, Protocol, Stored};
 
 use crate::{
     objects::{Objects, service_ref},
@@ -11,16 +11,27 @@ use crate::{
 /// The Services that a route attaches to, whether or not they exist. Those of another namespace are left out: only a
 /// Service's own namespace may say how its requests are routed (GAMMA's producer routes; consumer routes are not
 /// supported).
-pub(crate) fn parents(route: &HttpRoute) -> BTreeSet<ObjectRef> {
-    let own = route.parents.iter().filter(|parent| parent.namespace == route.meta.namespace);
+pub(crate) fn parents(route: AnyRoute<'_>) -> BTreeSet<ObjectRef> {
+    let own = route.parents().iter().filter(|parent| parent.namespace == route.meta().namespace);
     own.map(|parent| service_ref(parent.namespace.clone(), parent.name.clone())).collect()
 }
 
-/// The routes attached to a port of a Service, the oldest first, then by name.
-pub(crate) fn routes<'a>(objects: &'a Objects, service: &ObjectRef, port: Port) -> Vec<(&'a Stored, &'a HttpRoute)> {
-    let attached = |route: &HttpRoute| {
-        route.meta.namespace == service.namespace
-            && route.parents.iter().any(|parent| {
+/// The routes attached to a port of a Service, the oldest first, then by name. Of HTTPRoutes and GRPCRoutes at one port
+/// only those of one kind, which the first of all tells; the others do not attach (Gateway API, GRPCRouteSpec "Hostnames":
+/// where both kinds share a host, the oldest route is accepted and those of the other kind are not).
+pub(crate) fn routes<'a>(objects: &'a Objects, service: &ObjectRef, port: Port) -> Vec<(&'a Stored, AnyRoute<'a>)> {
+    let mut routes = candidates(objects, service, port);
+    if let Some((_, first)) = routes.first().copied() {
+        routes.retain(|(_, route)| matches!(route, AnyRoute::Http(_)) == matches!(first, AnyRoute::Http(_)));
+    }
+    routes
+}
+
+/// The routes that would attach to a port of a Service if it had none of the other kind, the oldest first, then by name.
+pub(crate) fn candidates<'a>(objects: &'a Objects, service: &ObjectRef, port: Port) -> Vec<(&'a Stored, AnyRoute<'a>)> {
+    let attached = |route: AnyRoute<'_>| {
+        route.meta().namespace == service.namespace
+            && route.parents().iter().any(|parent| {
                 parent.namespace == service.namespace
                     && parent.name == service.name
                     && parent.port.is_none_or(|its| its == port)
@@ -28,11 +39,10 @@ pub(crate) fn routes<'a>(objects: &'a Objects, service: &ObjectRef, port: Port) 
     };
     let mut routes: Vec<_> = objects
         .referrers(service)
-        .filter(|referrer| referrer.kind == Kind::HttpRoute)
         .filter_map(|referrer| Some((referrer, &**objects.stored(referrer)?, objects.route(referrer)?)))
-        .filter(|(_, _, route)| attached(route))
+        .filter(|(_, _, route)| attached(*route))
         .collect();
-    routes.sort_by_key(|(referrer, stored, _)| (stored.created, *referrer));
+    routes.sort_by_key(|(referrer, stored, _)| (stored.created, &referrer.namespace, &referrer.name, referrer.kind));
     routes.into_iter().map(|(_, stored, route)| (stored, route)).collect()
 }
 
@@ -73,7 +83,7 @@ pub(crate) fn check(objects: &Objects, namespace: &Namespace, reference: &Refere
     }
     match (kind, section, objects.route(target)) {
         (ReferenceKind::Target, Some(section), Some(route))
-            if !route.rules.iter().any(|rule| rule.name.as_ref() == Some(section)) =>
+            if !route.rules().iter().any(|rule| rule.name == Some(section)) =>
         {
             Err(Broken::Section)
         }

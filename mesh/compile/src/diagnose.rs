@@ -1,13 +1,14 @@
 //! What is to be said of an object as the others stand.
 use weft_ir::MeshNames;
 use weft_model::{
-    Code, Diagnostic, FieldPath, Meta, Object, ObjectRef, PolicyTarget, Service, Stored, TargetKind, TrafficPolicy,
+    AnyRoute, Code, Diagnostic, FieldPath, Meta, Object, ObjectRef, PolicyTarget, Service, Stored, TargetKind,
+    TrafficPolicy,
 };
 
 use crate::{
     Scope,
     attach::{self, Broken},
-    objects::Objects,
+    objects::{Objects, service_ref},
     policy,
     reference::{self, Reference, ReferenceKind},
     service::service_port,
@@ -24,7 +25,10 @@ pub(crate) fn diagnose(names: &MeshNames, objects: &Objects, stored: &Stored) ->
     match &stored.object {
         Object::Service(service) => found.extend(long_names(names, &object, service)),
         Object::Workload(_) => {}
-        Object::HttpRoute(_) => references(objects, &object, &stored.object, &mut found),
+        Object::HttpRoute(_) | Object::GrpcRoute(_) => {
+            references(objects, &object, &stored.object, &mut found);
+            found.extend(AnyRoute::of(&stored.object).into_iter().flat_map(|route| rivals(objects, &object, route)));
+        }
         Object::TrafficPolicy(policy) => {
             targets(&object, &policy.meta, &policy.targets, &mut found);
             references(objects, &object, &stored.object, &mut found);
@@ -34,9 +38,9 @@ pub(crate) fn diagnose(names: &MeshNames, objects: &Objects, stored: &Stored) ->
             targets(&object, &policy.meta, &policy.targets, &mut found);
             references(objects, &object, &stored.object, &mut found);
             for (at, target) in policy.targets.iter().enumerate() {
-                if target.kind == TargetKind::HttpRoute {
+                if target.kind.is_route() {
                     let field = FieldPath::from("spec.targetRefs").index(at).key("kind");
-                    let text = "an AccessPolicy cannot target an HTTPRoute, so this target has no effect";
+                    let text = "an AccessPolicy cannot target a route, so this target has no effect";
                     let hint = "target the Service that the route forwards to";
                     found.push(Diagnostic::warning(&object, field, Code::UnsupportedField, text).hint(hint));
                 }
@@ -66,6 +70,33 @@ fn references(objects: &Objects, object: &ObjectRef, content: &Object, found: &m
     }
 }
 
+/// Ports at which the route does not attach, because an older one of the other kind does.
+fn rivals<'a>(objects: &'a Objects, object: &'a ObjectRef, route: AnyRoute<'a>) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    for (at, parent) in route.parents().iter().enumerate() {
+        let service = service_ref(parent.namespace.clone(), parent.name.clone());
+        let ports = objects.service(&service).map(|it| it.ports.as_slice()).unwrap_or_default();
+        for spec in ports.iter().filter(|spec| parent.port.is_none_or(|port| port == spec.port)) {
+            let candidates = attach::candidates(objects, &service, spec.port);
+            let attached = candidates.iter().any(|(stored, _)| stored.object.reference() == *object);
+            let Some((winner, _)) = candidates.first() else { continue };
+            let winner = winner.object.reference();
+            if attached && winner.kind != object.kind {
+                let text = format!(
+                    "it has no effect at port {} of {}/{}, which takes the rules of {winner}: one port has HTTPRoutes or \
+                     GRPCRoutes, and the oldest says which",
+                    spec.port, parent.namespace, parent.name
+                );
+                let field = FieldPath::from("spec.parentRefs").index(at);
+                found.push(
+                    Diagnostic::warning(object, field, Code::OverriddenField, text).hint("attach it to another port"),
+                );
+            }
+        }
+    }
+    found
+}
+
 fn told(object: &ObjectRef, reference: &Reference, broken: &Broken) -> Option<Diagnostic> {
     let warning = |key: &str, code, text: String| Diagnostic::warning(object, reference.field.key(key), code, text);
     let text = broken.text(reference);
@@ -87,7 +118,7 @@ fn told(object: &ObjectRef, reference: &Reference, broken: &Broken) -> Option<Di
         (Broken::NotHttp(_), _) => warning("port", Code::InvalidValue, text)
             .hint("set the Service port's appProtocol to http if it does speak HTTP"),
         (Broken::Section, _) => warning("sectionName", Code::DanglingReference, text)
-            .hint("a section is a rule's name, spec.rules[].name of the HTTPRoute"),
+            .hint("a section is a rule's name, spec.rules[].name of the route"),
     })
 }
 
@@ -97,12 +128,12 @@ fn targets(object: &ObjectRef, meta: &Meta, targets: &[PolicyTarget], found: &mu
         let field = FieldPath::from("spec.targetRefs").index(at);
         let (key, text, hint) = match (target.kind, &target.section) {
             (TargetKind::Mesh | TargetKind::Namespace | TargetKind::Service, Some(_)) => {
-                ("sectionName", "only an HTTPRoute has sections", "leave sectionName out")
+                ("sectionName", "only a route has sections", "leave sectionName out")
             }
             (TargetKind::Mesh, None) => {
                 ("kind", "the mesh can be targeted from weft-system only", "move the policy to namespace weft-system")
             }
-            (TargetKind::Namespace | TargetKind::Service | TargetKind::HttpRoute, _) => {
+            (TargetKind::Namespace | TargetKind::Service | TargetKind::HttpRoute | TargetKind::GrpcRoute, _) => {
                 ("name", "a policy can target its own namespace only", "write the policy in the target's namespace")
             }
         };
@@ -115,12 +146,11 @@ fn traffic(objects: &Objects, object: &ObjectRef, policy: &TrafficPolicy, found:
     for (at, target) in policy.targets.iter().enumerate() {
         let Some(scope) = Scope::of(&policy.meta, target) else { continue };
         let own = written(policy);
-        let misplaced = |it: &&Written| target.kind == TargetKind::HttpRoute && it.reach == Reach::Clusters;
+        let misplaced = |it: &&Written| target.kind.is_route() && it.reach == Reach::Clusters;
         let blocks: BTreeSet<_> = own.iter().filter(misplaced).map(|it| it.block).collect();
         for block in blocks {
-            let text = format!(
-                "spec.targetRefs[{at}] is an HTTPRoute, and this says how each Service behind a route is reached"
-            );
+            let text =
+                format!("spec.targetRefs[{at}] is a route, and this says how each Service behind a route is reached");
             let diagnostic = Diagnostic::warning(object, block, Code::UnsupportedField, text);
             found.push(diagnostic.hint("target the Service instead"));
         }

@@ -1,7 +1,7 @@
 //! From a changed object to the units that read it.
 use std::collections::BTreeSet;
 
-use weft_model::{HttpRoute, Kind, Name, Namespace, Object, ObjectRef, Port, Protocol, Stored};
+use weft_model::{AnyRoute, Kind, Name, Namespace, Object, ObjectRef, Port, Protocol, Stored};
 
 use crate::{
     ReferenceKind, Scope, attach,
@@ -55,6 +55,7 @@ fn surface(stored: &Stored) -> Surface {
     match &stored.object {
         Object::Service(it) => Surface::Ports(it.ports.iter().map(|spec| (spec.port, spec.protocol)).collect()),
         Object::HttpRoute(it) => Surface::Rules(it.rules.iter().map(|rule| rule.name.clone()).collect()),
+        Object::GrpcRoute(it) => Surface::Rules(it.rules.iter().map(|rule| rule.name.clone()).collect()),
         Object::Workload(_) | Object::TrafficPolicy(_) | Object::AccessPolicy(_) => Surface::Existence,
     }
 }
@@ -100,7 +101,8 @@ impl Marker<'_> {
                     self.add(UnitKind::Endpoints, service);
                 }
             }
-            Object::HttpRoute(route) => self.hosts_of(route),
+            Object::HttpRoute(route) => self.route(AnyRoute::Http(route)),
+            Object::GrpcRoute(route) => self.route(AnyRoute::Grpc(route)),
             Object::TrafficPolicy(_) => {
                 for scope in scopes(object) {
                     self.traffic(&scope, shift);
@@ -119,7 +121,7 @@ impl Marker<'_> {
             self.add(UnitKind::Diagnosis, referrer);
             let Some(stored) = self.objects.stored(referrer) else { continue };
             let as_backend = |it: &reference::Reference| it.kind == ReferenceKind::Backend && it.target == *reference;
-            if let Object::HttpRoute(route) = &stored.object
+            if let Some(route) = AnyRoute::of(&stored.object)
                 && reference::of(&stored.object).iter().any(as_backend)
             {
                 self.hosts_of(route);
@@ -127,7 +129,18 @@ impl Marker<'_> {
         }
     }
 
-    fn hosts_of(&mut self, route: &HttpRoute) {
+    /// Its hosts, and what is told of the other routes there: which kind attaches is the oldest one's to say.
+    fn route(&mut self, route: AnyRoute<'_>) {
+        self.hosts_of(route);
+        for service in attach::parents(route) {
+            let rivals: Vec<_> = self.objects.referrers(&service).filter(|it| it.kind.is_route()).cloned().collect();
+            for rival in rivals {
+                self.add(UnitKind::Diagnosis, &rival);
+            }
+        }
+    }
+
+    fn hosts_of(&mut self, route: AnyRoute<'_>) {
         for service in attach::parents(route) {
             self.add(UnitKind::Hosts, &service);
         }

@@ -18,6 +18,7 @@ mod objects;
 mod policy;
 mod reference;
 mod resilience;
+mod rules;
 mod scope;
 mod service;
 mod unit;

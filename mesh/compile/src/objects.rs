@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use rpds::RedBlackTreeMapSync;
 use weft_model::{
-    AccessPolicy, HttpRoute, Kind, Labels, Name, Namespace, Object, ObjectRef, Port, Protocol, Service, Stored,
+    AccessPolicy, AnyRoute, Kind, Labels, Name, Namespace, Object, ObjectRef, Port, Protocol, Service, Stored,
     TrafficPolicy, Workload,
 };
 
@@ -70,11 +70,9 @@ impl Objects {
         }
     }
 
-    pub(crate) fn route(&self, reference: &ObjectRef) -> Option<&HttpRoute> {
-        match &self.all.get(reference)?.object {
-            Object::HttpRoute(it) => Some(it),
-            _ => None,
-        }
+    /// The route of that reference, of either kind.
+    pub(crate) fn route(&self, reference: &ObjectRef) -> Option<AnyRoute<'_>> {
+        AnyRoute::of(&self.all.get(reference)?.object)
     }
 
     pub(crate) fn access_policy(&self, reference: &ObjectRef) -> Option<&AccessPolicy> {
@@ -159,7 +157,7 @@ impl Objects {
                     self.workloads_by_label.set(label(&it.meta.namespace, key, value), reference, present);
                 }
             }
-            Object::HttpRoute(_) | Object::TrafficPolicy(_) | Object::AccessPolicy(_) => {}
+            Object::HttpRoute(_) | Object::GrpcRoute(_) | Object::TrafficPolicy(_) | Object::AccessPolicy(_) => {}
         }
     }
 }
@@ -169,7 +167,7 @@ pub(crate) fn scopes(object: &Object) -> Vec<Scope> {
     let (meta, targets) = match object {
         Object::TrafficPolicy(it) => (&it.meta, &it.targets),
         Object::AccessPolicy(it) => (&it.meta, &it.targets),
-        Object::Service(_) | Object::Workload(_) | Object::HttpRoute(_) => return Vec::new(),
+        Object::Service(_) | Object::Workload(_) | Object::HttpRoute(_) | Object::GrpcRoute(_) => return Vec::new(),
     };
     targets.iter().filter_map(|target| Scope::of(meta, target)).collect()
 }

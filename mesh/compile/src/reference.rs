@@ -1,5 +1,5 @@
 //! What objects name of each other.
-use weft_model::{FieldPath, HttpRoute, Name, Object, ObjectRef, PolicyTarget, Port};
+use weft_model::{AnyRoute, FieldPath, Name, Object, ObjectRef, PolicyTarget, Port};
 
 use crate::objects::service_ref;
 
@@ -21,9 +21,9 @@ pub struct Reference {
 /// What a reference is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ReferenceKind {
-    /// An HTTPRoute's parent.
+    /// A route's parent.
     Parent,
-    /// An HTTPRoute's backend.
+    /// A route's backend.
     Backend,
     /// A policy's target.
     Target,
@@ -40,21 +40,22 @@ impl Reference {
 pub(crate) fn of(object: &Object) -> Vec<Reference> {
     match object {
         Object::Service(_) | Object::Workload(_) => Vec::new(),
-        Object::HttpRoute(it) => of_route(it),
+        Object::HttpRoute(it) => of_route(AnyRoute::Http(it)),
+        Object::GrpcRoute(it) => of_route(AnyRoute::Grpc(it)),
         Object::TrafficPolicy(it) => of_targets(&it.targets),
         Object::AccessPolicy(it) => of_targets(&it.targets),
     }
 }
 
-fn of_route(route: &HttpRoute) -> Vec<Reference> {
-    let parents = route.parents.iter().enumerate().map(|(at, parent)| Reference {
+fn of_route(route: AnyRoute<'_>) -> Vec<Reference> {
+    let parents = route.parents().iter().enumerate().map(|(at, parent)| Reference {
         field: FieldPath::from("spec.parentRefs").index(at),
         kind: ReferenceKind::Parent,
         target: service_ref(parent.namespace.clone(), parent.name.clone()),
         port: parent.port,
         section: None,
     });
-    let backends = route.rules.iter().enumerate().flat_map(|(rule, it)| {
+    let backends = route.rules().into_iter().enumerate().flat_map(|(rule, it)| {
         it.backends.iter().enumerate().map(move |(at, backend)| Reference {
             field: FieldPath::from("spec.rules").index(rule).key("backendRefs").index(at),
             kind: ReferenceKind::Backend,

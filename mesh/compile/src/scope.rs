@@ -10,9 +10,9 @@ pub enum Scope {
     Namespace(Namespace),
     /// One Service.
     Service(ObjectRef),
-    /// One HTTPRoute.
+    /// One route.
     Route(ObjectRef),
-    /// One rule of an HTTPRoute, by its name.
+    /// One rule of a route, by its name.
     Rule(ObjectRef, Name),
 }
 
@@ -33,7 +33,9 @@ impl Scope {
             }
             (TargetKind::Service, None) => Some(Self::Service(here(Kind::Service))),
             (TargetKind::HttpRoute, None) => Some(Self::Route(here(Kind::HttpRoute))),
+            (TargetKind::GrpcRoute, None) => Some(Self::Route(here(Kind::GrpcRoute))),
             (TargetKind::HttpRoute, Some(section)) => Some(Self::Rule(here(Kind::HttpRoute), section.clone())),
+            (TargetKind::GrpcRoute, Some(section)) => Some(Self::Rule(here(Kind::GrpcRoute), section.clone())),
             (TargetKind::Mesh | TargetKind::Namespace | TargetKind::Service, Some(_)) => None,
         }
     }

@@ -8,8 +8,8 @@ use weft_ir::{EndpointAddress, RouteOrigin, RuleName, ServicePort};
 use weft_model::{Port, SpiffeId, WorkloadRef};
 
 use crate::{
-    Circumstances, Destination, Normal, Refusal, RequestHead, Routing, Snapshot, Turn, normalize, permit,
-    permit_outbound, pick_with, route, route_tcp,
+    Answers, Circumstances, Destination, Edited, FieldEdits, Normal, OwnAnswer, Refusal, RequestHead, Routing,
+    Snapshot, Turn, normalize, permit, permit_answer, permit_outbound, pick_with, route, route_tcp,
 };
 
 /// The random draws of a decision, kept in its record.
@@ -26,10 +26,23 @@ pub struct Draws {
 pub enum Decision {
     /// It goes to an endpoint.
     Forwarded(Box<Forwarded>),
+    /// Its route answers it, and nobody is asked.
+    Answered(Box<Answered>),
     /// The control plane must be asked first.
     Needs(Destination),
     /// It goes nowhere.
     Refused(Refusal),
+}
+
+/// What a route answers by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Answered {
+    /// The service port that the client addressed.
+    pub service: ServicePort,
+    /// The route that took it.
+    pub route: RouteOrigin,
+    /// The answer.
+    pub answer: OwnAnswer,
 }
 
 /// Where a request or connection goes, and why.
@@ -54,6 +67,12 @@ pub struct Forwarded {
     pub host: Option<String>,
     /// How long it may take in all.
     pub timeout: Option<Duration>,
+    /// How long one try of it may take, where its route says so.
+    pub try_timeout: Option<Duration>,
+    /// What becomes of its header fields.
+    pub request_fields: Edited,
+    /// What becomes of its answer's.
+    pub answer_fields: Edited,
     /// The `set-cookie` field that its answer gets, for affinity.
     pub set_cookie: Option<String>,
 }
@@ -145,9 +164,11 @@ pub fn evaluate_inbound(
 fn finish(routing: Routing<'_>, request: Option<&Normal<'_>>, turn: &Turn<'_>) -> Decision {
     let routed = match routing {
         Routing::Routed(routed) => routed,
+        Routing::Answers(answers) => return answered(answers, request),
         Routing::Needs(destination) => return Decision::Needs(destination),
         Routing::Refused(refusal) => return Decision::Refused(refusal),
     };
+    let rewritten = request.map(|request| (routed.rewritten(request), request.target.query));
     match pick_with(permit_outbound(routed), turn) {
         Ok(picked) => Decision::Forwarded(Box::new(Forwarded {
             service: routed.service().clone(),
@@ -156,12 +177,28 @@ fn finish(routing: Routing<'_>, request: Option<&Normal<'_>>, turn: &Turn<'_>) -
             workload: picked.endpoint().workload.clone(),
             address: picked.address(),
             identity: picked.identity().clone(),
-            target: request.map(|request| request.target.to_string()),
-            host: request.map(|request| request.host.clone().into_owned()),
+            target: rewritten.as_ref().map(|(rewritten, query)| match query {
+                Some(query) => format!("{}?{query}", rewritten.path),
+                None => rewritten.path.to_string(),
+            }),
+            host: rewritten.map(|(rewritten, _)| rewritten.host.into_owned()),
             timeout: routed.timeout(),
+            try_timeout: routed.try_timeout(),
+            request_fields: FieldEdits::of(routed.request_changes()).told(),
+            answer_fields: routed.answer_edits().told(),
             set_cookie: routed.set_cookie().map(|cookie| cookie.to_string()),
         })),
         Err(refusal) => Decision::Refused(refusal),
+    }
+}
+
+fn answered(answers: Answers<'_>, request: Option<&Normal<'_>>) -> Decision {
+    let (service, route) = (answers.service().clone(), answers.origin().clone());
+    let permitted = permit_answer(answers);
+    match request {
+        Some(request) => Decision::Answered(Box::new(Answered { service, route, answer: permitted.answer(request) })),
+        // A connection has no route that could answer.
+        None => Decision::Refused(Refusal::NotInMesh { destination: Destination::Service(service) }),
     }
 }
 

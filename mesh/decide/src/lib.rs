@@ -38,11 +38,14 @@ mod affinity;
 mod backoff;
 mod breaker;
 mod budget;
+mod deadline;
 mod detect;
+mod edits;
 mod ejection;
 mod evaluate;
 mod grpc;
 mod health;
+mod hop;
 mod lease;
 mod normalize;
 mod outcome;
@@ -52,34 +55,44 @@ mod refusal;
 mod rendezvous;
 mod renewal;
 mod retry;
+mod rewrite;
 mod route;
 mod snapshot;
+mod trace;
 
 pub use affinity::{SetCookie, cookie};
 pub use backoff::Backoff;
 pub use breaker::{Admission, Circuit, CircuitState, Probe, Tripped};
 pub use budget::{Budget, Purse};
+pub use deadline::{Time, read_deadline, read_grpc_timeout, write_deadline, write_grpc_timeout};
 pub use detect::{Detection, Hello, MAX_PREFIX, detect};
+pub use edits::{Edited, FieldEdits};
 pub use ejection::{Ejected, Ejector, Report, Streak};
 pub use evaluate::{
-    Accepted, Decision, Draws, Forwarded, InboundDecision, evaluate_inbound, evaluate_outbound, evaluate_outbound_in,
-    evaluate_tcp, evaluate_tcp_in,
+    Accepted, Answered, Decision, Draws, Forwarded, InboundDecision, evaluate_inbound, evaluate_outbound,
+    evaluate_outbound_in, evaluate_tcp, evaluate_tcp_in,
 };
 pub use grpc::{GRPC_UNKNOWN, grpc_status, is_grpc_failure};
 pub use health::{Health, HealthCheck};
+pub use hop::{Hop, Left};
 pub use lease::{Held, Lease, Shares};
 pub use normalize::{Authority, BadRequest, MAX_TARGET, Normal, RequestHead, Target, normalize};
 pub use outcome::{Outcome, Proof, Verdict};
-pub use permit::{Admitted, Denied, Permit, Permitted, permit, permit_outbound, repermit};
+pub use permit::{
+    Admitted, Denied, Permit, Permitted, PermittedAnswer, permit, permit_answer, permit_outbound, repermit,
+};
 pub use pick::{Circumstances, Loads, Picked, Turn, pick, pick_with};
 pub use refusal::{Destination, LimitKind, Refusal};
 pub use renewal::Renewal;
 pub use retry::{Attempted, NoRepeat, PROVEN_REPEATS, Repeats};
-pub use route::{Routed, Routing, route, route_tcp};
+pub use rewrite::{OwnAnswer, Rewritten};
+pub use route::{Answers, Routed, Routing, route, route_tcp};
 pub use snapshot::{
     Applied, Assembler, ClusterEntry, HostEntry, Lookup, Output, Rejected, Scope, Snapshot, TcpEntry, Unusable, Update,
     check,
 };
+
+pub use trace::{TraceParent, request_id};
 
 #[cfg(test)]
 mod testing;

@@ -3,7 +3,7 @@ use serde::Serialize;
 use weft_ir::{InboundChain, RuleName};
 use weft_model::{AccessAction, Name, Namespace, ObjectRef, SpiffeId};
 
-use crate::{Routed, Snapshot};
+use crate::{Answers, Normal, OwnAnswer, Routed, Snapshot};
 
 /// Proof that access was checked, of one chain or route. It cannot be made or changed outside of this module.
 #[derive(Clone, Copy, Debug)]
@@ -101,6 +101,25 @@ impl<'s> Permitted<'s> {
     }
 }
 
+/// A request that may have its route's own answer.
+#[derive(Clone, Copy, Debug)]
+pub struct PermittedAnswer<'s> {
+    answers: Answers<'s>,
+    permit: Permit<'s>,
+}
+
+impl PermittedAnswer<'_> {
+    /// What allows it.
+    pub fn permit(&self) -> Permit<'_> {
+        self.permit
+    }
+
+    /// The answer.
+    pub fn answer(&self, request: &Normal<'_>) -> OwnAnswer {
+        self.answers.answer(request)
+    }
+}
+
 /// Whether `caller` may use an inbound chain: no deny rule matches and an allow rule does. Deny wins whatever the
 /// order.
 ///
@@ -154,6 +173,11 @@ pub fn repermit(snapshot: &Snapshot, server_name: &str, caller: &SpiffeId) -> Re
 /// Permits what goes out. The called side decides who may call it; nothing narrows the calling side yet.
 pub fn permit_outbound(routed: Routed<'_>) -> Permitted<'_> {
     Permitted { routed, permit: Permit { rule: None, sealed: () } }
+}
+
+/// Permits a route's own answer, as what goes out.
+pub fn permit_answer(answers: Answers<'_>) -> PermittedAnswer<'_> {
+    PermittedAnswer { answers, permit: Permit { rule: None, sealed: () } }
 }
 
 #[cfg(test)]

@@ -3,12 +3,14 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 use weft_ir::{HostPort, Retry, Route, RouteAction, RouteOrigin, ServicePort, WeightedCluster};
-use weft_model::{PathMatch, TextMatch};
+use weft_model::{HeaderChanges, HeaderFilters, PathMatch, Redirect, TextMatch};
 
 use crate::{
-    ClusterEntry, Destination, HostEntry, Lookup, Normal, Refusal, SetCookie, Snapshot,
+    ClusterEntry, Destination, FieldEdits, HostEntry, Lookup, Normal, OwnAnswer, Refusal, Rewritten, SetCookie,
+    Snapshot,
     affinity::{Sticky, sticky},
     rendezvous::{Seed, choose},
+    rewrite,
     snapshot::{HeaderPattern, Patterns},
 };
 
@@ -17,6 +19,8 @@ use crate::{
 pub enum Routing<'s> {
     /// A cluster takes it.
     Routed(Routed<'s>),
+    /// Its route answers it, and nobody is asked.
+    Answers(Answers<'s>),
     /// Nothing is known of the destination yet: ask the control plane, wait a bounded time, and route again.
     Needs(Destination),
     /// Nothing takes it.
@@ -29,8 +33,39 @@ pub struct Routed<'s> {
     service: &'s ServicePort,
     host: Option<&'s HostPort>,
     route: Option<&'s Route>,
+    share: Option<&'s WeightedCluster>,
     cluster: &'s ClusterEntry,
     sticky: Option<Sticky<'s>>,
+}
+
+/// A request with the route that answers it. Made by [`route`] only.
+#[derive(Clone, Copy, Debug)]
+pub struct Answers<'s> {
+    service: &'s ServicePort,
+    route: &'s Route,
+    redirect: &'s Redirect,
+}
+
+impl<'s> Answers<'s> {
+    /// The service port that the client addressed.
+    pub fn service(&self) -> &'s ServicePort {
+        self.service
+    }
+
+    /// Where the route was written.
+    pub fn origin(&self) -> &'s RouteOrigin {
+        &self.route.origin
+    }
+
+    /// The answer, with the route's changes of its header fields.
+    pub(crate) fn answer(&self, request: &Normal<'_>) -> OwnAnswer {
+        let Self { service: _, route, redirect } = self;
+        let location = ("location".to_owned(), rewrite::location(route, redirect, request));
+        let edits = FieldEdits::of(route.headers.as_deref().map(|headers| &headers.response));
+        let kept = [location].into_iter().filter(|(name, _)| !edits.drops(name.as_bytes()));
+        let added = edits.added().map(|(name, value)| (name.to_owned(), value.to_owned()));
+        OwnAnswer { status: redirect.status.code(), fields: kept.chain(added).collect(), body: String::new() }
+    }
 }
 
 impl<'s> Routed<'s> {
@@ -57,6 +92,35 @@ impl<'s> Routed<'s> {
     /// How long the request may take in all; `None` is no bound.
     pub fn timeout(&self) -> Option<Duration> {
         self.route.and_then(|route| route.timeout)
+    }
+
+    /// How long one try of it may take, from its sending to the whole answer; `None` is no bound of its own.
+    pub fn try_timeout(&self) -> Option<Duration> {
+        self.route.and_then(|route| route.try_timeout)
+    }
+
+    /// What is forwarded in place of the request's path and Host.
+    pub fn rewritten<'a>(&self, request: &'a Normal<'_>) -> Rewritten<'a>
+    where
+        's: 'a,
+    {
+        rewrite::rewritten(self.route, request)
+    }
+
+    /// What becomes of the request's header fields: the rule's changes, then the chosen backend's.
+    pub fn request_changes(&self) -> impl Iterator<Item = &'s HeaderChanges> {
+        self.changes(|headers| &headers.request)
+    }
+
+    /// What becomes of the answer's header fields.
+    pub fn answer_edits(&self) -> FieldEdits<'s> {
+        FieldEdits::of(self.changes(|headers| &headers.response))
+    }
+
+    fn changes(&self, of: fn(&HeaderFilters) -> &HeaderChanges) -> impl Iterator<Item = &'s HeaderChanges> {
+        let rule = self.route.and_then(|route| route.headers.as_deref());
+        let share = self.share.and_then(|share| share.headers.as_deref());
+        rule.into_iter().chain(share).map(of)
     }
 
     /// How the request is repeated; `None` for TCP and for routes without retries.
@@ -118,7 +182,8 @@ pub fn route_tcp<'s>(snapshot: &'s Snapshot, service: &ServicePort) -> Routing<'
     };
     match snapshot.cluster(&entry.body().cluster) {
         Some(cluster) => {
-            Routing::Routed(Routed { service: entry.service(), host: None, route: None, cluster, sticky: None })
+            let (service, sticky) = (entry.service(), None);
+            Routing::Routed(Routed { service, host: None, route: None, share: None, cluster, sticky })
         }
         None => Routing::Refused(Refusal::ClusterMissing {
             destination: Destination::Service(service.clone()),
@@ -141,6 +206,9 @@ fn forward<'s>(
     let virtual_host = host.virtual_host();
     let clusters = match &route.action {
         RouteAction::Forward(clusters) => clusters,
+        RouteAction::Redirect(redirect) => {
+            return Routing::Answers(Answers { service: &virtual_host.service, route, redirect });
+        }
         RouteAction::Refuse { cause } => {
             let (origin, cause) = (route.origin.clone(), cause.clone());
             return Routing::Refused(Refusal::BackendMissing { origin, cause });
@@ -164,6 +232,7 @@ fn forward<'s>(
             service: &virtual_host.service,
             host: Some(&virtual_host.authority),
             route: Some(route),
+            share: Some(chosen),
             cluster,
             sticky,
         }),
@@ -217,6 +286,25 @@ fn matches(route: &Route, patterns: &Patterns, request: &Normal<'_>, lane: usize
         && route.matches.method.as_ref().map_or(!connect, |method| method.0 == request.method)
         && (route.matches.headers.iter().zip(&patterns.headers))
             .all(|(header, pattern)| header_matches((&header.name, &header.value), pattern, request, lane))
+        && (route.matches.query.iter().zip(&patterns.query)).all(|(parameter, pattern)| {
+            let value = first_value(request.target.query, &parameter.name);
+            value.is_some_and(|value| text_matches(&parameter.value, pattern, value.as_bytes(), lane))
+        })
+}
+
+/// The value of the first parameter of that name, as it stands in the query; of one without `=` it is empty.
+fn first_value<'q>(query: Option<&'q str>, name: &str) -> Option<&'q str> {
+    query?.split('&').find_map(|parameter| {
+        let (its, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        (its == name).then_some(value)
+    })
+}
+
+fn text_matches(value: &TextMatch, pattern: &HeaderPattern, text: &[u8], lane: usize) -> bool {
+    match value {
+        TextMatch::Exact(exact) => exact.as_bytes() == text,
+        TextMatch::Regex(_) => pattern.as_ref().is_some_and(|regex| regex.of(lane).is_match(text)),
+    }
 }
 
 /// Whether `prefix` is whole leading elements of `path` (Gateway API `PathPrefix`); `/` takes everything, `*` too.
@@ -231,10 +319,7 @@ fn header_matches(
     request: &Normal<'_>,
     lane: usize,
 ) -> bool {
-    let test = |text: &[u8]| match value {
-        TextMatch::Exact(exact) => exact.as_bytes() == text,
-        TextMatch::Regex(_) => pattern.as_ref().is_some_and(|regex| regex.of(lane).is_match(text)),
-    };
+    let test = |text: &[u8]| text_matches(value, pattern, text, lane);
     // What the next hop sees, not what was written.
     if name.eq_ignore_ascii_case("host") {
         return test(request.host.as_bytes());

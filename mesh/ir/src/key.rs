@@ -5,7 +5,8 @@ use serde::Serialize;
 use weft_model::{PathMatch, Protocol};
 
 use crate::{
-    Cluster, Endpoints, HostPort, Listener, ListenerBody, Route, RouteConfiguration, ServicePort, VirtualHost,
+    Cluster, Endpoints, HostPort, Listener, ListenerBody, Route, RouteAction, RouteConfiguration, ServicePort,
+    VirtualHost,
 };
 
 /// The kinds of resource, in the order in which a client must hold them before the next makes sense to it
@@ -144,10 +145,22 @@ impl Resource {
                 let any = |is: fn(&Route) -> bool, need| host.routes.iter().any(is).then_some(need);
                 let regex = any(|route| matches!(route.matches.path, PathMatch::Regex(_)), Feature::PathRegex);
                 let retry = any(|route| route.retry.is_some(), Feature::RepeatSafety);
-                regex.into_iter().chain(retry).collect()
+                let filters = any(is_filtered, Feature::RouteFilters);
+                [regex, retry, filters].into_iter().flatten().collect()
             }
         }
     }
+}
+
+/// Whether a route says something that the first readers did not know.
+fn is_filtered(route: &Route) -> bool {
+    let Route { matches, action, try_timeout, headers, rewrite, .. } = route;
+    let by_action = match action {
+        RouteAction::Forward(shares) => shares.iter().any(|share| share.headers.is_some()),
+        RouteAction::Redirect(_) => true,
+        RouteAction::Refuse { .. } => false,
+    };
+    by_action || !matches.query.is_empty() || try_timeout.is_some() || headers.is_some() || rewrite.is_some()
 }
 
 /// Something that not every version of every reader knows. Its text is on the wire: never change one, only add.
@@ -165,17 +178,20 @@ pub enum Feature {
     CircuitBreaker,
     /// Applications that speak HTTP/2.
     Http2Application,
+    /// Matches on query parameters, changes of header fields, rewrites, redirects, and a bound on each try.
+    RouteFilters,
 }
 
 impl Feature {
     /// Every feature that this version reads.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::AccessByIdentity,
         Self::HostsOnDemand,
         Self::PathRegex,
         Self::RepeatSafety,
         Self::CircuitBreaker,
         Self::Http2Application,
+        Self::RouteFilters,
     ];
 
     /// The feature's text on the wire.
@@ -187,6 +203,7 @@ impl Feature {
             Self::RepeatSafety => "repeat-safety",
             Self::CircuitBreaker => "circuit-breaker",
             Self::Http2Application => "http2-application",
+            Self::RouteFilters => "route-filters",
         }
     }
 

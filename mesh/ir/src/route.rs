@@ -2,7 +2,7 @@
 use std::{cmp::Reverse, fmt, time::Duration};
 
 use serde::Serialize;
-use weft_model::{HttpMethod, ObjectRef, PathMatch, TextMatch};
+use weft_model::{HeaderFilters, HttpMethod, ObjectRef, PathMatch, QueryMatch, Redirect, TextMatch, UrlRewrite};
 
 use crate::{Affinity, HostPort, Retry, ServicePort};
 
@@ -30,11 +30,17 @@ pub struct Route {
     pub action: RouteAction,
     /// How long it may take in all, from the head's end to the response's; `None` is no bound.
     pub timeout: Option<Duration>,
+    /// How long one try of it may take, from its sending to the whole answer; `None` is as long as the request may.
+    pub try_timeout: Option<Duration>,
     /// How its requests are repeated; `None`: once, and only with proof that they were not processed, within
     /// [`RetryBudget::default`](crate::RetryBudget).
     pub retry: Option<Retry>,
     /// By what its requests are kept together; `None`: each goes its own way.
     pub affinity: Option<Affinity>,
+    /// Which header fields are changed. Boxed, as is all that few routes have: there are thousands of them.
+    pub headers: Option<Box<HeaderFilters>>,
+    /// The Host or path that is forwarded in place of what came.
+    pub rewrite: Option<Box<UrlRewrite>>,
 }
 
 /// Where a route was written: `HTTPRoute shop/reviews rule 1 match 0`, or a Service's own default route.
@@ -63,6 +69,8 @@ pub struct RouteMatch {
     pub method: Option<HttpMethod>,
     /// On headers, ordered by name.
     pub headers: Vec<HeaderMatch>,
+    /// On query parameters, ordered by name.
+    pub query: Vec<QueryMatch>,
 }
 
 /// A match on one header's value.
@@ -74,15 +82,16 @@ pub struct HeaderMatch {
     pub value: TextMatch,
 }
 
-/// How specific a match is by the Gateway API's rules (HTTPRouteRule, "Matches"); the greater wins: an exact path, then
+/// How specific a match is by the Gateway API's rules for HTTPRoutes (HTTPRouteRule, "Matches"); the greater wins: an exact path, then
 /// a regular expression (implementation-specific; between the two as in Envoy Gateway and Istio), then the longest
-/// prefix; then a method; then the number of headers. Ties are broken outside: the older route, then its name in
+/// prefix; then a method; then the number of headers; then the number of query parameters. Ties are broken outside: the older route, then its name in
 /// alphabetical order, then the earlier rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Precedence {
     path: (u8, usize),
     method: bool,
     headers: usize,
+    query: usize,
 }
 
 impl RouteMatch {
@@ -93,7 +102,8 @@ impl RouteMatch {
             PathMatch::Regex(regex) => (1, regex.len()),
             PathMatch::Prefix(prefix) => (0, prefix.len()),
         };
-        Precedence { path, method: self.method.is_some(), headers: self.headers.len() }
+        let (headers, query) = (self.headers.len(), self.query.len());
+        Precedence { path, method: self.method.is_some(), headers, query }
     }
 
     /// A key that sorts the more specific match first.
@@ -107,6 +117,8 @@ impl RouteMatch {
 pub enum RouteAction {
     /// To one of these clusters; weights are above zero and there is at least one.
     Forward(Vec<WeightedCluster>),
+    /// Nowhere: the client is told to ask elsewhere.
+    Redirect(Redirect),
     /// Nowhere: none of the rule's backends exists, or it has none (Gateway API: status 500).
     Refuse {
         /// Why, for the record and the answer's body.
@@ -124,6 +136,8 @@ pub struct WeightedCluster {
     /// Why requests of this share are refused with status 500: the backend does not exist, or the route may not use it
     /// (Gateway API, HTTPRouteRule "BackendRefs"). It keeps its share, so that the others get no more than was written.
     pub refusal: Option<String>,
+    /// Which header fields are changed, after the route's own changes.
+    pub headers: Option<Box<HeaderFilters>>,
 }
 
 #[cfg(test)]
@@ -133,13 +147,17 @@ mod tests {
     fn a_match(path: PathMatch, method: bool, headers: usize) -> RouteMatch {
         let header = |at: usize| HeaderMatch { name: format!("x-{at}"), value: TextMatch::Exact("a".into()) };
         let method = method.then(|| HttpMethod("GET".into()));
-        RouteMatch { path, method, headers: (0..headers).map(header).collect() }
+        RouteMatch { path, method, headers: (0..headers).map(header).collect(), query: Vec::new() }
     }
 
     #[test]
-    fn matches_are_ordered_by_path_then_method_then_headers() {
+    fn matches_are_ordered_by_path_then_method_then_headers_then_query() {
         let (exact, regex) = (PathMatch::Exact("/a".into()), PathMatch::Regex("/.*".into()));
         let prefix = |text: &str| PathMatch::Prefix(text.into());
+        let query = |of: RouteMatch, count: usize| {
+            let parameter = |at: usize| QueryMatch { name: format!("q{at}"), value: TextMatch::Exact("a".into()) };
+            RouteMatch { query: (0..count).map(parameter).collect(), ..of }
+        };
         let falling = [
             a_match(exact.clone(), true, 0),
             a_match(exact.clone(), false, 9),
@@ -148,7 +166,9 @@ mod tests {
             a_match(prefix("/abc"), false, 0),
             a_match(prefix("/ab"), true, 1),
             a_match(prefix("/ab"), true, 0),
+            query(a_match(prefix("/ab"), false, 2), 1),
             a_match(prefix("/ab"), false, 2),
+            query(a_match(prefix("/ab"), false, 1), 9),
             a_match(prefix("/ab"), false, 1),
         ];
         assert!(falling.is_sorted_by(|a, b| a.order() < b.order()));

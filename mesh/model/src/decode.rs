@@ -142,6 +142,7 @@ impl Decoder {
             Kind::Service => Object::Service(Arc::new(service::decode(cx, meta, &spec)?)),
             Kind::Workload => Object::Workload(Arc::new(workload::decode(cx, meta, &spec)?)),
             Kind::HttpRoute => Object::HttpRoute(Arc::new(route::decode(cx, meta, &spec)?)),
+            Kind::GrpcRoute => Object::GrpcRoute(Arc::new(route::grpc::decode(cx, meta, &spec)?)),
             Kind::TrafficPolicy => Object::TrafficPolicy(Arc::new(traffic::decode(cx, meta, &spec)?)),
             Kind::AccessPolicy => Object::AccessPolicy(Arc::new(access::decode(cx, meta, &spec)?)),
         };

@@ -1,12 +1,13 @@
 //! From objects to their Kubernetes form, such that decoding what was encoded yields an equal object.
+mod filters;
 mod traffic;
 
 use serde_json::{Map, Value, json};
 
 use crate::{
-    AccessAction, AccessPolicy, AccessRule, BackendRef, Callers, HeaderMatch, HttpMatch, HttpRoute, HttpRule, Labels,
-    Locality, Object, ParentRef, PathMatch, PolicyTarget, Protocol, Service, ServicePortSpec, TargetKind, TargetPort,
-    TextMatch, Workload, duration,
+    AccessAction, AccessPolicy, AccessRule, BackendRef, Callers, GrpcMatch, GrpcMethodMatch, GrpcRoute, GrpcRule,
+    HeaderMatch, HttpMatch, HttpRoute, HttpRule, Labels, Locality, Object, ParentRef, PathMatch, PolicyTarget,
+    Protocol, QueryMatch, Service, ServicePortSpec, TargetKind, TargetPort, TextMatch, Workload, duration,
 };
 
 /// The object in Kubernetes form: `apiVersion`, `kind`, `metadata`, `spec`.
@@ -22,6 +23,7 @@ pub fn to_json(object: &Object) -> Value {
         Object::Service(it) => service(it),
         Object::Workload(it) => workload(it),
         Object::HttpRoute(it) => http_route(it),
+        Object::GrpcRoute(it) => grpc_route(it),
         Object::TrafficPolicy(it) => traffic::policy(it),
         Object::AccessPolicy(it) => access_policy(it),
     };
@@ -129,16 +131,49 @@ fn parent(ParentRef { namespace, name, port }: &ParentRef) -> Value {
     Value::Object(map)
 }
 
-fn http_rule(HttpRule { name, matches, backends, request_timeout }: &HttpRule) -> Value {
+fn http_rule(rule: &HttpRule) -> Value {
+    let HttpRule { name, matches, filters, backends, request_timeout, backend_timeout } = rule;
     let mut map = Map::new();
     put(&mut map, "name", name.as_ref().map(text));
     put(&mut map, "matches", Some(matches.iter().map(http_match).collect()));
-    put(&mut map, "backendRefs", Some(backends.iter().map(backend).collect()));
-    put(&mut map, "timeouts", request_timeout.map(|limit| json!({"request": duration::format(limit)})));
+    put(&mut map, "filters", filters::list(filters));
+    put(&mut map, "backendRefs", (!backends.is_empty()).then(|| backends.iter().map(backend).collect()));
+    let mut timeouts = Map::new();
+    put(&mut timeouts, "request", request_timeout.map(|limit| json!(duration::format(limit))));
+    put(&mut timeouts, "backendRequest", backend_timeout.map(|limit| json!(duration::format(limit))));
+    put(&mut map, "timeouts", (!timeouts.is_empty()).then_some(Value::Object(timeouts)));
     Value::Object(map)
 }
 
-fn http_match(HttpMatch { path, method, headers }: &HttpMatch) -> Value {
+fn grpc_route(GrpcRoute { meta: _, parents, rules }: &GrpcRoute) -> Value {
+    let parents: Value = parents.iter().map(parent).collect();
+    let rules: Value = rules.iter().map(grpc_rule).collect();
+    json!({"parentRefs": parents, "rules": rules})
+}
+
+fn grpc_rule(GrpcRule { name, matches, headers, backends }: &GrpcRule) -> Value {
+    let mut map = Map::new();
+    put(&mut map, "name", name.as_ref().map(text));
+    put(&mut map, "matches", Some(matches.iter().map(grpc_match).collect()));
+    put(&mut map, "filters", filters::of_headers(headers));
+    put(&mut map, "backendRefs", Some(backends.iter().map(backend).collect()));
+    Value::Object(map)
+}
+
+fn grpc_match(GrpcMatch { method, headers }: &GrpcMatch) -> Value {
+    let mut map = Map::new();
+    if let Some(GrpcMethodMatch { regex, service, method }) = method {
+        let mut parts = fields([("type", json!(if *regex { "RegularExpression" } else { "Exact" }))]);
+        put(&mut parts, "service", service.as_ref().map(|it| json!(it)));
+        put(&mut parts, "method", method.as_ref().map(|it| json!(it)));
+        put(&mut map, "method", Some(Value::Object(parts)));
+    }
+    let headers: Vec<_> = headers.iter().map(header).collect();
+    put(&mut map, "headers", (!headers.is_empty()).then_some(Value::Array(headers)));
+    Value::Object(map)
+}
+
+fn http_match(HttpMatch { path, method, headers, query }: &HttpMatch) -> Value {
     let path = match path {
         PathMatch::Exact(value) => json!({"type": "Exact", "value": value}),
         PathMatch::Prefix(value) => json!({"type": "PathPrefix", "value": value}),
@@ -148,25 +183,33 @@ fn http_match(HttpMatch { path, method, headers }: &HttpMatch) -> Value {
     put(&mut map, "method", method.as_ref().map(|method| json!(method)));
     let headers: Vec<_> = headers.iter().map(header).collect();
     put(&mut map, "headers", (!headers.is_empty()).then_some(Value::Array(headers)));
+    let query: Vec<_> = query.iter().map(|QueryMatch { name, value }| named_text(name, value)).collect();
+    put(&mut map, "queryParams", (!query.is_empty()).then_some(Value::Array(query)));
     Value::Object(map)
 }
 
 fn header(HeaderMatch { name, value }: &HeaderMatch) -> Value {
+    named_text(name, value)
+}
+
+fn named_text(name: &str, value: &TextMatch) -> Value {
     match value {
         TextMatch::Exact(value) => json!({"type": "Exact", "name": name, "value": value}),
         TextMatch::Regex(value) => json!({"type": "RegularExpression", "name": name, "value": value}),
     }
 }
 
-fn backend(BackendRef { namespace, name, port, weight }: &BackendRef) -> Value {
-    json!({
-        "group": "",
-        "kind": "Service",
-        "namespace": namespace,
-        "name": name,
-        "port": port,
-        "weight": weight,
-    })
+fn backend(BackendRef { namespace, name, port, weight, headers }: &BackendRef) -> Value {
+    let mut map = fields([
+        ("group", json!("")),
+        ("kind", json!("Service")),
+        ("namespace", json!(namespace)),
+        ("name", json!(name)),
+        ("port", json!(port)),
+        ("weight", json!(weight)),
+    ]);
+    put(&mut map, "filters", filters::of_headers(headers));
+    Value::Object(map)
 }
 
 fn target(PolicyTarget { kind, namespace: _, name, section }: &PolicyTarget) -> Value {
@@ -175,6 +218,7 @@ fn target(PolicyTarget { kind, namespace: _, name, section }: &PolicyTarget) -> 
         TargetKind::Namespace => ("", "Namespace"),
         TargetKind::Service => ("", "Service"),
         TargetKind::HttpRoute => ("gateway.networking.k8s.io", "HTTPRoute"),
+        TargetKind::GrpcRoute => ("gateway.networking.k8s.io", "GRPCRoute"),
     };
     let mut map = fields([("group", json!(group)), ("kind", json!(kind)), ("name", text(name))]);
     put(&mut map, "sectionName", section.as_ref().map(text));

@@ -6,6 +6,8 @@
 //! field.
 mod diagnostic;
 pub mod duration;
+mod filter;
+mod grpc_route;
 mod name;
 mod object;
 mod policy;
@@ -24,6 +26,11 @@ pub mod strategies;
 
 pub use decode::{Decoded, decode};
 pub use diagnostic::{Code, Diagnostic, FieldPath, Severity, Source};
+pub use filter::{
+    Filters, HeaderChanges, HeaderField, HeaderFilters, PathRewrite, Redirect, RedirectStatus, Scheme, UrlRewrite,
+    is_ours_to_say,
+};
+pub use grpc_route::{AnyRoute, AnyRule, GrpcMatch, GrpcMethodMatch, GrpcRoute, GrpcRule};
 pub use name::{
     AccountName, ClusterName, Host, InvalidName, LocalityName, Name, Namespace, NetworkName, Port, PortName,
 };
@@ -31,7 +38,9 @@ pub use object::{Kind, Labels, Meta, Object, ObjectRef, Owner, Selector, Stored}
 pub use policy::{AccessAction, AccessPolicy, AccessRule, Callers, PolicyTarget, TargetKind};
 pub use resilience::{AffinityKey, GrpcCode, RepeatSafety, RetryCondition, RetryOn};
 pub use revision::{InvalidRevision, Revision};
-pub use route::{BackendRef, HeaderMatch, HttpMatch, HttpMethod, HttpRoute, HttpRule, ParentRef, PathMatch, TextMatch};
+pub use route::{
+    BackendRef, HeaderMatch, HttpMatch, HttpMethod, HttpRoute, HttpRule, ParentRef, PathMatch, QueryMatch, TextMatch,
+};
 pub use service::{Protocol, Service, ServicePortSpec, TargetPort};
 pub use spiffe::{InvalidSpiffeId, SpiffeId, TrustDomain};
 pub use traffic::{Balancing, BreakerFields, EjectionFields, LimitFields, RetryFields, TrafficPolicy};

@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use serde::Serialize;
 
-use crate::{AccessPolicy, HttpRoute, Name, Namespace, Service, Source, TrafficPolicy, Workload};
+use crate::{AccessPolicy, GrpcRoute, HttpRoute, Name, Namespace, Service, Source, TrafficPolicy, Workload};
 
 /// Labels or annotations: keys and values as the user wrote them, in order.
 pub type Labels = BTreeMap<String, String>;
@@ -18,6 +18,9 @@ pub enum Kind {
     /// `gateway.networking.k8s.io/v1` HTTPRoute with a Service as its parent (GAMMA).
     #[serde(rename = "HTTPRoute")]
     HttpRoute,
+    /// `gateway.networking.k8s.io/v1` GRPCRoute with a Service as its parent (GAMMA).
+    #[serde(rename = "GRPCRoute")]
+    GrpcRoute,
     /// `weft.dev/v1alpha1` TrafficPolicy.
     TrafficPolicy,
     /// `weft.dev/v1alpha1` AccessPolicy.
@@ -26,8 +29,8 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order in which listings show them.
-    pub const ALL: [Self; 5] =
-        [Self::Service, Self::Workload, Self::HttpRoute, Self::TrafficPolicy, Self::AccessPolicy];
+    pub const ALL: [Self; 6] =
+        [Self::Service, Self::Workload, Self::HttpRoute, Self::GrpcRoute, Self::TrafficPolicy, Self::AccessPolicy];
 
     /// The `kind` field as users write it.
     pub const fn as_str(self) -> &'static str {
@@ -35,6 +38,7 @@ impl Kind {
             Self::Service => "Service",
             Self::Workload => "Workload",
             Self::HttpRoute => "HTTPRoute",
+            Self::GrpcRoute => "GRPCRoute",
             Self::TrafficPolicy => "TrafficPolicy",
             Self::AccessPolicy => "AccessPolicy",
         }
@@ -44,9 +48,14 @@ impl Kind {
     pub const fn api_version(self) -> &'static str {
         match self {
             Self::Service => "v1",
-            Self::HttpRoute => "gateway.networking.k8s.io/v1",
+            Self::HttpRoute | Self::GrpcRoute => "gateway.networking.k8s.io/v1",
             Self::Workload | Self::TrafficPolicy | Self::AccessPolicy => "weft.dev/v1alpha1",
         }
+    }
+
+    /// Whether it is a kind of route.
+    pub const fn is_route(self) -> bool {
+        matches!(self, Self::HttpRoute | Self::GrpcRoute)
     }
 
     /// The kind that a user means by `text`: singular or plural, any case (`services`, `httproute`).
@@ -109,6 +118,8 @@ pub enum Object {
     Workload(Arc<Workload>),
     /// An HTTPRoute.
     HttpRoute(Arc<HttpRoute>),
+    /// A GRPCRoute.
+    GrpcRoute(Arc<GrpcRoute>),
     /// A TrafficPolicy.
     TrafficPolicy(Arc<TrafficPolicy>),
     /// An AccessPolicy.
@@ -122,6 +133,7 @@ impl Object {
             Self::Service(_) => Kind::Service,
             Self::Workload(_) => Kind::Workload,
             Self::HttpRoute(_) => Kind::HttpRoute,
+            Self::GrpcRoute(_) => Kind::GrpcRoute,
             Self::TrafficPolicy(_) => Kind::TrafficPolicy,
             Self::AccessPolicy(_) => Kind::AccessPolicy,
         }
@@ -133,6 +145,7 @@ impl Object {
             Self::Service(it) => &it.meta,
             Self::Workload(it) => &it.meta,
             Self::HttpRoute(it) => &it.meta,
+            Self::GrpcRoute(it) => &it.meta,
             Self::TrafficPolicy(it) => &it.meta,
             Self::AccessPolicy(it) => &it.meta,
         }

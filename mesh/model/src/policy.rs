@@ -28,6 +28,15 @@ pub enum TargetKind {
     Service,
     /// One HTTPRoute of the policy's namespace, or one rule of it. Not for an AccessPolicy.
     HttpRoute,
+    /// One GRPCRoute of the policy's namespace, or one rule of it. Not for an AccessPolicy.
+    GrpcRoute,
+}
+
+impl TargetKind {
+    /// Whether it is a kind of route, whose rules can be targeted by their names.
+    pub const fn is_route(self) -> bool {
+        matches!(self, Self::HttpRoute | Self::GrpcRoute)
+    }
 }
 
 impl PolicyTarget {
@@ -36,6 +45,7 @@ impl PolicyTarget {
         let kind = match self.kind {
             TargetKind::Service => Kind::Service,
             TargetKind::HttpRoute => Kind::HttpRoute,
+            TargetKind::GrpcRoute => Kind::GrpcRoute,
             TargetKind::Mesh | TargetKind::Namespace => return None,
         };
         Some(ObjectRef { kind, namespace: self.namespace.clone()?, name: self.name.clone() })

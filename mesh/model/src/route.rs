@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::{Meta, Name, Namespace, Port};
+use crate::{Filters, HeaderFilters, Meta, Name, Namespace, Port};
 
 /// Rules for requests to the Services that are its parents.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -34,10 +34,14 @@ pub struct HttpRule {
     pub name: Option<Name>,
     /// Alternatives; an absent list is one match of every path.
     pub matches: Vec<HttpMatch>,
-    /// Where a matched request goes: weights sum to more than zero.
+    /// What is changed about requests and answers, or told instead of forwarding.
+    pub filters: Filters,
+    /// Where a matched request goes: weights sum to more than zero. None with a redirect.
     pub backends: Vec<BackendRef>,
     /// How long a request may take in all; zero is no limit (as in the Gateway API), `None` leaves it to policies.
     pub request_timeout: Option<Duration>,
+    /// How long one try of it may take, from its sending to the whole answer; zero is no limit.
+    pub backend_timeout: Option<Duration>,
 }
 
 /// All parts must match.
@@ -49,6 +53,18 @@ pub struct HttpMatch {
     pub method: Option<HttpMethod>,
     /// On headers, each name at most once.
     pub headers: Vec<HeaderMatch>,
+    /// On query parameters, each name at most once.
+    pub query: Vec<QueryMatch>,
+}
+
+/// A match on one query parameter. Names and values are compared as they stand in the query, without decoding, and of
+/// a repeated parameter the first counts: so does Envoy, and so do most servers read the first.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct QueryMatch {
+    /// The parameter's name, case-sensitive.
+    pub name: String,
+    /// What its value must be.
+    pub value: TextMatch,
 }
 
 /// A match on the path.
@@ -97,4 +113,6 @@ pub struct BackendRef {
     pub port: Port,
     /// Its share among the rule's backends, 0 to 1,000,000; 1 where the user wrote none.
     pub weight: u32,
+    /// What is changed about the header fields of what goes to it, after the rule's own changes.
+    pub headers: HeaderFilters,
 }

@@ -2,6 +2,7 @@
 //!
 //! Values are small and often equal (few names, few ports), so that references between generated objects meet. Every
 //! form that a kind has comes up.
+mod route;
 mod traffic;
 
 use std::{collections::BTreeMap, fmt, net::SocketAddr, str::FromStr, sync::Arc, time::Duration};
@@ -9,11 +10,11 @@ use std::{collections::BTreeMap, fmt, net::SocketAddr, str::FromStr, sync::Arc, 
 use proptest::{collection, option, prelude::*};
 
 use crate::{
-    AccessAction, AccessPolicy, AccessRule, BackendRef, Callers, HeaderMatch, HttpMatch, HttpMethod, HttpRoute,
-    HttpRule, Labels, Locality, Meta, Name, Namespace, Object, ParentRef, PathMatch, PolicyTarget, Port, PortName,
-    Protocol, Selector, Service, ServicePortSpec, TargetKind, TargetPort, TextMatch, Workload,
+    AccessAction, AccessPolicy, AccessRule, Callers, Labels, Locality, Meta, Name, Namespace, Object, PolicyTarget,
+    Port, PortName, Protocol, Selector, Service, ServicePortSpec, TargetKind, TargetPort, Workload,
 };
 
+pub use route::{grpc_route, header_filters, http_route, redirect, url_rewrite};
 pub use traffic::{affinity, conditions, traffic_policy};
 
 /// An object of any kind.
@@ -22,6 +23,7 @@ pub fn object() -> impl Strategy<Value = Object> {
         service().prop_map(|it| Object::Service(Arc::new(it))),
         workload().prop_map(|it| Object::Workload(Arc::new(it))),
         http_route().prop_map(|it| Object::HttpRoute(Arc::new(it))),
+        grpc_route().prop_map(|it| Object::GrpcRoute(Arc::new(it))),
         traffic_policy().prop_map(|it| Object::TrafficPolicy(Arc::new(it))),
         access_policy().prop_map(|it| Object::AccessPolicy(Arc::new(it))),
     ]
@@ -74,19 +76,6 @@ pub fn workload() -> impl Strategy<Value = Workload> {
     )
 }
 
-/// An HTTPRoute with every form of match.
-pub fn http_route() -> impl Strategy<Value = HttpRoute> {
-    let parent = (namespace(), name(), option::of(port_number()));
-    let parents = collection::btree_set(parent, 1..=3).prop_map(|parents| {
-        parents.into_iter().map(|(namespace, name, port)| ParentRef { namespace, name, port }).collect()
-    });
-    let rules = collection::vec((any::<bool>(), http_rule()), 1..=4).prop_map(|rules| {
-        let named = rules.into_iter().enumerate();
-        named.map(|(index, (has_name, rule))| HttpRule { name: rule_name(has_name, index), ..rule }).collect()
-    });
-    (meta(subdomain()), parents, rules).prop_map(|(meta, parents, rules)| HttpRoute { meta, parents, rules })
-}
-
 /// An AccessPolicy of any targets, with every form of callers.
 pub fn access_policy() -> impl Strategy<Value = AccessPolicy> {
     let callers = prop_oneof![
@@ -126,43 +115,6 @@ pub fn port_number() -> impl Strategy<Value = Port> {
     prop_oneof![Just(80_u16), Just(8080), Just(7000), 1..=u16::MAX].prop_map(|number| valid(&number.to_string()))
 }
 
-fn http_rule() -> impl Strategy<Value = HttpRule> {
-    let backend = (namespace(), name(), port_number(), 0_u32..=1_000_000)
-        .prop_map(|(namespace, name, port, weight)| BackendRef { namespace, name, port, weight });
-    let backends = collection::vec(backend, 1..4).prop_map(|mut backends| {
-        if backends.iter().all(|backend| backend.weight == 0) {
-            backends.iter_mut().for_each(|backend| backend.weight = 1);
-        }
-        backends
-    });
-    (collection::vec(http_match(), 1..4), backends, option::of(duration()))
-        .prop_map(|(matches, backends, request_timeout)| HttpRule { name: None, matches, backends, request_timeout })
-}
-
-fn http_match() -> impl Strategy<Value = HttpMatch> {
-    let path = prop_oneof![
-        "(/[a-z0-9~!$&'*+,=:@_-][a-z0-9~!$&'*+,;=:@_-]{0,3}){0,3}/?".prop_map(|path| PathMatch::Exact(rooted(path))),
-        "(/[a-z0-9~!$&'*+,=:@_-][a-z0-9~!$&'*+,;=:@_-]{0,3}){0,3}".prop_map(|path| PathMatch::Prefix(rooted(path))),
-        regex().prop_map(PathMatch::Regex),
-    ];
-    let method =
-        prop_oneof![Just("GET"), Just("POST"), Just("DELETE")].prop_map(|method| HttpMethod(method.to_owned()));
-    let value = prop_oneof![
-        text().prop_filter_map("a header's value", |text| {
-            let text = text.replace('\n', " ").trim_matches([' ', '\t']).to_owned();
-            (!text.is_empty()).then_some(TextMatch::Exact(text))
-        }),
-        regex().prop_map(TextMatch::Regex),
-    ];
-    let headers = collection::btree_map("[a-z][a-z0-9!#$%&'*+.^_`|~-]{0,6}", value, 0..3)
-        .prop_map(|headers| headers.into_iter().map(|(name, value)| HeaderMatch { name, value }).collect());
-    (path, option::of(method), headers).prop_map(|(path, method, headers)| HttpMatch { path, method, headers })
-}
-
-fn rooted(path: String) -> String {
-    if path.is_empty() { "/".to_owned() } else { path }
-}
-
 fn regex() -> impl Strategy<Value = String> {
     prop_oneof![Just("/v[0-9]+/.*"), Just("^(a|b)$"), Just("\\d{3}"), Just("#: 'x'"), Just("\"q\" - \\\\")]
         .prop_map(str::to_owned)
@@ -171,11 +123,17 @@ fn regex() -> impl Strategy<Value = String> {
 /// Targets whose namespace and names are not yet their policy's: see [`place_targets`].
 fn targets(routes: bool) -> impl Strategy<Value = Vec<PolicyTarget>> {
     let section = if routes { option::of(name()).boxed() } else { Just(None).boxed() };
-    let kind = if routes { 0_usize..4 } else { 0..3 };
+    let kind = if routes { 0_usize..5 } else { 0..3 };
     let target = (kind, name(), section).prop_map(|(kind, name, section)| {
-        let kinds = [TargetKind::Mesh, TargetKind::Namespace, TargetKind::Service, TargetKind::HttpRoute];
+        let kinds = [
+            TargetKind::Mesh,
+            TargetKind::Namespace,
+            TargetKind::Service,
+            TargetKind::HttpRoute,
+            TargetKind::GrpcRoute,
+        ];
         let kind = kinds[kind];
-        let section = section.filter(|_| kind == TargetKind::HttpRoute);
+        let section = section.filter(|_| kind.is_route());
         PolicyTarget { kind, namespace: None, name, section }
     });
     collection::vec(target, 1..4)
@@ -192,7 +150,7 @@ fn place_targets(mut meta: Meta, targets: Vec<PolicyTarget>) -> (Meta, Vec<Polic
         match target.kind {
             TargetKind::Mesh => target.name = valid("mesh"),
             TargetKind::Namespace => target.name = valid(meta.namespace.as_str()),
-            TargetKind::Service | TargetKind::HttpRoute => {}
+            TargetKind::Service | TargetKind::HttpRoute | TargetKind::GrpcRoute => {}
         }
         if !placed.contains(&target) {
             placed.push(target);

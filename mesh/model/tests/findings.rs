@@ -46,20 +46,20 @@ fn a_text_that_is_not_yaml_is_told_by_its_line_and_later_documents_are_still_rea
     shop.yaml:1: error[syntax]: the `[` is never closed
     shop.yaml:3: error[syntax]: while scanning a plain scalar, found a tab
     shop.yaml:6: error[syntax]: the alias names no anchor above it
-    shop.yaml:9: error[unknown-kind]: kind: weft does not read the kind "Pod" (weft reads v1 Service, weft.dev/v1alpha1 Workload, gateway.networking.k8s.io/v1 HTTPRoute, weft.dev/v1alpha1 TrafficPolicy, weft.dev/v1alpha1 AccessPolicy)
+    shop.yaml:9: error[unknown-kind]: kind: weft does not read the kind "Pod" (weft reads v1 Service, weft.dev/v1alpha1 Workload, gateway.networking.k8s.io/v1 HTTPRoute, gateway.networking.k8s.io/v1 GRPCRoute, weft.dev/v1alpha1 TrafficPolicy, weft.dev/v1alpha1 AccessPolicy)
     "#);
 }
 
 #[test]
 fn unknown_kinds_are_told_with_what_is_read() {
     let text = "{apiVersion: v1, kind: Servce}\n---\n{apiVersion: v2, kind: Service, metadata: {name: a}, spec: {ports: \
-                [{port: 1}]}}\n---\n{apiVersion: apps/v1, kind: Deployment}\n---\n{kind: GRPCRoute, apiVersion: \
+                [{port: 1}]}}\n---\n{apiVersion: apps/v1, kind: Deployment}\n---\n{kind: TLSRoute, apiVersion: \
                 gateway.networking.k8s.io/v1}\n---\n[]\n---\n{kind: 3}\n";
     insta::assert_snapshot!(findings(text), @r#"
     shop.yaml:1: error[unknown-kind]: kind: there is no kind "Servce" (did you mean `Service`?)
     shop.yaml:3: error[unknown-kind]: Service default/a: apiVersion: weft does not read Service of "v2" (write `apiVersion: v1`)
-    shop.yaml:5: error[unknown-kind]: kind: weft does not read the kind "Deployment" (weft reads v1 Service, weft.dev/v1alpha1 Workload, gateway.networking.k8s.io/v1 HTTPRoute, weft.dev/v1alpha1 TrafficPolicy, weft.dev/v1alpha1 AccessPolicy)
-    shop.yaml:7: error[unknown-kind]: kind: weft does not implement the kind GRPCRoute yet (weft reads v1 Service, weft.dev/v1alpha1 Workload, gateway.networking.k8s.io/v1 HTTPRoute, weft.dev/v1alpha1 TrafficPolicy, weft.dev/v1alpha1 AccessPolicy)
+    shop.yaml:5: error[unknown-kind]: kind: weft does not read the kind "Deployment" (weft reads v1 Service, weft.dev/v1alpha1 Workload, gateway.networking.k8s.io/v1 HTTPRoute, gateway.networking.k8s.io/v1 GRPCRoute, weft.dev/v1alpha1 TrafficPolicy, weft.dev/v1alpha1 AccessPolicy)
+    shop.yaml:7: error[unknown-kind]: kind: weft does not implement the kind TLSRoute yet (weft reads v1 Service, weft.dev/v1alpha1 Workload, gateway.networking.k8s.io/v1 HTTPRoute, gateway.networking.k8s.io/v1 GRPCRoute, weft.dev/v1alpha1 TrafficPolicy, weft.dev/v1alpha1 AccessPolicy)
     shop.yaml:9: error[wrong-type]: expected a map, found a list
     shop.yaml:11: error[missing-field]: apiVersion: the field is required
     shop.yaml:11: error[wrong-type]: kind: expected a text, found the number 3 (quote it: "3")
@@ -214,14 +214,13 @@ fn a_routes_references_are_checked() {
     shop.yaml:16: error[duplicate]: HTTPRoute shop/reviews: spec.rules[1].name: the rule name "a" stands twice (the first is on line 12)
     shop.yaml:18: error[missing-field]: HTTPRoute shop/reviews: spec.rules[1].backendRefs[0].port: the field is required
     shop.yaml:19: error[invalid-value]: HTTPRoute shop/reviews: spec.rules[1].backendRefs[1].weight: 1000001 is out of bounds (write a number from 0 to 1000000)
-    shop.yaml:19: error[unsupported-field]: HTTPRoute shop/reviews: spec.rules[1].backendRefs[1].filters: the field is part of the specification, but weft does not implement it (remove it)
+    shop.yaml:19: error[missing-field]: HTTPRoute shop/reviews: spec.rules[1].backendRefs[1].filters[0].type: the field is required
     shop.yaml:20: error[unsupported-field]: HTTPRoute shop/reviews: spec.rules[1].backendRefs[2].kind: weft does not implement "Pod" here (write `Service`)
     shop.yaml:20: error[invalid-value]: HTTPRoute shop/reviews: spec.rules[1].backendRefs[2].weight: -1 is out of bounds (write a number from 0 to 1000000)
+    shop.yaml:21: error[unsupported-field]: HTTPRoute shop/reviews: spec.rules[2].filters[0].type: weft does not implement filters of type "RequestMirror" here (it reads RequestHeaderModifier, ResponseHeaderModifier, URLRewrite, RequestRedirect)
     shop.yaml:21: error[missing-field]: HTTPRoute shop/reviews: spec.rules[2].backendRefs: the field is required
-    shop.yaml:21: error[unsupported-field]: HTTPRoute shop/reviews: spec.rules[2].filters: the field is part of the specification, but weft does not implement it (remove it)
     shop.yaml:22: error[unsupported-field]: HTTPRoute shop/reviews: spec.rules[2].retry: the field is part of the specification, but weft does not implement it (remove it)
     shop.yaml:23: error[wrong-type]: HTTPRoute shop/reviews: spec.rules[2].timeouts.request: expected a duration, found the number 2 (write its unit too, such as 2s)
-    shop.yaml:23: error[unsupported-field]: HTTPRoute shop/reviews: spec.rules[2].timeouts.backendRequest: the field is part of the specification, but weft does not implement it (remove it)
     shop.yaml:24: error[missing-field]: HTTPRoute shop/reviews: spec.rules[3].backendRefs: the list is empty (write at least 1)
     shop.yaml:25: error[invalid-value]: HTTPRoute shop/reviews: spec.rules[3].timeouts.request: "1.5s" is not a duration (write up to four numbers of at most five digits with h, m, s or ms, such as 1m30s or 500ms)
     "#);
@@ -244,7 +243,7 @@ fn a_routes_matches_are_checked() {
         - path: {{type: RegularExpression, value: '\\w{{1000}}'}}
         - path: {{type: RegularExpression, value: '(?x) a # b'}}
         - method: get
-        - queryParams: [{{name: a, value: b}}]
+        - queryParams: [{{name: 'a b', value: c}}, {{name: b, value: 'x y'}}, {{name: c, value: d}}, {{name: c, value: e}}]
         - headers: [{{name: 'a b', value: c}}, {{name: A, value: b}}, {{name: a, value: c}}, {{name: d, value: ' e'}}]
         - headers: [{{name: a, type: Regex, value: c}}, {{name: b}}]
 "
@@ -260,12 +259,89 @@ fn a_routes_matches_are_checked() {
     shop.yaml:16: error[too-large]: HTTPRoute shop/reviews: spec.rules[0].matches[7].path.value: "\\w{1000}" compiles to more than 524288 bytes (lower its repetition counts)
     shop.yaml:17: error[invalid-value]: HTTPRoute shop/reviews: spec.rules[0].matches[8].path.value: "(?x) a # b" is not a regular expression: unclosed group (expressions have RE2's syntax, without look-around and backreferences)
     shop.yaml:18: error[invalid-value]: HTTPRoute shop/reviews: spec.rules[0].matches[9].method: "get" is not one of its values (did you mean `GET`?)
-    shop.yaml:19: error[unsupported-field]: HTTPRoute shop/reviews: spec.rules[0].matches[10].queryParams: the field is part of the specification, but weft does not implement it (remove it)
+    shop.yaml:19: error[invalid-value]: HTTPRoute shop/reviews: spec.rules[0].matches[10].queryParams[0].name: "a b" is not a name (write 1 to 256 letters, digits or any of !#$%&'*+-.^_`|~)
+    shop.yaml:19: error[invalid-value]: HTTPRoute shop/reviews: spec.rules[0].matches[10].queryParams[1].value: "x y" is no query parameter's value (write 1 to 1024 bytes as clients send them: %20 for a blank, %26 for an '&')
+    shop.yaml:19: error[duplicate]: HTTPRoute shop/reviews: spec.rules[0].matches[10].queryParams[3].name: the query parameter "c" stands twice (the first is on line 19)
     shop.yaml:20: error[invalid-value]: HTTPRoute shop/reviews: spec.rules[0].matches[11].headers[0].name: "a b" is not a header name (write 1 to 256 letters, digits or any of !#$%&'*+-.^_`|~)
     shop.yaml:20: error[duplicate]: HTTPRoute shop/reviews: spec.rules[0].matches[11].headers[2].name: the header "a" stands twice (the first is on line 20)
     shop.yaml:20: error[invalid-value]: HTTPRoute shop/reviews: spec.rules[0].matches[11].headers[3].value: " e" can be no header's value (write 1 to 4096 bytes without line breaks and without blanks at either end)
     shop.yaml:21: error[invalid-value]: HTTPRoute shop/reviews: spec.rules[0].matches[12].headers[0].type: "Regex" is not one of its values (write `Exact` or `RegularExpression`)
     shop.yaml:21: error[missing-field]: HTTPRoute shop/reviews: spec.rules[0].matches[12].headers[1].value: the field is required
+    "#);
+}
+
+#[test]
+fn filters_that_cannot_be_meant_are_told() {
+    let text = format!(
+        "{ROUTE}  parentRefs: [{{group: '', kind: Service, name: reviews}}]
+  rules:
+    - backendRefs: [{{name: reviews, port: 80, filters: [{{type: URLRewrite, urlRewrite: {{}}}}]}}]
+      filters:
+        - type: RequestHeaderModifier
+          requestHeaderModifier:
+            set: [{{name: Host, value: a}}, {{name: X-A, value: b}}, {{name: ':path', value: /}}]
+            add: [{{name: x-a, value: c}}, {{name: Transfer-Encoding, value: chunked}}]
+            remove: [X-Weft-Decision, Connection]
+        - {{type: ResponseHeaderModifier, requestHeaderModifier: {{}}}}
+        - {{type: URLRewrite, urlRewrite: {{}}}}
+        - {{type: RequestRedirect, requestRedirect: {{statusCode: 304}}}}
+    - backendRefs: [{{name: reviews, port: 80}}]
+      matches: [{{path: {{type: Exact, value: /a}}}}]
+      filters:
+        - {{type: RequestRedirect, requestRedirect: {{path: {{type: ReplacePrefixMatch, replacePrefixMatch: /b}}}}}}
+    - filters:
+        - {{type: URLRewrite, urlRewrite: {{hostname: '*.a', path: {{type: ReplaceFullPath, replaceFullPath: /a/../b}}}}}}
+      backendRefs: [{{name: reviews, port: 80}}]
+      timeouts: {{request: 1s, backendRequest: 2s}}
+"
+    );
+    insta::assert_snapshot!(findings(&text), @r#"
+    shop.yaml:7: error[unsupported-field]: HTTPRoute shop/reviews: spec.rules[0].backendRefs[0].filters[0].type: weft does not implement filters of type "URLRewrite" here (it reads RequestHeaderModifier, ResponseHeaderModifier)
+    shop.yaml:11: error[invalid-value]: HTTPRoute shop/reviews: spec.rules[0].filters[0].requestHeaderModifier.set[0].name: a filter must not change "host" (rewrite the host by a URLRewrite filter's hostname)
+    shop.yaml:11: error[invalid-value]: HTTPRoute shop/reviews: spec.rules[0].filters[0].requestHeaderModifier.set[2].name: a filter changes no pseudo-header (they are the request's method, path and host: rewrite those by a URLRewrite filter)
+    shop.yaml:12: error[duplicate]: HTTPRoute shop/reviews: spec.rules[0].filters[0].requestHeaderModifier.add[0].name: the header "x-a" stands twice in this filter (the first is on line 11)
+    shop.yaml:12: error[invalid-value]: HTTPRoute shop/reviews: spec.rules[0].filters[0].requestHeaderModifier.add[1].name: a filter must not change "transfer-encoding" (remove it: it belongs to one connection or says where a message ends, which proxies see to)
+    shop.yaml:13: error[invalid-value]: HTTPRoute shop/reviews: spec.rules[0].filters[0].requestHeaderModifier.remove[0]: a filter must not change "x-weft-decision" (remove it: weft says what it has to say itself)
+    shop.yaml:13: error[invalid-value]: HTTPRoute shop/reviews: spec.rules[0].filters[0].requestHeaderModifier.remove[1]: a filter must not change "connection" (remove it: it belongs to one connection or says where a message ends, which proxies see to)
+    shop.yaml:14: error[missing-field]: HTTPRoute shop/reviews: spec.rules[0].filters[1].responseHeaderModifier: the field is required
+    shop.yaml:14: error[unknown-field]: HTTPRoute shop/reviews: spec.rules[0].filters[1].requestHeaderModifier: there is no such field (did you mean `responseHeaderModifier`?)
+    shop.yaml:15: error[missing-field]: HTTPRoute shop/reviews: spec.rules[0].filters[2].urlRewrite: it rewrites nothing (write a hostname or a path)
+    shop.yaml:16: error[invalid-value]: HTTPRoute shop/reviews: spec.rules[0].filters[3].requestRedirect.statusCode: 304 is no status of a redirect (write 301, 302, 303, 307 or 308 (RFC 9110 §15.4))
+    shop.yaml:16: error[missing-field]: HTTPRoute shop/reviews: spec.rules[0].filters[3].requestRedirect: it leads clients back to where they asked (write a scheme, hostname, port or path that differs from the request's)
+    shop.yaml:16: error[invalid-value]: HTTPRoute shop/reviews: spec.rules[0].filters[3]: a request is redirected or rewritten, and cannot be both (remove one of them: a redirect has a hostname and a path of its own)
+    shop.yaml:17: error[invalid-value]: HTTPRoute shop/reviews: spec.rules[1].backendRefs: a rule that redirects forwards nothing (remove the backends, or the filter)
+    shop.yaml:17: error[invalid-value]: HTTPRoute shop/reviews: spec.rules[1].filters: ReplacePrefixMatch needs a prefix that each match has matched (match by PathPrefix, or replace the full path)
+    shop.yaml:22: error[invalid-value]: HTTPRoute shop/reviews: spec.rules[2].filters[0].urlRewrite.hostname: "*.a" is not a valid host name: only lower-case letters, digits and '-' are allowed
+    shop.yaml:22: error[invalid-value]: HTTPRoute shop/reviews: spec.rules[2].filters[0].urlRewrite.path.replaceFullPath: "/a/../b" is no path in normal form: it has a '.' or '..' segment (write the path that it leads to)
+    shop.yaml:24: error[invalid-value]: HTTPRoute shop/reviews: spec.rules[2].timeouts.backendRequest: one try may take 2s, longer than the whole request, 1s (write 1s or less)
+    "#);
+}
+
+#[test]
+fn a_grpc_routes_matches_are_checked() {
+    let text = format!(
+        "{}  parentRefs: [{{group: '', kind: Service, name: reviews}}]
+  rules:
+    - backendRefs: [{{name: reviews, port: 80}}]
+      matches:
+        - method: {{}}
+        - method: {{service: shop.1v}}
+        - method: {{method: a.b}}
+        - method: {{type: RegularExpression, service: '('}}
+        - method: {{type: PathPrefix, service: a}}
+        - path: {{value: /a}}
+      filters: [{{type: URLRewrite, urlRewrite: {{hostname: a}}}}]
+",
+        ROUTE.replace("HTTPRoute", "GRPCRoute")
+    );
+    insta::assert_snapshot!(findings(&text), @r#"
+    shop.yaml:9: error[missing-field]: GRPCRoute shop/reviews: spec.rules[0].matches[0].method: it matches neither a service nor a method (write a service, a method or both)
+    shop.yaml:10: error[invalid-value]: GRPCRoute shop/reviews: spec.rules[0].matches[1].method.service: "shop.1v" is no gRPC service's name (write it with its package, such as shop.v1.Stock)
+    shop.yaml:11: error[invalid-value]: GRPCRoute shop/reviews: spec.rules[0].matches[2].method.method: "a.b" is no gRPC method's name (write its name alone, such as Reserve)
+    shop.yaml:12: error[invalid-value]: GRPCRoute shop/reviews: spec.rules[0].matches[3].method.service: "(" is not a regular expression: unclosed group (expressions have RE2's syntax, without look-around and backreferences)
+    shop.yaml:13: error[invalid-value]: GRPCRoute shop/reviews: spec.rules[0].matches[4].method.type: "PathPrefix" is not one of its values (write `Exact` or `RegularExpression`)
+    shop.yaml:14: error[unknown-field]: GRPCRoute shop/reviews: spec.rules[0].matches[5].path: there is no such field (its fields are method, headers)
+    shop.yaml:15: error[unsupported-field]: GRPCRoute shop/reviews: spec.rules[0].filters[0].type: weft does not implement filters of type "URLRewrite" here (it reads RequestHeaderModifier, ResponseHeaderModifier)
     "#);
 }
 
@@ -305,9 +381,9 @@ fn a_traffic_policys_findings_are_all_told() {
     shop.yaml:6: error[invalid-value]: TrafficPolicy shop/slow: spec.targetRefs[0].kind: a policy in namespace shop cannot target the mesh (move the policy to the namespace weft-system)
     shop.yaml:7: error[invalid-value]: TrafficPolicy shop/slow: spec.targetRefs[1].name: "other" is not "shop" (a policy targets its own namespace only)
     shop.yaml:8: error[unknown-field]: TrafficPolicy shop/slow: spec.targetRefs[2].namespace: a target has no namespace (remove it: a policy targets its own namespace only)
-    shop.yaml:9: error[unsupported-field]: TrafficPolicy shop/slow: spec.targetRefs[3].sectionName: weft does not implement sections of this kind (remove it: only an HTTPRoute's rule is named by sectionName)
+    shop.yaml:9: error[unsupported-field]: TrafficPolicy shop/slow: spec.targetRefs[3].sectionName: weft does not implement sections of this kind (remove it: only a route's rule is named by sectionName)
     shop.yaml:11: error[duplicate]: TrafficPolicy shop/slow: spec.targetRefs[5]: the target stands twice (the first is on line 10)
-    shop.yaml:12: error[invalid-value]: TrafficPolicy shop/slow: spec.targetRefs[6].kind: "Pod" is not one of its values (write `Mesh` or `Namespace` or `Service` or `HTTPRoute`)
+    shop.yaml:12: error[invalid-value]: TrafficPolicy shop/slow: spec.targetRefs[6].kind: "Pod" is not one of its values (write `Mesh` or `Namespace` or `Service` or `HTTPRoute` or `GRPCRoute`)
     shop.yaml:13: error[missing-field]: TrafficPolicy shop/slow: spec.targetRefs[7].name: the field is required
     shop.yaml:13: error[invalid-value]: TrafficPolicy shop/slow: spec.targetRefs[7].group: the kind is not of the group "core" (write `group: ""`)
     shop.yaml:14: error[invalid-value]: TrafficPolicy shop/slow: spec.loadBalancing.type: "Random" is not one of its values (write `RoundRobin` or `LeastRequest` or `RingHash`)

@@ -28,7 +28,7 @@ pub(crate) fn affected(before: &Compiler, after: &Compiler, changed: &Changed) -
 /// Whether what is told of an object depends on what became of others: routes reach Services, and TrafficPolicies may
 /// come to nothing there.
 fn reads_others(object: &ObjectRef) -> bool {
-    matches!(object.kind, Kind::HttpRoute | Kind::TrafficPolicy)
+    object.kind.is_route() || object.kind == Kind::TrafficPolicy
 }
 
 /// Adds the routes and policies of a host or cluster, or the Services whose callers or endpoints a resource is about.

@@ -1,7 +1,7 @@
 //! All that is to be said of one object as a set of objects stands.
 use weft_compile::Compiler;
 use weft_ir::{Resource, ResourceKey, ServicePort};
-use weft_model::{Code, Diagnostic, Kind, Object, ObjectRef, Port, Service};
+use weft_model::{AnyRoute, Code, Diagnostic, Kind, Object, ObjectRef, Port, Service};
 
 use crate::{MAX_ENDPOINTS, reach, resilience, shadow, suggest};
 
@@ -11,16 +11,19 @@ pub(crate) fn of(compiler: &Compiler, object: &ObjectRef) -> Vec<Diagnostic> {
     let mut found: Vec<_> = compiled.map(|diagnostic| suggest::reference(compiler, stored, diagnostic)).collect();
     let own = match &stored.object {
         Object::Service(service) => budget(compiler, object, service),
-        Object::HttpRoute(route) => {
-            let mut own = shadow::shadowed(compiler, object, route);
-            own.extend(reach::unreachable(compiler, object, route));
-            own
-        }
+        Object::HttpRoute(route) => of_route(compiler, object, AnyRoute::Http(route)),
+        Object::GrpcRoute(route) => of_route(compiler, object, AnyRoute::Grpc(route)),
         Object::TrafficPolicy(policy) => resilience::doubts(compiler, object, policy),
         Object::Workload(_) | Object::AccessPolicy(_) => Vec::new(),
     };
     found.extend(own.into_iter().map(|diagnostic| diagnostic.at(stored.source.clone())));
     found
+}
+
+fn of_route(compiler: &Compiler, object: &ObjectRef, route: AnyRoute<'_>) -> Vec<Diagnostic> {
+    let mut own = shadow::shadowed(compiler, object, route);
+    own.extend(reach::unreachable(compiler, object, route));
+    own
 }
 
 /// The Service of a service port.

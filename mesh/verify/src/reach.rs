@@ -4,15 +4,15 @@ use weft_decide::permit;
 use weft_ir::{
     Caller, Endpoint, Health, InboundChain, Listener, ListenerBody, Resource, ResourceKey, ResourceType, ServicePort,
 };
-use weft_model::{AccessAction, AccountName, Code, Diagnostic, FieldPath, HttpRoute, ObjectRef, SpiffeId, TrustDomain};
+use weft_model::{AccessAction, AccountName, AnyRoute, Code, Diagnostic, FieldPath, ObjectRef, SpiffeId, TrustDomain};
 
 use crate::findings::service_port;
 
 /// Tells each rule none of whose backends is reached, and each backend that is not reached of those that have one that
 /// is. Backends that do not exist are told elsewhere.
-pub(crate) fn unreachable(compiler: &Compiler, object: &ObjectRef, route: &HttpRoute) -> Vec<Diagnostic> {
+pub(crate) fn unreachable(compiler: &Compiler, object: &ObjectRef, route: AnyRoute<'_>) -> Vec<Diagnostic> {
     let mut found = Vec::new();
-    for (at, rule) in route.rules.iter().enumerate() {
+    for (at, rule) in route.rules().into_iter().enumerate() {
         let field = FieldPath::from("spec.rules").index(at).key("backendRefs");
         let mut lost = Vec::new();
         let mut reached = 0;

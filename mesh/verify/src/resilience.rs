@@ -4,7 +4,8 @@
 use weft_compile::Compiler;
 use weft_ir::{Resource, ResourceKey, Route, VirtualHost};
 use weft_model::{
-    Code, Diagnostic, Kind, Object, ObjectRef, PolicyTarget, RepeatSafety, Service, TargetKind, TrafficPolicy, duration,
+    AnyRoute, Code, Diagnostic, Object, ObjectRef, PolicyTarget, RepeatSafety, Service, TargetKind, TrafficPolicy,
+    duration,
 };
 
 use crate::{findings::service_port, shadow};
@@ -38,18 +39,19 @@ fn routes<'a>(
     target: &'a PolicyTarget,
     stored: Option<&'a Object>,
 ) -> impl Iterator<Item = (&'a VirtualHost, &'a Route)> {
-    let hosts = match (stored, target.kind) {
-        (Some(Object::HttpRoute(route)), _) => shadow::hosts(compiler, route),
-        (Some(Object::Service(_)), TargetKind::Service) => {
+    let written = stored.and_then(AnyRoute::of);
+    let hosts = match (written, stored, target.kind) {
+        (Some(route), _, _) => shadow::hosts(compiler, route),
+        (None, Some(Object::Service(_)), TargetKind::Service) => {
             target.object().map(|service| shadow::of_service(compiler, &service, None)).unwrap_or_default()
         }
         _ => Vec::new(),
     };
     let covered = move |route: &Route| {
-        let Some(Object::HttpRoute(it)) = stored else { return true };
+        let Some(it) = written else { return true };
         let place = usize::try_from(route.origin.rule).ok();
-        let rule = place.and_then(|place| it.rules.get(place)).and_then(|rule| rule.name.as_ref());
-        let own = route.origin.object.kind == Kind::HttpRoute && Some(&route.origin.object) == target.object().as_ref();
+        let rule = place.and_then(|place| it.rules().get(place).copied()).and_then(|rule| rule.name);
+        let own = Some(&route.origin.object) == target.object().as_ref();
         own && target.section.as_ref().is_none_or(|section| Some(section) == rule)
     };
     hosts

@@ -3,10 +3,10 @@ use std::collections::BTreeMap;
 
 use weft_compile::Compiler;
 use weft_ir::{HostPort, Resource, ResourceKey, Route, RouteOrigin, VirtualHost};
-use weft_model::{Code, Diagnostic, FieldPath, HttpRoute, Kind, ObjectRef, Port};
+use weft_model::{AnyRoute, Code, Diagnostic, FieldPath, Kind, ObjectRef, Port};
 
 /// Tells each match of a route that an earlier match takes all requests from, at every host that it stands at.
-pub(crate) fn shadowed(compiler: &Compiler, object: &ObjectRef, route: &HttpRoute) -> Vec<Diagnostic> {
+pub(crate) fn shadowed(compiler: &Compiler, object: &ObjectRef, route: AnyRoute<'_>) -> Vec<Diagnostic> {
     let mut by_match: BTreeMap<(u32, u32), Option<RouteOrigin>> = BTreeMap::new();
     for host in hosts(compiler, route) {
         for (at, own) in host.routes.iter().enumerate().filter(|(_, it)| it.origin.object == *object) {
@@ -34,19 +34,23 @@ pub(crate) fn shadowed(compiler: &Compiler, object: &ObjectRef, route: &HttpRout
 ///
 /// That is one with the same match. A host's routes are ordered by falling precedence, and a match that is wider than
 /// another comes after it: an exact path before a prefix of it, the longer prefix before the shorter, more conditions
-/// before fewer. So nothing is told of regular expressions but that two are the same; a match may well be dead beside
+/// before fewer; of gRPC's methods the longer name before the shorter. So nothing is told of regular expressions but that two are the same; a match may well be dead beside
 /// one that takes all of its requests by other words.
 fn shadow(host: &VirtualHost, at: usize) -> Option<&Route> {
     let (before, from) = host.routes.split_at_checked(at)?;
-    let own = &from.first()?.matches;
-    let rivals = before.partition_point(|route| route.matches.order() < own.order());
-    before.iter().skip(rivals).find(|route| route.matches == *own)
+    let own = from.first()?;
+    // GRPCRoutes are ordered by what their paths were made of.
+    let rivals = match own.origin.object.kind {
+        Kind::GrpcRoute => 0,
+        _ => before.partition_point(|route| route.matches.order() < own.matches.order()),
+    };
+    before.iter().skip(rivals).find(|route| route.matches == own.matches)
 }
 
 /// The hosts that a route stands at. A second authority of the same service port has the same routes, and is left out.
-pub(crate) fn hosts<'a>(compiler: &'a Compiler, route: &HttpRoute) -> Vec<&'a VirtualHost> {
+pub(crate) fn hosts<'a>(compiler: &'a Compiler, route: AnyRoute<'_>) -> Vec<&'a VirtualHost> {
     let mut found = Vec::new();
-    for parent in route.parents.iter().filter(|parent| parent.namespace == route.meta.namespace) {
+    for parent in route.parents().iter().filter(|parent| parent.namespace == route.meta().namespace) {
         let (namespace, name) = (parent.namespace.clone(), parent.name.clone());
         found.extend(of_service(compiler, &ObjectRef { kind: Kind::Service, namespace, name }, parent.port));
     }
@@ -70,11 +74,11 @@ pub(crate) fn of_service<'a>(compiler: &'a Compiler, service: &ObjectRef, port: 
 }
 
 /// The field of a match; of the rule where it wrote no match.
-fn field(route: &HttpRoute, rule: u32, alternative: u32) -> FieldPath {
+fn field(route: AnyRoute<'_>, rule: u32, alternative: u32) -> FieldPath {
     let (rule, alternative) = (rule as usize, alternative as usize);
     let field = FieldPath::from("spec.rules").index(rule);
-    match route.rules.get(rule) {
-        Some(it) if alternative < it.matches.len() => field.key("matches").index(alternative),
+    match route.rules().get(rule) {
+        Some(it) if alternative < it.matches => field.key("matches").index(alternative),
         _ => field,
     }
 }

@@ -113,9 +113,9 @@ fn a_field_that_is_not_read_is_named() {
     });
     assert_eq!(rejected.field, "endpoints[0].priority");
     let rejected = rejection(ResourceType::VirtualHost, |it: &mut VirtualHost| {
-        it.routes[0].request_headers_to_remove.push("cookie".into());
+        it.routes[0].stat_prefix = "web".into();
     });
-    assert_eq!(rejected.field, "routes[0].request_headers_to_remove");
+    assert_eq!(rejected.field, "routes[0].stat_prefix");
     let rejected = rejection(ResourceType::Listener, |it: &mut Listener| it.transparent = Some(Default::default()));
     assert_eq!(rejected.field, "transparent");
 }
@@ -186,7 +186,7 @@ fn a_timeout_of_none_is_written_as_zero() {
     for route in &mut host.routes {
         route.timeout = None;
         let cluster = "local/shop/web:80".parse().unwrap();
-        let share = weft_ir::WeightedCluster { cluster, weight: 1, refusal: None };
+        let share = weft_ir::WeightedCluster { cluster, weight: 1, refusal: None, headers: None };
         route.action = weft_ir::RouteAction::Forward(vec![share]);
     }
     let encoded = encode(&Resource::VirtualHost(host.into()), &WEFT);

@@ -42,11 +42,17 @@ fn host() -> VirtualHost {
     let key = AffinityKey::Cookie { name: "user".into(), path: "/shop".into(), ttl: None };
     let route = Route {
         origin: RouteOrigin { object, rule: 0, alternative: 0 },
-        matches: RouteMatch { path: PathMatch::Prefix("/".into()), method: None, headers: Vec::new() },
+        matches: RouteMatch {
+            path: PathMatch::Prefix("/".into()),
+            method: None,
+            headers: Vec::new(),
+            query: Vec::new(),
+        },
         action: RouteAction::Forward(vec![WeightedCluster {
             cluster: NAME.parse().unwrap(),
             weight: 1,
             refusal: None,
+            headers: None,
         }]),
         timeout: Some(Duration::from_secs(2)),
         retry: Some(Retry {
@@ -55,6 +61,9 @@ fn host() -> VirtualHost {
             ..Retry::default()
         }),
         affinity: Some(Affinity { key }),
+        try_timeout: None,
+        headers: None,
+        rewrite: None,
     };
     let authority = HostPort { host: "web.shop.svc.cluster.local".parse().unwrap(), port: Port::HTTP };
     VirtualHost { authority, service, routes: vec![route], origins: Vec::new() }

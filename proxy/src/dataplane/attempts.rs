@@ -8,7 +8,7 @@
 //!
 //! ```text
 //! let mut carrier = Http1 { incoming, forward, client, body, progress, … };
-//! Attempts { worker, view: &view, permitted, method, split }.run(&mut carrier, record).await
+//! Attempts { worker, view: &view, permitted, method, split, bound }.run(&mut carrier, record).await
 //! ```
 //!
 //! What a carrier does in [`Carrier::try_once`], in this order:
@@ -396,6 +396,8 @@ pub(super) struct Attempts<'v> {
     pub(super) method: &'v str,
     /// The draw of the weighted split, for the record.
     pub(super) split: u64,
+    /// How long it may take in all: by its route, or by what it says itself; `None` is no bound.
+    pub(super) bound: Option<Duration>,
 }
 
 impl<'v> Attempts<'v> {
@@ -405,7 +407,7 @@ impl<'v> Attempts<'v> {
         let cluster = routed.cluster().cluster();
         record.on(routed.service(), &cluster.name);
         let local = self.worker.local(self.view, &cluster.name);
-        let deadline = routed.timeout().map(|bound| record.started() + bound);
+        let deadline = self.bound.map(|bound| record.started() + bound);
         let mut repeats = Repeats::new(routed.retry());
         self.purse(&local).count_request(&repeats.budget());
         let admitted = local.admit(cluster, || self.worker.now()).and_then(|admission| {
@@ -457,6 +459,21 @@ impl<'v> Attempts<'v> {
         attempt: &mut Attempt<'_, 'v>,
     ) -> Result<C::Done, AttemptFailed> {
         let (deadline, bound) = (attempt.deadline, attempt.repeats.try_timeout());
+        if let Some(whole) = self.permitted.routed().try_timeout() {
+            let end = Instant::now() + whole;
+            if deadline.is_none_or(|deadline| end < deadline) {
+                let trying = async {
+                    match bound {
+                        Some(bound) => until_head(carrier, attempt, bound).await,
+                        None => carrier.try_once(attempt).await,
+                    }
+                };
+                return timeout_at(end, trying).await.unwrap_or_else(|_| {
+                    let detail = format!("no whole answer within the {whole:?} that the route gives one try");
+                    Err(AttemptFailed::Failed(Outcome::TryTimeout, Failure::new(Ending::Timeout, detail)))
+                });
+            }
+        }
         let tried = match (deadline, bound) {
             (None, None) => return carrier.try_once(attempt).await,
             (Some(deadline), None) => timeout_at(deadline, carrier.try_once(attempt)).await,
@@ -464,8 +481,11 @@ impl<'v> Attempts<'v> {
             (Some(deadline), Some(bound)) => timeout_at(deadline, until_head(carrier, attempt, bound)).await,
         };
         tried.unwrap_or_else(|_| {
-            let bound = self.permitted.routed().timeout().unwrap_or_default();
-            let detail = format!("no whole answer within the route's {bound:?}");
+            let bound = self.bound.unwrap_or_default();
+            let detail = match self.permitted.routed().timeout() {
+                Some(route) if route == bound => format!("no whole answer within the route's {bound:?}"),
+                _ => format!("no whole answer within the {bound:?} that the client has"),
+            };
             Err(AttemptFailed::Failed(Outcome::Timeout, Failure::new(Ending::Timeout, detail)))
         })
     }

@@ -2,10 +2,13 @@
 //! record. TCP is permitted once a connection; HTTP repeats it from *normalize* for each request.
 use std::{net::SocketAddr, rc::Rc, time::Duration};
 
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{
+    net::TcpStream,
+    time::{timeout, timeout_at},
+};
 use tokio_rustls::TlsAcceptor;
 use weft_certs::tls::peer_identity;
-use weft_decide::{Denied, Detection, Draws, Refusal, detect, normalize, permit};
+use weft_decide::{Denied, Detection, Draws, FieldEdits, Hop, Refusal, detect, normalize, permit};
 use weft_ir::InboundChain;
 use weft_model::SpiffeId;
 use weft_net::{PeerAddr, Relay, reset_on_close};
@@ -45,7 +48,7 @@ pub(super) async fn connection(worker: &Rc<Worker>, (tcp, stranger): (TcpStream,
             }
         }
         Ok(secured @ Secured { wire: Wire::Tcp, .. }) => Box::pin(tcp_stream(worker, secured, &mut record)).await,
-        Err(Failure { ending, detail }) => record.fail(ending, detail),
+        Err(Failure { ending, detail, answer: _ }) => record.fail(ending, detail),
     }
 }
 
@@ -137,7 +140,7 @@ async fn tcp_stream(worker: &Worker, secured: Secured, record: &mut Record) {
         Ok(mut upstream) => {
             relay(worker, record, Some(&watching), (&mut io, &mut upstream), Relay::default()).await;
         }
-        Err(Failure { ending, detail }) => {
+        Err(Failure { ending, detail, answer: _ }) => {
             // Where even the option fails, the socket is gone.
             let _ = reset_on_close(io.tcp());
             record.fail(ending, detail);
@@ -202,15 +205,28 @@ impl Path for Inbound {
         job.record().note(Key::Method, request.method);
         job.record().note(Key::Authority, &request.authority);
         job.record().note(Key::Path, &request.target.path);
+        let hop = Hop::read(request.headers, || worker.draw());
+        job.record().belongs(&hop);
         job.record().at(Stage::Route);
         let chain = chain(&view, server_name, true)?;
         let address = admitted(worker, chain, caller, job.record())?;
         job.record().at(Stage::Connect);
+        let (bound, started) = (hop.time.bound(None), job.record().started());
+        let left = hop.left(bound.map(|bound| bound.saturating_sub(started.elapsed())));
+        let (mut edits, answer_edits) = (FieldEdits::default(), FieldEdits::default());
+        hop.edit(&mut edits);
+        left.edit_to_application(&mut edits);
         let (path, query) = (&*request.target.path, request.target.query);
         let (last, body_idle) = (|| worker.is_draining(Direction::Inbound), worker.timeouts().body_idle);
         let host = head.host(&request.host);
-        let forward = Forward { path, query, host, last: &last, trusts_answers: false, body_idle, set_cookie: None };
+        let (trusts_answers, set_cookie) = (false, None);
+        let forward =
+            Forward { path, query, host, last: &last, trusts_answers, body_idle, set_cookie, edits, answer_edits };
         let application = Application { worker, address, protocol: chain.protocol };
-        job.to_application(head, application, &forward).await
+        let carried = job.to_application(head, application, &forward);
+        let Some(bound) = bound else { return carried.await };
+        timeout_at(started + bound, carried).await.unwrap_or_else(|_| {
+            Err(Failure::new(Ending::Timeout, format!("no whole answer within the {bound:?} that its caller has")))
+        })
     }
 }

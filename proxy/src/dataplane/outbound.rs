@@ -3,7 +3,9 @@
 use std::{rc::Rc, time::Duration};
 
 use tokio::net::TcpStream;
-use weft_decide::{Draws, Refusal, Routing, normalize, permit_outbound, route, route_tcp};
+use weft_decide::{
+    Draws, FieldEdits, Hop, Refusal, Rewritten, Routing, normalize, permit_answer, permit_outbound, route, route_tcp,
+};
 use weft_ir::ServicePort;
 use weft_net::{PeerAddr, Relay};
 
@@ -37,7 +39,7 @@ pub(super) async fn tcp(worker: &Worker, tcp: TcpStream, peer: PeerAddr, service
             let ends = (&mut Io::Plain(tcp), &mut upstream);
             relay(worker, &mut record, None, ends, Relay::default()).await;
         }
-        Err(Failure { ending, detail }) => {
+        Err(Failure { ending, detail, answer: _ }) => {
             // Where even the option fails, the socket is gone.
             let _ = weft_net::reset_on_close(&tcp);
             record.fail(ending, detail);
@@ -55,8 +57,12 @@ async fn tcp_upstream(worker: &Worker, service: &ServicePort, record: &mut Recor
             Routing::Routed(routed) => {
                 record.at(Stage::Permit);
                 let permitted = permit_outbound(routed);
-                return Attempts { worker, view: &view, permitted, method: "", split: 0 }.run(&mut Tcp, record).await;
+                return Attempts { worker, view: &view, permitted, method: "", split: 0, bound: None }
+                    .run(&mut Tcp, record)
+                    .await;
             }
+            // No route stands at a TCP service port.
+            Routing::Answers(_) => return Err(Failure::new(Ending::WrongProtocol, "a connection has no answer")),
             Routing::Refused(refusal) => return Err(refusal.into()),
             Routing::Needs(destination) => destination,
         };
@@ -95,6 +101,8 @@ impl Path for Outbound {
         job.record().note(Key::Method, request.method);
         job.record().note(Key::Authority, &request.authority);
         job.record().note(Key::Path, &request.target.path);
+        let hop = Hop::read(request.headers, || worker.draw());
+        job.record().belongs(&hop);
         let mut deadline = None;
         loop {
             job.record().at(Stage::Route);
@@ -105,15 +113,39 @@ impl Path for Outbound {
                     if let Some(origin) = routed.origin() {
                         job.record().note(Key::Route, origin);
                     }
-                    let (path, query) = (&*request.target.path, request.target.query);
-                    let (last, body_idle) = (|| worker.is_draining(Direction::Outbound), worker.timeouts().body_idle);
-                    let host = head.host(&request.host);
-                    let set_cookie = routed.set_cookie().map(|cookie| cookie.to_string());
-                    let forward =
-                        Forward { path, query, host, last: &last, trusts_answers: true, body_idle, set_cookie };
+                    let Rewritten { path, host } = routed.rewritten(&request);
+                    if *path != *request.target.path || *host != *request.host {
+                        job.record().note(Key::Rewritten, format_args!("{host}{path}"));
+                    }
+                    let bound = hop.time.bound(routed.timeout());
+                    let elapsed = job.record().started().elapsed();
+                    let left = hop.left(bound.map(|bound| bound.saturating_sub(elapsed)));
+                    // What a route writes comes last, and wins.
+                    let mut edits = FieldEdits::default();
+                    hop.edit(&mut edits);
+                    left.edit_to_peer(&mut edits);
+                    routed.request_changes().for_each(|changes| edits.change(changes));
+                    let last = || worker.is_draining(Direction::Outbound);
+                    let forward = Forward {
+                        path: &path,
+                        query: request.target.query,
+                        host: head.host(&host),
+                        last: &last,
+                        trusts_answers: true,
+                        body_idle: worker.timeouts().body_idle,
+                        set_cookie: routed.set_cookie().map(|cookie| cookie.to_string()),
+                        edits,
+                        answer_edits: routed.answer_edits(),
+                    };
                     let (mut carrier, record) = job.to_peer(worker, head, forward);
-                    let attempts = Attempts { worker, view: &view, permitted, method: request.method, split };
+                    let attempts = Attempts { worker, view: &view, permitted, method: request.method, split, bound };
                     return attempts.run(&mut carrier, record).await;
+                }
+                Routing::Answers(answers) => {
+                    job.record().at(Stage::Permit);
+                    job.record().note(Key::Route, answers.origin());
+                    job.record().on(answers.service(), answers.service());
+                    return Err(permit_answer(answers).answer(&request).into());
                 }
                 Routing::Refused(refusal) => return Err(refusal.into()),
                 Routing::Needs(destination) => destination,

@@ -3,7 +3,7 @@
 use std::{fmt, fmt::Write, ops::Range, rc::Rc, sync::Arc};
 
 use tokio::time::Instant;
-use weft_decide::{Draws, is_grpc_failure};
+use weft_decide::{Draws, Hop, TraceParent, is_grpc_failure};
 use weft_ir::ServicePort;
 use weft_net::PeerAddr;
 
@@ -50,8 +50,8 @@ struct Note {
     end: u32,
 }
 
-/// Which texts a record may keep; `caller` and `server` are the identities that the peer has proven, `circumstances` is
-/// what the pick depended on beside the draws, and `notRepeated` why a failed request was not sent again.
+/// Which texts a record may keep; `caller` and `server` are the identities that the peer has proven, `rewritten` the host and path
+/// that are forwarded where they differ, `circumstances` what the pick depended on beside the draws, and `notRepeated` why a failed request was not sent again.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Key {
     Caller,
@@ -64,12 +64,17 @@ pub(super) enum Key {
     Endpoint,
     Service,
     Destination,
+    Rewritten,
+    Trace,
+    Span,
+    ParentSpan,
+    RequestId,
     Circumstances,
     NotRepeated,
     Detail,
 }
 
-const KEYS: [(Key, &str); 13] = [
+const KEYS: [(Key, &str); 18] = [
     (Key::Caller, "caller"),
     (Key::Server, "server"),
     (Key::Authority, "authority"),
@@ -80,6 +85,11 @@ const KEYS: [(Key, &str); 13] = [
     (Key::Endpoint, "endpoint"),
     (Key::Service, "service"),
     (Key::Destination, "destination"),
+    (Key::Rewritten, "rewritten"),
+    (Key::Trace, "traceId"),
+    (Key::Span, "spanId"),
+    (Key::ParentSpan, "parentSpanId"),
+    (Key::RequestId, "requestId"),
     (Key::Circumstances, "circumstances"),
     (Key::NotRepeated, "notRepeated"),
     (Key::Detail, "detail"),
@@ -186,6 +196,17 @@ impl Record {
         }
     }
 
+    /// Keeps where its request belongs.
+    pub(super) fn belongs(&mut self, hop: &Hop<'_>) {
+        let TraceParent { trace, span, flags: _ } = hop.own();
+        self.note(Key::Trace, format_args!("{trace:032x}"));
+        self.note(Key::Span, format_args!("{span:016x}"));
+        if let Some(parent) = hop.parent() {
+            self.note(Key::ParentSpan, format_args!("{parent:016x}"));
+        }
+        self.note(Key::RequestId, hop.request_id());
+    }
+
     /// The id by which a refusal's answer names this record.
     pub(super) fn id(&self) -> impl fmt::Display + '_ {
         DecisionId { ledger: &self.ledger, sequence: self.sequence }
@@ -269,17 +290,18 @@ impl Record {
         let micros = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
         let ledger = self.ledger.clone();
         let series = self.series.take().unwrap_or_else(|| ledger.metrics().nameless(self.direction, self.tcp));
-        let failed = ending != Ending::Complete
+        let in_order = matches!(ending, Ending::Complete | Ending::Answered(_));
+        let failed = !in_order
             || self.status.is_some_and(|status| status >= 500)
             || self.grpc_status.is_some_and(|status| is_grpc_failure(status.into()));
         let (sent, received) = (self.sent, self.received);
         series.count(Sample { status: self.status, failed, sent, received, micros });
         self.series = Some(series);
-        if ending != Ending::Complete {
+        if !in_order {
             ledger.metrics().cause(self.direction, ending.code());
         }
         // Who went away by itself was told no id to ask about.
-        let kept = !matches!(ending, Ending::Complete | Ending::Abandoned | Ending::ClientGone);
+        let kept = !in_order && !matches!(ending, Ending::Abandoned | Ending::ClientGone);
         ledger.write(kept, |out| self.write(ending, micros, out));
     }
 }

@@ -1,5 +1,7 @@
 //! How things end, and what the client is told: one total table from cause to status, blame and reset.
-use weft_decide::Refusal;
+use std::fmt;
+
+use weft_decide::{OwnAnswer, Refusal};
 
 use super::{
     http::{ExchangeError, Malformed, Party},
@@ -45,6 +47,8 @@ pub(super) enum Ending {
     Complete,
     /// Its record was dropped: its task was.
     Abandoned,
+    /// Its route has this proxy answer, with this status: a redirect.
+    Answered(u16),
     /// The evaluator refused it, with this code, status and blame.
     Refused(&'static str, u16, Blame),
     /// The client's bytes are not a message.
@@ -109,6 +113,7 @@ impl Ending {
         match self {
             Self::Complete => "complete",
             Self::Abandoned => "abandoned",
+            Self::Answered(_) => "answered",
             Self::Refused(code, _, _) => code,
             Self::Malformed(_) => "malformed",
             Self::ClientTimeout => "client-timeout",
@@ -136,7 +141,7 @@ impl Ending {
     pub(super) const fn blame(self) -> Option<Blame> {
         match self {
             // Whoever had the turn to speak is not known here.
-            Self::Complete | Self::StreamIdle => None,
+            Self::Complete | Self::Answered(_) | Self::StreamIdle => None,
             Self::Refused(_, _, blame) | Self::BodyIdle(blame) => Some(blame),
             Self::Malformed(_)
             | Self::ClientTimeout
@@ -172,7 +177,7 @@ impl Ending {
         match self {
             Self::Complete | Self::Abandoned | Self::ClientGone | Self::Plaintext | Self::Handshake => None,
             Self::WrongProtocol | Self::StreamIdle | Self::Drained | Self::BrokeHttp2 => None,
-            Self::Refused(_, status, _) => Some(status),
+            Self::Answered(status) | Self::Refused(_, status, _) => Some(status),
             Self::Malformed(malformed) => Some(malformed.status()),
             Self::ClientTimeout | Self::BodyIdle(Blame::Downstream) => Some(408),
             Self::ConnectFailed | Self::ConnectTimeout | Self::UpstreamHandshake | Self::Unready => Some(503),
@@ -183,22 +188,49 @@ impl Ending {
     }
 }
 
-/// An ending with what is to be said of it: in the record, and to the client.
+/// An ending with what is to be said of it: in the record, and to the client. Nearly always a failure; a route's own
+/// answer comes the same way, because nothing is carried either.
 #[derive(Clone, Debug)]
 pub(super) struct Failure {
     pub(super) ending: Ending,
     pub(super) detail: String,
+    /// What the client is answered, where that is not the detail.
+    pub(super) answer: Option<Box<OwnAnswer>>,
 }
 
 impl Failure {
     pub(super) fn new(ending: Ending, detail: impl Into<String>) -> Self {
-        Self { ending, detail: detail.into() }
+        Self { ending, detail: detail.into(), answer: None }
+    }
+
+    /// The fields of the answer, `content-length` apart, and its body; `id` names the record where it tells of a failure,
+    /// and `unprocessed` says that the request was not looked at.
+    pub(super) fn told(
+        &self,
+        id: impl fmt::Display,
+        unprocessed: Option<&'static str>,
+    ) -> (Vec<(String, String)>, String) {
+        if let Some(answer) = &self.answer {
+            return (answer.fields.clone(), answer.body.clone());
+        }
+        let content_type = ("content-type".to_owned(), "text/plain; charset=utf-8".to_owned());
+        let mark = unprocessed.map(|why| (UNPROCESSED.to_owned(), why.to_owned()));
+        let fields = [content_type, ("x-weft-decision".to_owned(), id.to_string())];
+        (fields.into_iter().chain(mark).collect(), format!("{}\n", self.detail))
+    }
+}
+
+impl From<OwnAnswer> for Failure {
+    fn from(answer: OwnAnswer) -> Self {
+        let location = answer.fields.iter().find(|(name, _)| name == "location");
+        let detail = location.map(|(_, url)| format!("redirected to {url}")).unwrap_or_default();
+        Self { ending: Ending::Answered(answer.status), detail, answer: Some(Box::new(answer)) }
     }
 }
 
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
-        Self { ending: Ending::refused(&refusal), detail: refusal.to_string() }
+        Self { ending: Ending::refused(&refusal), detail: refusal.to_string(), answer: None }
     }
 }
 
@@ -234,13 +266,18 @@ impl From<ExchangeError> for Failure {
                 (Ending::BodyIdle(Blame::Upstream), "the upstream moved no byte of a body for too long".to_owned())
             }
         };
-        Self { ending, detail }
+        Self { ending, detail, answer: None }
     }
 }
 
 /// The reason phrases of the statuses that we answer with ourselves (RFC 9110 §15).
 pub(super) const fn reason(status: u16) -> &'static str {
     match status {
+        301 => "Moved Permanently",
+        302 => "Found",
+        303 => "See Other",
+        307 => "Temporary Redirect",
+        308 => "Permanent Redirect",
         400 => "Bad Request",
         403 => "Forbidden",
         404 => "Not Found",

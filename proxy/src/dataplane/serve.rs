@@ -17,7 +17,7 @@ use super::{
     metrics::Direction,
     pool::Upstream,
     record::{Record, Stage},
-    respond::{Ending, Failure, UNPROCESSED, reason},
+    respond::{Ending, Failure, reason},
     watch::Watching,
     worker::Worker,
 };
@@ -219,22 +219,21 @@ struct Answer {
 
 /// Answers for ourselves and ends the record.
 async fn refuse(client: &mut Conn, record: &mut Record, failure: Failure, answer: Answer) -> After {
-    let Failure { ending, detail } = failure;
+    let ending = failure.ending;
     let Some(status) = ending.status() else {
-        record.fail(ending, detail);
+        record.fail(ending, failure.detail);
         // Nobody is there to be told, or nothing that would be understood.
         let _ = reset_on_close(client.tcp());
         return After::Drop;
     };
-    let close = if answer.lives { "" } else { "connection: close\r\n" };
-    let mark = ending.unprocessed(record.direction()).map(|why| format!("{UNPROCESSED}: {why}\r\n"));
-    let mark = mark.as_deref().unwrap_or_default();
-    let (reason, id, length) = (reason(status), record.id().to_string(), detail.len() + 1);
-    let head = format!(
-        "HTTP/1.1 {status} {reason}\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {length}\r\n\
-         x-weft-decision: {id}\r\n{mark}{close}\r\n"
-    );
-    let parts = [head.as_bytes(), detail.as_bytes(), b"\n"];
+    let (fields, body) = failure.told(record.id(), ending.unprocessed(record.direction()));
+    let mut head = format!("HTTP/1.1 {status} {}\r\n", reason(status));
+    for (name, value) in fields {
+        head.extend([name.as_str(), ": ", &value, "\r\n"]);
+    }
+    head.push_str(&format!("content-length: {}\r\n", body.len()));
+    head.push_str(if answer.lives { "\r\n" } else { "connection: close\r\n\r\n" });
+    let parts = [head.as_bytes(), body.as_bytes()];
     let slices = parts.map(IoSlice::new);
     let shown = if answer.to_head { &slices[..1] } else { &slices[..] };
     let queued = poll_fn(|cx| Poll::Ready(client.queue(cx, shown))).await;
@@ -242,7 +241,7 @@ async fn refuse(client: &mut Conn, record: &mut Record, failure: Failure, answer
     if sent {
         record.status = Some(status);
     }
-    record.fail(ending, detail);
+    record.fail(ending, failure.detail);
     if sent { After::answer(answer.lives) } else { After::Drop }
 }
 

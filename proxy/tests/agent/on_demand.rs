@@ -13,11 +13,14 @@ fn catalog(path: PathMatch, cause: &str) -> Resource {
     let object = ObjectRef { kind: Kind::Service, namespace: service.namespace.clone(), name: service.service.clone() };
     let route = Route {
         origin: RouteOrigin { object: object.clone(), rule: 0, alternative: 0 },
-        matches: RouteMatch { path, method: None, headers: Vec::new() },
+        matches: RouteMatch { path, method: None, headers: Vec::new(), query: Vec::new() },
         action: RouteAction::Refuse { cause: cause.to_owned() },
         timeout: None,
         retry: None,
         affinity: None,
+        try_timeout: None,
+        headers: None,
+        rewrite: None,
     };
     let host = "catalog.shop.svc.cluster.local".parse().unwrap();
     let authority = HostPort { host, port: Port::HTTP };

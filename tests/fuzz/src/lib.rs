@@ -9,7 +9,10 @@ mod translate;
 use std::time::UNIX_EPOCH;
 
 use weft_certs::kept::{self, Label};
-use weft_decide::{RequestHead, Scope, cookie, detect, normalize};
+use weft_decide::{
+    RequestHead, Scope, TraceParent, cookie, detect, normalize, read_deadline, read_grpc_timeout, write_deadline,
+    write_grpc_timeout,
+};
 use weft_ir::{Dialect, View};
 use weft_model::{SpiffeId, decode::decode};
 use weft_proxy::agent::LastGood;
@@ -22,7 +25,7 @@ pub use translate::{h2_head, h2_trailers};
 pub type Target = fn(&[u8]);
 
 /// Every target with the name of its corpus' folder.
-pub const TARGETS: [(&str, Target); 14] = [
+pub const TARGETS: [(&str, Target); 15] = [
     ("yaml", yaml_to_model),
     ("wire", wire_to_ir),
     ("detection", detection),
@@ -30,6 +33,7 @@ pub const TARGETS: [(&str, Target); 14] = [
     ("path", path_normalization),
     ("authority", authority_normalization),
     ("cookie", cookie_value),
+    ("hop", hop_fields),
     ("join", join_file),
     ("kept", kept_file),
     ("h1-request", h1_request),
@@ -38,6 +42,21 @@ pub const TARGETS: [(&str, Target); 14] = [
     ("h2-head", h2_head),
     ("h2-trailers", h2_trailers),
 ];
+
+/// What a hop reads of `traceparent`, `grpc-timeout` and `x-weft-deadline`: what it takes it passes on as the same trace,
+/// and never as a longer time.
+pub fn hop_fields(bytes: &[u8]) {
+    if let Some(parent) = TraceParent::read(bytes) {
+        let next = parent.next(7);
+        assert_eq!(TraceParent::read(next.to_string().as_bytes()), Some(next));
+        assert_eq!((next.trace, next.flags), (parent.trace, parent.flags));
+    }
+    let grpc = read_grpc_timeout(bytes).map(|left| (left, read_grpc_timeout(write_grpc_timeout(left).as_bytes())));
+    let ours = read_deadline(bytes).map(|left| (left, read_deadline(write_deadline(left).as_bytes())));
+    for (left, passed_on) in [grpc, ours].into_iter().flatten() {
+        assert!(passed_on.is_some_and(|passed_on| passed_on <= left), "{left:?} {passed_on:?}");
+    }
+}
 
 /// YAML or JSON to objects: what is decoded can be written and decoded again to the same.
 pub fn yaml_to_model(bytes: &[u8]) {

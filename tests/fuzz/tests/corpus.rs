@@ -102,6 +102,11 @@ fn cookie_value_keeps_its_promises() {
 }
 
 #[test]
+fn hop_fields_keeps_its_promises() {
+    attack("hop", target("hop"), &seeds("hop"));
+}
+
+#[test]
 fn join_file_keeps_its_promises() {
     attack("join", target("join"), &seeds("join"));
 }

@@ -24,6 +24,9 @@ pub struct Application {
     task: JoinHandle<()>,
 }
 
+/// The status of an application that does not answer.
+const SILENT: u16 = 0;
+
 /// One request as the application got it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
@@ -69,6 +72,11 @@ impl Application {
     /// From now on HTTP requests are answered with this status.
     pub fn answer_with(&self, status: u16) {
         self.status.store(status, Ordering::SeqCst);
+    }
+
+    /// From now on HTTP requests are read and not answered.
+    pub fn fall_silent(&self) {
+        self.answer_with(SILENT);
     }
 
     /// A TCP server that says `greeting` first, then returns every byte, then closes its half.
@@ -138,6 +146,9 @@ async fn answer(
         let line = head.lines().next().unwrap_or_default().rsplit_once(' ').map_or("", |(line, _)| line).to_owned();
         seen.lock().unwrap_or_else(PoisonError::into_inner).push(Seen { line, head });
         let (length, status) = (name.len(), status.load(Ordering::SeqCst));
+        if status == SILENT {
+            return std::future::pending().await;
+        }
         stream.write_all(format!("HTTP/1.1 {status} OK\r\ncontent-length: {length}\r\n\r\n{name}").as_bytes()).await?;
     }
     Ok(())

@@ -11,9 +11,10 @@ use weft_compile::Compiler;
 use weft_ir::{Resource, ResourceKey};
 use weft_model::{
     AccessAction, AccessPolicy, AccessRule, AffinityKey, BackendRef, Balancing, BreakerFields, Callers, ClusterName,
-    Diagnostic, HttpMatch, HttpRoute, HttpRule, Labels, LimitFields, Locality, Meta, Name, Namespace, NetworkName,
-    Object, ObjectRef, Owner, ParentRef, PathMatch, PolicyTarget, Port, Protocol, RetryFields, Selector, Service,
-    ServicePortSpec, Stored, TargetKind, TargetPort, TrafficPolicy, Workload,
+    Diagnostic, Filters, GrpcMatch, GrpcRoute, GrpcRule, HeaderFilters, HttpMatch, HttpRoute, HttpRule, Labels,
+    LimitFields, Locality, Meta, Name, Namespace, NetworkName, Object, ObjectRef, Owner, ParentRef, PathMatch,
+    PolicyTarget, Port, Protocol, RetryFields, Selector, Service, ServicePortSpec, Stored, TargetKind, TargetPort,
+    TrafficPolicy, Workload,
 };
 
 use crate::support::names;
@@ -93,12 +94,13 @@ fn http_route() -> impl Strategy<Value = Object> {
     let path = (path, any::<bool>()).prop_map(|(path, exact)| {
         if exact { PathMatch::Exact(path.to_owned()) } else { PathMatch::Prefix(path.to_owned()) }
     });
-    let matches = path.prop_map(|path| HttpMatch { path, method: None, headers: Vec::new() });
+    let matches = path.prop_map(|path| HttpMatch { path, method: None, headers: Vec::new(), query: Vec::new() });
     let backend = (namespace(), name(), port(), 0u32..3).prop_map(|(namespace, name, port, weight)| BackendRef {
         namespace,
         name,
         port,
         weight,
+        headers: HeaderFilters::default(),
     });
     let rule = (
         proptest::option::of(name()),
@@ -109,23 +111,43 @@ fn http_route() -> impl Strategy<Value = Object> {
         .prop_map(|(name, matches, backends, timeout)| HttpRule {
             name,
             matches,
+            filters: Filters::default(),
             backends,
             request_timeout: timeout.map(Duration::from_secs),
+            backend_timeout: None,
         });
     (meta(), proptest::collection::vec(parent, 1..3), proptest::collection::vec(rule, 1..3))
         .prop_map(|(meta, parents, rules)| Object::HttpRoute(Arc::new(HttpRoute { meta, parents, rules })))
 }
 
+/// The same with rules for calls: what attaches where is what matters here.
+fn grpc_route() -> impl Strategy<Value = Object> {
+    http_route().prop_map(|route| match route {
+        Object::HttpRoute(route) => {
+            let rule = |rule: &HttpRule| GrpcRule {
+                name: rule.name.clone(),
+                matches: rule.matches.iter().map(|_| GrpcMatch::default()).collect(),
+                headers: HeaderFilters::default(),
+                backends: rule.backends.clone(),
+            };
+            let (meta, parents) = (route.meta.clone(), route.parents.clone());
+            Object::GrpcRoute(Arc::new(GrpcRoute { meta, parents, rules: route.rules.iter().map(rule).collect() }))
+        }
+        other => other,
+    })
+}
+
 /// Targets of every kind, also those that a policy must not have.
 fn targets() -> impl Strategy<Value = Vec<PolicyTarget>> {
-    let kind =
-        sample::select(&[TargetKind::Mesh, TargetKind::Namespace, TargetKind::Service, TargetKind::HttpRoute][..]);
+    let kind = sample::select(
+        &[TargetKind::Mesh, TargetKind::Namespace, TargetKind::Service, TargetKind::HttpRoute, TargetKind::GrpcRoute][..],
+    );
     let target = (kind, namespace(), name(), proptest::option::of(name()), any::<bool>());
     let target = target.prop_map(|(kind, namespace, name, section, valid)| PolicyTarget {
         kind,
         name: if kind == TargetKind::Namespace && valid { namespace.as_str().parse().unwrap() } else { name },
         namespace: (kind != TargetKind::Mesh).then_some(namespace),
-        section: section.filter(|_| kind == TargetKind::HttpRoute || !valid),
+        section: section.filter(|_| kind.is_route() || !valid),
     });
     proptest::collection::vec(target, 1..3)
 }
@@ -176,7 +198,16 @@ fn access_policy() -> impl Strategy<Value = Object> {
 }
 
 fn object() -> impl Strategy<Value = Object> {
-    prop_oneof![service(), service(), workload(), workload(), http_route(), traffic_policy(), access_policy()]
+    prop_oneof![
+        service(),
+        service(),
+        workload(),
+        workload(),
+        http_route(),
+        grpc_route(),
+        traffic_policy(),
+        access_policy()
+    ]
 }
 
 #[derive(Clone, Debug)]

@@ -64,7 +64,7 @@ fn a_missing_backend_keeps_its_share_and_is_refused_with_its_cause() {
         RouteAction::Forward(shares) => {
             shares.iter().map(|it| (it.cluster.to_string(), it.weight, it.refusal.clone())).collect::<Vec<_>>()
         }
-        RouteAction::Refuse { cause } => panic!("{cause}"),
+        other => panic!("{other:?}"),
     };
     let web = ("local/shop/web:80".to_owned(), 90, None);
     let cause = Some("Service shop/v2 does not exist".to_owned());
@@ -123,4 +123,73 @@ fn a_tcp_port_is_neither_parent_nor_backend_of_an_http_route() {
     let found = mesh.findings(Kind::HttpRoute, "shop", "canary");
     let expected = ["spec.parentRefs[0].port", "spec.rules[0].backendRefs[0].port"];
     assert_eq!(found, expected.map(|field| (field.to_owned(), Code::InvalidValue)));
+}
+
+fn grpc_route(name: &str, rules: &str) -> String {
+    route(name, rules).replace("HTTPRoute", "GRPCRoute")
+}
+
+#[test]
+fn calls_are_ordered_by_service_then_method_then_headers_then_age() {
+    let rule = |matches: &str| format!("{{matches: [{matches}], backendRefs: [{{name: web, port: 80}}]}}");
+    let older = [
+        "{headers: [{name: x-a, value: b}, {name: x-b, value: b}]}",
+        "{method: {method: LongestMethodOfAll}}",
+        "{method: {service: shop.Cart}}",
+        "{method: {service: shop.Cart, method: Add}}",
+        "{method: {service: shop.Cart, method: Add}, headers: [{name: x-a, value: b}]}",
+        "{method: {service: 'shop\\.v[0-9]+\\.Cart', type: RegularExpression}}",
+    ];
+    let older = format!("[{}]", older.map(rule).join(", "));
+    let younger = format!("[{}]", rule("{method: {service: shop.Cart, method: Add}}"));
+    let mesh = Mesh::of(&(service("web") + &grpc_route("b-older", &older) + &grpc_route("a-younger", &younger)));
+    let of = |route: &str, rule: u32| format!("GRPCRoute shop/{route} rule {rule} match 0");
+    let expected = [
+        of("b-older", 5),
+        of("b-older", 4),
+        of("b-older", 3),
+        of("a-younger", 0),
+        of("b-older", 2),
+        of("b-older", 1),
+        of("b-older", 0),
+    ];
+    assert_eq!(mesh.routes(HOST), expected);
+}
+
+#[test]
+fn of_http_and_grpc_routes_at_one_port_the_oldest_says_which_attach() {
+    let rules = to("{name: web, port: 80}");
+    let mut mesh = Mesh::of(&(service("web") + &grpc_route("calls", &rules) + &route("pages", &rules)));
+    assert_eq!(mesh.routes(HOST), ["GRPCRoute shop/calls rule 0 match 0"]);
+    let told = ("spec.parentRefs[0]".to_owned(), Code::OverriddenField);
+    assert_eq!(mesh.findings(Kind::HttpRoute, "shop", "pages"), std::slice::from_ref(&told));
+    assert!(mesh.findings(Kind::GrpcRoute, "shop", "calls").is_empty());
+    mesh.delete(Kind::GrpcRoute, "shop", "calls");
+    assert_eq!(mesh.routes(HOST), ["HTTPRoute shop/pages rule 0 match 0"]);
+    assert!(mesh.findings(Kind::HttpRoute, "shop", "pages").is_empty());
+    mesh.put(&grpc_route("calls", &rules));
+    assert_eq!(mesh.routes(HOST), ["HTTPRoute shop/pages rule 0 match 0"]);
+    assert_eq!(mesh.findings(Kind::GrpcRoute, "shop", "calls"), [told]);
+}
+
+#[test]
+fn filters_and_the_bound_on_a_try_reach_the_route() {
+    let rules = "[{filters: [{type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: X-A, value: b}]}}, \
+                 {type: URLRewrite, urlRewrite: {hostname: v2, path: {type: ReplacePrefixMatch, replacePrefixMatch: \
+                 /b/}}}], timeouts: {backendRequest: 300ms}, backendRefs: [{name: web, port: 80, filters: [{type: \
+                 ResponseHeaderModifier, responseHeaderModifier: {remove: [server]}}]}]}, {matches: [{path: {value: \
+                 /old}}], filters: [{type: RequestRedirect, requestRedirect: {scheme: https}}]}]";
+    let mesh = Mesh::of(&(service("web") + &route("canary", rules)));
+    let host = mesh.host(HOST).unwrap();
+    let routes = &host.routes;
+    let RouteAction::Redirect(redirect) = &routes[0].action else { panic!("{:?}", routes[0]) };
+    assert_eq!((redirect.port.map(|port| port.get()), redirect.status.code()), (Some(443), 302));
+    let route = &routes[1];
+    assert_eq!(route.headers.as_ref().unwrap().request.set[0].name, "x-a");
+    let rewrite = route.rewrite.as_ref().unwrap();
+    assert_eq!(rewrite.host.as_ref().unwrap().as_str(), "v2");
+    assert_eq!(rewrite.path, Some(weft_model::PathRewrite::Prefix("/b".into())));
+    assert_eq!(route.try_timeout, Some(std::time::Duration::from_millis(300)));
+    let RouteAction::Forward(shares) = &route.action else { panic!("{route:?}") };
+    assert_eq!(shares[0].headers.as_ref().unwrap().response.remove, ["server"]);
 }

@@ -143,6 +143,11 @@ pub fn normalize<'a>(scope: &Scope, head: &RequestHead<'a>) -> Result<Normal<'a>
     Ok(Normal { method, authority, host: its.unwrap_or(host), target, headers: head.headers })
 }
 
+/// Whether a path is as [`normalize`] would leave it.
+pub(crate) fn is_normal_path(path: &str) -> bool {
+    path.starts_with('/') && path::normalize(path.as_bytes()).is_ok_and(|normal| normal == path)
+}
+
 fn method(method: &[u8]) -> Result<&str, BadRequest> {
     match method {
         [] => Err(BadRequest::Method),

@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 use weft_ir::{Affinity, HeaderMatch, RouteMatch, VirtualHost};
-use weft_model::AffinityKey;
+use weft_model::{AffinityKey, QueryMatch};
 
 use super::*;
 use crate::{
@@ -237,15 +237,20 @@ fn route_matches() -> impl Strategy<Value = RouteMatch> {
             value.map(|value| HeaderMatch { name: name.to_owned(), value: TextMatch::Exact(value.to_owned()) })
         })
     };
-    (path_matches(), method, header("x"), header("y")).prop_map(|(path, method, x, y)| RouteMatch {
+    let query = prop::option::of(prop::sample::select(vec!["1", "2"]));
+    let query = query.prop_map(|value| {
+        value.map(|value| QueryMatch { name: "q".to_owned(), value: TextMatch::Exact(value.to_owned()) })
+    });
+    (path_matches(), method, header("x"), header("y"), query).prop_map(|(path, method, x, y, query)| RouteMatch {
         path,
         method,
         headers: [x, y].into_iter().flatten().collect(),
+        query: query.into_iter().collect(),
     })
 }
 
 /// Matching written a second time, for plain requests, with no eye to speed.
-fn naive(matches: &RouteMatch, method: &str, path: &str, headers: &[(&str, &str)]) -> bool {
+fn naive(matches: &RouteMatch, method: &str, path: &str, headers: &[(&str, &str)], query: Option<&str>) -> bool {
     let path_matches = match &matches.path {
         PathMatch::Exact(text) => text == path,
         PathMatch::Prefix(text) => {
@@ -262,6 +267,7 @@ fn naive(matches: &RouteMatch, method: &str, path: &str, headers: &[(&str, &str)
     path_matches
         && matches.method.as_ref().is_none_or(|it| it.0 == method)
         && matches.headers.iter().all(header_matches)
+        && matches.query.iter().all(|it| query.is_some_and(|query| it.value == TextMatch::Exact(query.to_owned())))
 }
 
 proptest! {
@@ -271,13 +277,15 @@ proptest! {
         method in prop::sample::select(vec!["GET", "POST", "PUT"]),
         path in prop::sample::select(vec!["/", "/a", "/ab", "/a/b", "/a/b/c", "/b/a"]),
         x in prop::sample::select(vec!["1", "2", "3"]),
+        query in prop::option::of(prop::sample::select(vec!["1", "2", "3"])),
     ) {
         all.sort_by_key(RouteMatch::order);
         let routes = (0..).zip(&all).map(|(rule, matches)| route_to(rule, matches.clone(), &[("v1", 1)])).collect();
         let snapshot = snapshot(host("web", routes));
         let headers: &[(&[u8], &[u8])] = &[(b"X", x.as_bytes()), (b"y", b"1")];
-        let winner = rule_of(&snapshot, &RequestHead { method: method.as_bytes(), headers, ..get("web", path) });
-        let candidates = all.iter().filter(|matches| naive(matches, method, path, &[("x", x), ("y", "1")]));
+        let target = query.map_or_else(|| path.to_owned(), |query| format!("{path}?p=2&q={query}&q=9"));
+        let winner = rule_of(&snapshot, &RequestHead { method: method.as_bytes(), headers, ..get("web", &target) });
+        let candidates = all.iter().filter(|matches| naive(matches, method, path, &[("x", x), ("y", "1")], query));
         let best = candidates.map(RouteMatch::precedence).max();
         prop_assert_eq!(winner.map(|rule| all[rule as usize].precedence()), best);
     }
@@ -296,7 +304,7 @@ proptest! {
         prop_assume!(total > 0);
         let names: Vec<_> = (0..weights.len()).map(|place| service(&format!("v{place}"))).collect();
         let clusters: Vec<_> = names.iter().zip(&weights)
-            .map(|(name, weight)| WeightedCluster { cluster: name.clone(), weight: *weight, refusal: None }).collect();
+            .map(|(name, weight)| WeightedCluster { cluster: name.clone(), weight: *weight, refusal: None, headers: None }).collect();
         // Draws spread evenly over the whole range: the count of each is off by one at each of its two edges.
         const DRAWS: u64 = 4096;
         let mut counts = vec![0u64; weights.len()];
@@ -323,6 +331,33 @@ fn version(weights: &[(&str, u32)], user: u32) -> String {
     match super::route(&snapshot, &normalize(&scope(), &head).unwrap(), user.len() as u64) {
         Routing::Routed(routed) => routed.cluster().cluster().name.service.to_string(),
         other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn of_a_query_parameter_the_first_value_counts_as_it_stands() {
+    let takes = |value: TextMatch, target: &str| {
+        let query = vec![QueryMatch { name: "q".to_owned(), value }];
+        takes(RouteMatch { query, ..everything() }, &get("web", target))
+    };
+    let exact = |text: &str| TextMatch::Exact(text.to_owned());
+    for (value, target, expected) in [
+        (exact("a"), "/?q=a", true),
+        (exact("a"), "/?p=b&q=a&q=b", true),
+        (exact("b"), "/?q=a&q=b", false),
+        (exact("a"), "/?Q=a", false),
+        (exact("a"), "/?q=%61", false),
+        (exact("a%20b"), "/?q=a%20b", true),
+        (exact("a=b"), "/?q=a=b", true),
+        (exact(""), "/?q", true),
+        (exact(""), "/?q=&r", true),
+        (exact("a"), "/", false),
+        (exact("a"), "/?", false),
+        (TextMatch::Regex("[0-9]+".to_owned()), "/?q=17", true),
+        (TextMatch::Regex("[0-9]+".to_owned()), "/?q=17a", false),
+        (TextMatch::Regex(".*".to_owned()), "/?r=1", false),
+    ] {
+        assert_eq!(takes(value.clone(), target), expected, "{value:?} {target}");
     }
 }
 

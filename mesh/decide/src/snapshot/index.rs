@@ -4,9 +4,10 @@ use std::sync::Arc;
 use regex::{Regex, bytes};
 use regex_syntax::ParserBuilder;
 use weft_ir::{Listener, ListenerBody, OutboundTcp, Resource, Route, RouteAction, ServicePort, VirtualHost};
-use weft_model::{PathMatch, TextMatch};
+use weft_model::{PathMatch, PathRewrite, TextMatch};
 
 use super::lanes::Lanes;
+use crate::normalize;
 
 /// The longest source of a regular expression, in bytes.
 const MAX_REGEX: usize = 1024;
@@ -25,6 +26,9 @@ pub enum Unusable {
         /// Why.
         reason: String,
     },
+    /// A path to put in another's place that is none in normal form.
+    #[error("the path {0:?} cannot replace another: it is not in normal form")]
+    Path(String),
     /// An outbound TCP listener whose name is not `outbound/<service port>`.
     #[error("the TCP listener {0:?} is not named outbound/<cluster>/<namespace>/<service>:<port>")]
     ListenerName(String),
@@ -42,7 +46,7 @@ pub fn check(resource: &Resource) -> Result<(), Unusable> {
     }
 }
 
-/// A header's compiled regular expression, where its match is one.
+/// A header's or parameter's compiled regular expression, where its match is one.
 pub(crate) type HeaderPattern = Option<Lanes<bytes::Regex>>;
 
 /// The compiled regular expressions of one route, beside the IR that holds their sources.
@@ -51,6 +55,8 @@ pub(crate) struct Patterns {
     pub(crate) path: Option<Lanes<Regex>>,
     /// One for each header match.
     pub(crate) headers: Vec<HeaderPattern>,
+    /// One for each match on a query parameter.
+    pub(crate) query: Vec<HeaderPattern>,
 }
 
 /// A virtual host, ready to route by.
@@ -64,6 +70,7 @@ impl HostEntry {
     /// Compiles the host's regular expressions.
     pub(super) fn new(host: Arc<VirtualHost>) -> Result<Self, Unusable> {
         let patterns = host.routes.iter().map(patterns).collect::<Result<_, _>>()?;
+        host.routes.iter().try_for_each(check_rewrites)?;
         Ok(Self { host, patterns })
     }
 
@@ -79,7 +86,7 @@ impl HostEntry {
             .iter()
             .flat_map(|route| match &route.action {
                 RouteAction::Forward(clusters) => clusters.as_slice(),
-                RouteAction::Refuse { .. } => &[],
+                RouteAction::Redirect(_) | RouteAction::Refuse { .. } => &[],
             })
             .filter(|weighted| weighted.refusal.is_none())
             .map(|weighted| &weighted.cluster)
@@ -97,13 +104,33 @@ fn patterns(route: &Route) -> Result<Patterns, Unusable> {
         }
         PathMatch::Exact(_) | PathMatch::Prefix(_) => None,
     };
-    let headers = route.matches.headers.iter().map(|header| match &header.value {
+    let text = |value: &TextMatch| match value {
         TextMatch::Regex(source) => {
             compile(source, |text| bytes::RegexBuilder::new(text).size_limit(MAX_COMPILED).build()).map(Some)
         }
         TextMatch::Exact(_) => Ok(None),
+    };
+    let headers = route.matches.headers.iter().map(|header| text(&header.value)).collect::<Result<_, _>>()?;
+    let query = route.matches.query.iter().map(|parameter| text(&parameter.value)).collect::<Result<_, _>>()?;
+    Ok(Patterns { path, headers, query })
+}
+
+/// Checks that what a route puts in a path's place is one in normal form, so that what is forwarded is, too.
+fn check_rewrites(route: &Route) -> Result<(), Unusable> {
+    let redirect = match &route.action {
+        RouteAction::Redirect(redirect) => redirect.path.as_ref(),
+        RouteAction::Forward(_) | RouteAction::Refuse { .. } => None,
+    };
+    let rewrite = route.rewrite.as_deref().and_then(|rewrite| rewrite.path.as_ref());
+    let paths = redirect.into_iter().chain(rewrite).map(|path| match path {
+        PathRewrite::Prefix(prefix) if prefix.is_empty() => "/",
+        PathRewrite::Full(path) | PathRewrite::Prefix(path) => path,
     });
-    Ok(Patterns { path, headers: headers.collect::<Result<_, _>>()? })
+    let wrong = |path: &&str| !normalize::is_normal_path(path);
+    match paths.into_iter().find(wrong) {
+        Some(path) => Err(Unusable::Path(path.chars().take(128).collect())),
+        None => Ok(()),
+    }
 }
 
 /// Compiles `source` so that it matches whole texts only.

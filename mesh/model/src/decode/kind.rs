@@ -4,8 +4,7 @@ use super::suggest::suggestion;
 use crate::{Code, Kind};
 
 /// Kinds that weft's users may well have, and that this version does not read.
-const UNREAD: [&str; 10] = [
-    "GRPCRoute",
+const UNREAD: [&str; 9] = [
     "TLSRoute",
     "TCPRoute",
     "UDPRoute",

@@ -8,6 +8,16 @@ const MAX_BYTES: usize = 1024;
 /// A path as requests carry it after normalization: RFC 3986 §3.3 characters, no empty, `.` or `..` segment, escapes
 /// only where a character needs one and in upper case.
 pub(super) fn decode(cx: &mut Context, field: &Field<'_>) -> Option<String> {
+    normal(cx, field, "matches no request")
+}
+
+/// A path that is put in a request's place: in the same form, so that what is forwarded is what normalization would make
+/// of it.
+pub(super) fn replacement(cx: &mut Context, field: &Field<'_>) -> Option<String> {
+    normal(cx, field, "is no path in normal form")
+}
+
+fn normal(cx: &mut Context, field: &Field<'_>, otherwise: &str) -> Option<String> {
     let text = field.text(cx)?;
     if text.len() > MAX_BYTES {
         field.report(cx, Code::TooLarge, format!("the path has more than {MAX_BYTES} bytes"), None);
@@ -16,7 +26,7 @@ pub(super) fn decode(cx: &mut Context, field: &Field<'_>) -> Option<String> {
     match fault(text) {
         None => Some(text.to_owned()),
         Some((reason, hint)) => {
-            field.invalid(cx, format!("{:?} matches no request: {reason}", shorten(text)), hint);
+            field.invalid(cx, format!("{:?} {otherwise}: {reason}", shorten(text)), hint);
             None
         }
     }

@@ -17,6 +17,11 @@ const MAX_EXPRESSIONS: usize = 500;
 /// A regular expression of linear time (RE2 syntax): no look-around and no backreferences.
 pub(super) fn regex(cx: &mut Context, field: &Field<'_>) -> Option<String> {
     let text = field.text(cx)?;
+    regex_text(cx, field, text)
+}
+
+/// The same of an expression that was made of what the field says.
+pub(super) fn regex_text(cx: &mut Context, field: &Field<'_>, text: &str) -> Option<String> {
     if text.len() > MAX_SOURCE_BYTES {
         let found = format!("the expression has {} bytes, more than {MAX_SOURCE_BYTES}", text.len());
         field.report(cx, Code::TooLarge, found, None);
@@ -62,13 +67,33 @@ fn compile(source: &str) -> Result<(), regex::Error> {
 
 /// A header's name (RFC 9110 §5.1: a token), in lower case.
 pub(super) fn header_name(cx: &mut Context, field: &Field<'_>) -> Option<String> {
+    token(cx, field, "a header name").map(|name| name.to_ascii_lowercase())
+}
+
+/// A query parameter's name, whose case counts (Gateway API, HTTPQueryParamMatch "Name").
+pub(super) fn query_name(cx: &mut Context, field: &Field<'_>) -> Option<String> {
+    token(cx, field, "a name")
+}
+
+fn token(cx: &mut Context, field: &Field<'_>, what: &str) -> Option<String> {
     let text = field.text(cx)?;
     let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
     if (1..=256).contains(&text.len()) && text.bytes().all(token) {
-        return Some(text.to_ascii_lowercase());
+        return Some(text.to_owned());
     }
     let hint = "write 1 to 256 letters, digits or any of !#$%&'*+-.^_`|~";
-    field.invalid(cx, format!("{:?} is not a header name", shorten(text)), hint);
+    field.invalid(cx, format!("{:?} is not {what}", shorten(text)), hint);
+    None
+}
+
+/// A query parameter's value as clients send it, at most 1024 bytes: what would have to be encoded must be.
+pub(super) fn query_value(cx: &mut Context, field: &Field<'_>) -> Option<String> {
+    let text = field.text(cx)?;
+    if (1..=1024).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"&#".contains(&byte)) {
+        return Some(text.to_owned());
+    }
+    let hint = "write 1 to 1024 bytes as clients send them: %20 for a blank, %26 for an '&'";
+    field.invalid(cx, format!("{:?} is no query parameter's value", shorten(text)), hint);
     None
 }
 

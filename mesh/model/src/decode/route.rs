@@ -1,5 +1,9 @@
-//! HTTPRoute's `spec`: the Gateway API's GAMMA form, with that specification's bounds.
-use std::collections::HashMap;
+//! HTTPRoute's `spec`: the Gateway API's GAMMA form, with that specification's bounds. What GRPCRoute has in common with it
+//! stands here too.
+use std::{collections::HashMap, time::Duration};
+
+mod filters;
+pub(super) mod grpc;
 
 use super::{
     fields::{Context, Field, Fields},
@@ -7,7 +11,7 @@ use super::{
 };
 use crate::{
     BackendRef, Code, HeaderMatch, HttpMatch, HttpMethod, HttpRoute, HttpRule, Meta, Name, Namespace, ParentRef,
-    PathMatch, TextMatch,
+    PathMatch, QueryMatch, TextMatch, duration,
 };
 
 const MAX_PARENTS: usize = 32;
@@ -15,6 +19,7 @@ const MAX_RULES: usize = 16;
 const MAX_MATCHES: usize = 64;
 const MAX_ROUTE_MATCHES: usize = 128;
 const MAX_HEADERS: usize = 16;
+const MAX_QUERY: usize = 16;
 const MAX_BACKENDS: usize = 16;
 const MAX_WEIGHT: u32 = 1_000_000;
 
@@ -24,7 +29,9 @@ pub(super) fn decode(cx: &mut Context, meta: Option<Meta>, spec: &Field<'_>) -> 
     let own = meta.as_ref().map_or_else(Namespace::default_namespace, |meta| meta.namespace.clone());
     let mut fields = Fields::open(cx, spec)?;
     let parents = fields.required(cx, "parentRefs").map(|parents| self::parents(cx, &parents, &own));
-    let rules = fields.required(cx, "rules").map(|rules| self::rules(cx, &rules, &own));
+    let rules = fields.required(cx, "rules").map(|rules| {
+        self::rules(cx, &rules, |cx, item| rule(cx, item, &own), |rule| (rule.name.as_ref(), rule.matches.len()))
+    });
     fields.unsupported(cx, &["hostnames", "useDefaultGateways"]);
     fields.finish(cx);
     Some(HttpRoute { meta: meta?, parents: parents?, rules: rules? })
@@ -76,12 +83,18 @@ fn namespace(cx: &mut Context, fields: &mut Fields<'_>, own: &Namespace) -> Opti
     }
 }
 
-fn rules(cx: &mut Context, field: &Field<'_>, own: &Namespace) -> Vec<HttpRule> {
+/// The rules of either kind of route; `parts` tells a rule's name, and how many matches it has.
+fn rules<R>(
+    cx: &mut Context,
+    field: &Field<'_>,
+    read: impl Fn(&mut Context, &Field<'_>) -> Option<R>,
+    parts: impl Fn(&R) -> (Option<&Name>, usize),
+) -> Vec<R> {
     let mut first = HashMap::new();
     let mut rules = Vec::new();
     for item in field.items(cx, 1..=MAX_RULES) {
-        let Some(rule) = rule(cx, &item, own) else { continue };
-        if let Some(name) = &rule.name
+        let Some(rule) = read(cx, &item) else { continue };
+        if let (Some(name), _) = parts(&rule)
             && let Some(line) = first.insert(name.clone(), item.node.line)
         {
             let field = Field { node: item.node, path: item.path.key("name") };
@@ -90,7 +103,7 @@ fn rules(cx: &mut Context, field: &Field<'_>, own: &Namespace) -> Vec<HttpRule> 
         }
         rules.push(rule);
     }
-    let matches: usize = rules.iter().map(|rule| rule.matches.len()).sum();
+    let matches: usize = rules.iter().map(|rule| parts(rule).1).sum();
     if matches > MAX_ROUTE_MATCHES {
         let found = format!("the rules have {matches} matches in all, more than {MAX_ROUTE_MATCHES}");
         field.report(cx, Code::TooLarge, found, Some("split the route".to_owned()));
@@ -106,19 +119,40 @@ fn rule(cx: &mut Context, item: &Field<'_>, own: &Namespace) -> Option<HttpRule>
         matches.extend(field.items(cx, 0..=MAX_MATCHES).iter().filter_map(|item| http_match(cx, item)));
     }
     if matches.is_empty() {
-        matches.push(HttpMatch { path: everything(), method: None, headers: Vec::new() });
+        matches.push(HttpMatch { path: everything(), method: None, headers: Vec::new(), query: Vec::new() });
     }
-    let backends = fields.required(cx, "backendRefs").map(|backends| self::backends(cx, &backends, own));
-    let request_timeout = fields.take("timeouts").and_then(|timeouts| {
-        let mut fields = Fields::open(cx, &timeouts)?;
-        let request = fields.take("request").and_then(|request| request.duration(cx));
-        fields.unsupported(cx, &["backendRequest"]);
-        fields.finish(cx);
-        request
-    });
-    fields.unsupported(cx, &["filters", "retry", "sessionPersistence"]);
+    let filters = fields.take("filters").map(|field| filters::filters(cx, &field, filters::EVERY)).unwrap_or_default();
+    // A rule that redirects forwards nothing.
+    let written = match filters.redirect {
+        Some(_) => fields.take("backendRefs"),
+        None => fields.required(cx, "backendRefs"),
+    };
+    let backends = written.map(|backends| self::backends(cx, &backends, own));
+    filters::fit(cx, item, &filters, &matches, backends.as_ref().map_or(0, Vec::len));
+    let timeouts = fields.take("timeouts").and_then(|timeouts| self::timeouts(cx, &timeouts));
+    let (request_timeout, backend_timeout) = timeouts.unwrap_or_default();
+    fields.unsupported(cx, &["retry", "sessionPersistence"]);
     fields.finish(cx);
-    Some(HttpRule { name, matches, backends: backends?, request_timeout })
+    let backends = if filters.redirect.is_some() { backends.unwrap_or_default() } else { backends? };
+    Some(HttpRule { name, matches, filters, backends, request_timeout, backend_timeout })
+}
+
+/// `timeouts`: of the request, and of one try of it.
+fn timeouts(cx: &mut Context, field: &Field<'_>) -> Option<(Option<Duration>, Option<Duration>)> {
+    let mut fields = Fields::open(cx, field)?;
+    let request = fields.take("request").and_then(|request| request.duration(cx));
+    let backend_field = fields.take("backendRequest");
+    let backend = backend_field.as_ref().and_then(|backend| backend.duration(cx));
+    fields.finish(cx);
+    let bounded = |timeout: Option<Duration>| timeout.filter(|timeout| !timeout.is_zero());
+    if let (Some(whole), Some(try_), Some(field)) = (bounded(request), bounded(backend), backend_field)
+        && try_ > whole
+    {
+        let (whole, try_) = (duration::format(whole), duration::format(try_));
+        let found = format!("one try may take {try_}, longer than the whole request, {whole}");
+        field.invalid(cx, found, &format!("write {whole} or less"));
+    }
+    Some((request, backend))
 }
 
 fn everything() -> PathMatch {
@@ -134,9 +168,41 @@ fn http_match(cx: &mut Context, item: &Field<'_>) -> Option<HttpMatch> {
     let methods = METHODS.map(|method| (method, method));
     let method = fields.take("method").and_then(|method| method.choice(cx, &methods));
     let headers = fields.take("headers").map(|headers| self::headers(cx, &headers)).unwrap_or_default();
-    fields.unsupported(cx, &["queryParams"]);
+    let query = fields.take("queryParams").map(|query| self::query(cx, &query)).unwrap_or_default();
     fields.finish(cx);
-    Some(HttpMatch { path: path?, method: method.map(|method| HttpMethod(method.to_owned())), headers })
+    Some(HttpMatch { path: path?, method: method.map(|method| HttpMethod(method.to_owned())), headers, query })
+}
+
+fn query(cx: &mut Context, field: &Field<'_>) -> Vec<QueryMatch> {
+    let mut first = HashMap::new();
+    let mut query = Vec::new();
+    for item in field.items(cx, 0..=MAX_QUERY) {
+        let Some(parameter) = parameter(cx, &item) else { continue };
+        if let Some(line) = first.insert(parameter.name.clone(), item.node.line) {
+            let field = Field { node: item.node, path: item.path.key("name") };
+            let found = format!("the query parameter {:?} stands twice", parameter.name);
+            field.report(cx, Code::Duplicate, found, Some(format!("the first is on line {line}")));
+        }
+        query.push(parameter);
+    }
+    query
+}
+
+fn parameter(cx: &mut Context, item: &Field<'_>) -> Option<QueryMatch> {
+    let types = [("Exact", MatchType::Exact), ("RegularExpression", MatchType::Regex)];
+    let mut fields = Fields::open(cx, item)?;
+    let match_type = match fields.take("type") {
+        Some(match_type) => match_type.choice(cx, &types),
+        None => Some(MatchType::Exact),
+    };
+    let name = fields.required(cx, "name").and_then(|name| pattern::query_name(cx, &name));
+    let value = fields.required(cx, "value");
+    fields.finish(cx);
+    let value = match match_type? {
+        MatchType::Regex => TextMatch::Regex(pattern::regex(cx, &value?)?),
+        MatchType::Exact | MatchType::Prefix => TextMatch::Exact(pattern::query_value(cx, &value?)?),
+    };
+    Some(QueryMatch { name: name?, value })
 }
 
 /// How a match's `value` is read.
@@ -229,7 +295,8 @@ fn backend(cx: &mut Context, item: &Field<'_>, own: &Namespace) -> Option<Backen
         Some(weight) => weight.integer(cx, 0..=MAX_WEIGHT),
         None => Some(1),
     };
-    fields.unsupported(cx, &["filters"]);
+    let filters =
+        fields.take("filters").map(|field| filters::filters(cx, &field, filters::HEADERS)).unwrap_or_default();
     fields.finish(cx);
-    Some(BackendRef { namespace: namespace?, name: name?, port: port?, weight: weight? })
+    Some(BackendRef { namespace: namespace?, name: name?, port: port?, weight: weight?, headers: filters.headers })
 }

@@ -8,11 +8,12 @@ use crate::{Code, Meta, Name, Namespace, PolicyTarget, TargetKind};
 const MAX_TARGETS: usize = 16;
 
 /// What the policy's targets may be.
-const KINDS: [(&str, TargetKind); 4] = [
+const KINDS: [(&str, TargetKind); 5] = [
     ("Mesh", TargetKind::Mesh),
     ("Namespace", TargetKind::Namespace),
     ("Service", TargetKind::Service),
     ("HTTPRoute", TargetKind::HttpRoute),
+    ("GRPCRoute", TargetKind::GrpcRoute),
 ];
 
 /// The targets of a policy; those of a kind that is not in `allowed` are reported.
@@ -51,7 +52,7 @@ fn target(
         let hint = "remove it: a policy targets its own namespace only";
         namespace.report(cx, Code::UnknownField, "a target has no namespace", Some(hint.to_owned()));
     }
-    if kind.is_none_or(|kind| matches!(kind, TargetKind::Service | TargetKind::HttpRoute)) && name_field.is_none() {
+    if kind.is_none_or(|kind| kind == TargetKind::Service || kind.is_route()) && name_field.is_none() {
         fields.missing(cx, "name", None);
     }
     fields.finish(cx);
@@ -60,9 +61,9 @@ fn target(
     let kind = kind?;
     check_group(cx, group.as_ref(), kind);
     if let Some(section) = &section_field
-        && kind != TargetKind::HttpRoute
+        && !kind.is_route()
     {
-        let hint = "remove it: only an HTTPRoute's rule is named by sectionName";
+        let hint = "remove it: only a route's rule is named by sectionName";
         section.report(
             cx,
             Code::UnsupportedField,
@@ -86,7 +87,7 @@ fn target(
             let name = fixed_name(cx, name_field.as_ref(), name, own.as_str(), hint)?;
             Some(PolicyTarget { kind, namespace: Some(own), name, section: None })
         }
-        TargetKind::Service | TargetKind::HttpRoute => {
+        TargetKind::Service | TargetKind::HttpRoute | TargetKind::GrpcRoute => {
             Some(PolicyTarget { kind, namespace: Some(own), name: name??, section })
         }
     }
@@ -117,7 +118,7 @@ fn check_group(cx: &mut Context, field: Option<&Field<'_>>, kind: TargetKind) {
     let expected = match kind {
         TargetKind::Mesh => "weft.dev",
         TargetKind::Namespace | TargetKind::Service => "",
-        TargetKind::HttpRoute => "gateway.networking.k8s.io",
+        TargetKind::HttpRoute | TargetKind::GrpcRoute => "gateway.networking.k8s.io",
     };
     if let Some(field) = field
         && let Some(text) = field.text(cx)

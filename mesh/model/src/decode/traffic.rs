@@ -12,7 +12,8 @@ mod breaking;
 mod retries;
 
 pub(super) fn decode(cx: &mut Context, meta: Option<Meta>, spec: &Field<'_>) -> Option<TrafficPolicy> {
-    let allowed = [TargetKind::Mesh, TargetKind::Namespace, TargetKind::Service, TargetKind::HttpRoute];
+    let allowed =
+        [TargetKind::Mesh, TargetKind::Namespace, TargetKind::Service, TargetKind::HttpRoute, TargetKind::GrpcRoute];
     let mut fields = Fields::open(cx, spec)?;
     let targets =
         fields.required(cx, "targetRefs").map(|targets| target::decode(cx, meta.as_ref(), &targets, &allowed));

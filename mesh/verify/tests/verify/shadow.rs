@@ -6,8 +6,8 @@ use weft_compile::Compiler;
 use weft_decide::{RequestHead, Routing, Scope, Snapshot, normalize, route};
 use weft_ir::Resource;
 use weft_model::{
-    BackendRef, Code, HeaderMatch, HttpMatch, HttpMethod, HttpRoute, HttpRule, Kind, Labels, Meta, Object, Owner,
-    ParentRef, PathMatch, Port, Severity, Stored, TextMatch,
+    BackendRef, Code, Filters, HeaderFilters, HeaderMatch, HttpMatch, HttpMethod, HttpRoute, HttpRule, Kind, Labels,
+    Meta, Object, Owner, ParentRef, PathMatch, Port, Severity, Stored, TextMatch,
 };
 use weft_verify::{Subject, verify};
 
@@ -84,6 +84,7 @@ fn http_match() -> impl Strategy<Value = HttpMatch> {
         path,
         method: method.map(|method| HttpMethod(method.to_owned())),
         headers: headers.into_iter().map(|(name, value)| HeaderMatch { name: name.to_owned(), value }).collect(),
+        query: Vec::new(),
     })
 }
 
@@ -91,9 +92,17 @@ fn http_route(name: &'static str) -> impl Strategy<Value = Object> {
     let rules = proptest::collection::vec(proptest::collection::vec(http_match(), 0..4), 1..5);
     rules.prop_map(move |rules| {
         let (namespace, web) = ("shop".parse().unwrap(), "web".parse().unwrap());
-        let backend = BackendRef { namespace, name: web, port: Port::HTTP, weight: 1 };
+        let backend =
+            BackendRef { namespace, name: web, port: Port::HTTP, weight: 1, headers: HeaderFilters::default() };
         let parent = ParentRef { namespace: backend.namespace.clone(), name: backend.name.clone(), port: None };
-        let rule = |matches| HttpRule { name: None, matches, backends: vec![backend.clone()], request_timeout: None };
+        let rule = |matches| HttpRule {
+            name: None,
+            matches,
+            filters: Filters::default(),
+            backends: vec![backend.clone()],
+            request_timeout: None,
+            backend_timeout: None,
+        };
         let meta = Meta {
             name: name.parse().unwrap(),
             namespace: backend.namespace.clone(),

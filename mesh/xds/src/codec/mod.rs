@@ -2,6 +2,7 @@
 mod access;
 mod affinity;
 mod breaking;
+mod changes;
 mod cluster;
 mod common;
 mod endpoints;
@@ -11,6 +12,7 @@ mod inbound;
 mod listener;
 mod metadata;
 mod retry;
+mod rewrite;
 mod route;
 mod route_configuration;
 mod tls;

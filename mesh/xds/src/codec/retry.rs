@@ -1,4 +1,6 @@
 //! How a route's requests are repeated.
+use std::time::Duration;
+
 use weft_ir::{Retry, RetryBackoff, RetryBudget};
 use weft_model::{GrpcCode, RepeatSafety, RetryCondition, RetryOn};
 use weft_proto::{
@@ -32,9 +34,24 @@ const STATUSES: &str = "retriable-status-codes";
 const SAFETY: [(&str, RepeatSafety); 3] =
     [("idempotent", RepeatSafety::Idempotent), ("always", RepeatSafety::Always), ("never", RepeatSafety::Never)];
 
-/// The standard's part and weft's.
-pub(super) fn encode(retry: &Retry) -> (RetryPolicy, weft::Retry) {
-    let Retry { attempts, on, repeats_are_safe, per_try_timeout, backoff, budget } = retry;
+/// The standard's part and weft's. A route without retries that bounds its one try has the first of them only.
+pub(super) fn encode(
+    retry: Option<&Retry>,
+    try_timeout: Option<Duration>,
+) -> (Option<RetryPolicy>, Option<weft::Retry>) {
+    let Some(retry) = retry else { return (try_timeout.map(once), None) };
+    let (mut standard, ours) = encode_retry(retry);
+    standard.per_try_timeout = retry.per_try_timeout.or(try_timeout).map(duration);
+    (Some(standard), Some(ours))
+}
+
+/// What bounds the only try.
+fn once(bound: Duration) -> RetryPolicy {
+    RetryPolicy { num_retries: number(0), per_try_timeout: Some(duration(bound)), ..RetryPolicy::default() }
+}
+
+fn encode_retry(retry: &Retry) -> (RetryPolicy, weft::Retry) {
+    let Retry { attempts, on, repeats_are_safe, per_try_timeout: _, backoff, budget } = retry;
     let RetryBackoff { base, max } = *backoff;
     let RetryBudget { percent, min_per_second } = *budget;
     let mut names: Vec<_> = NAMES.iter().filter(|(_, it)| on.contains(*it)).map(|(name, _)| *name).collect();
@@ -45,7 +62,6 @@ pub(super) fn encode(retry: &Retry) -> (RetryPolicy, weft::Retry) {
     let standard = RetryPolicy {
         retry_on: names.join(","),
         num_retries: number(*attempts),
-        per_try_timeout: per_try_timeout.map(duration),
         retriable_status_codes: statuses,
         retry_back_off: Some(RetryBackOff { base_interval: Some(duration(base)), max_interval: Some(duration(max)) }),
         ..RetryPolicy::default()
@@ -66,10 +82,17 @@ fn status(condition: &RetryCondition) -> Option<u32> {
     }
 }
 
-/// Both parts must be there: the standard's alone would repeat a POST.
-pub(super) fn decode(standard: Option<RetryPolicy>, ours: Option<weft::Retry>) -> Result<Option<Retry>, Fault> {
+/// Both parts must be there: the standard's alone would repeat a POST. `try_timeout` is what the route says beside them:
+/// it stands in the standard's field where the retries bound no try themselves, and is never shorter than their bound.
+pub(super) fn decode(
+    standard: Option<RetryPolicy>,
+    ours: Option<weft::Retry>,
+    try_timeout: Option<Duration>,
+) -> Result<Option<Retry>, Fault> {
     let (mut standard, ours) = match (standard, ours) {
-        (None, None) => return Ok(None),
+        (None, None) if try_timeout.is_none() => return Ok(None),
+        (standard, None) if standard == try_timeout.map(once) => return Ok(None),
+        (None, None) => return Err(fault("retry_policy", "it is missing beside metadata.try_timeout")),
         (Some(standard), Some(ours)) => (standard, ours),
         (Some(_), None) => return Err(fault("metadata.retry", "it is missing beside a retry policy")),
         (None, Some(_)) => return Err(fault("retry_policy", "it is missing beside metadata.retry")),
@@ -88,6 +111,11 @@ pub(super) fn decode(standard: Option<RetryPolicy>, ours: Option<weft::Retry>) -
     if per_try_timeout.is_some_and(|limit| limit.is_zero()) {
         return Err(fault("retry_policy.per_try_timeout", "it must be above zero"));
     }
+    let per_try_timeout = match (per_try_timeout, try_timeout) {
+        (limit, None) => limit,
+        (Some(limit), Some(bound)) if limit <= bound => Some(limit).filter(|limit| *limit != bound),
+        (_, Some(_)) => return Err(fault("retry_policy.per_try_timeout", "it is not within metadata.try_timeout")),
+    };
     let backoff = read_backoff(required("retry_policy.retry_back_off", standard.retry_back_off.take())?)
         .within("retry_policy.retry_back_off")?;
     nothing_left(&standard).within("retry_policy")?;

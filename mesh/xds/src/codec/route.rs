@@ -2,14 +2,15 @@
 use std::{collections::HashMap, time::Duration};
 
 use weft_ir::{Affinity, HeaderMatch, Retry, Route, RouteAction, RouteMatch, RouteOrigin, WeightedCluster};
-use weft_model::{HttpMethod, PathMatch, TextMatch};
+use weft_model::{HttpMethod, PathMatch, QueryMatch, TextMatch, UrlRewrite};
 use weft_proto::{
     envoy::{
         config::{
             core::v3::{DataSource, data_source::Specifier},
             route::v3::{
-                self as wire, DirectResponseAction, HeaderMatcher,
+                self as wire, DirectResponseAction, HeaderMatcher, QueryParameterMatcher,
                 header_matcher::HeaderMatchSpecifier,
+                query_parameter_matcher::QueryParameterMatchSpecifier,
                 route::Action,
                 route_action::{ClusterNotFoundResponseCode, ClusterSpecifier},
                 route_match::PathSpecifier,
@@ -23,13 +24,13 @@ use weft_proto::{
 };
 
 use super::{
-    affinity,
+    affinity, changes,
     common::{
         annotate, annotation, duration, duration_of_ours, is_token, origin, parse, read_duration,
         read_duration_of_ours, read_origin, read_regex, required, safe_regex, shorten, text,
     },
     fault::{Fault, Within, expect, fault, nothing_left},
-    retry,
+    retry, rewrite,
 };
 
 /// The status of a refusal (Gateway API, HTTPRouteRule "BackendRefs").
@@ -48,22 +49,25 @@ struct Extra {
     refusal_timeout: Option<prost_types::Duration>,
     refused_shares: HashMap<u32, String>,
     retry: Option<weft::Retry>,
+    try_timeout: Option<prost_types::Duration>,
 }
 
 pub(super) fn encode(route: &Route) -> wire::Route {
-    let Route { origin: from, matches, action, timeout, retry, affinity } = route;
-    let mut extra = Extra::default();
+    let Route { origin: from, matches, action, timeout, try_timeout, retry, affinity, headers, rewrite } = route;
+    let mut extra = Extra { try_timeout: try_timeout.map(duration_of_ours), ..Extra::default() };
     let action = match action {
         RouteAction::Forward(shares) => {
             let mut action = encode_shares(shares, &mut extra);
             // Zero is no bound; left out it would be 15 s.
             action.timeout = Some(duration(timeout.unwrap_or_default()));
             action.hash_policy = affinity.iter().map(affinity::encode).collect();
-            if let Some((standard, ours)) = retry.as_ref().map(retry::encode) {
-                action.retry_policy = Some(standard);
-                extra.retry = Some(ours);
-            }
+            (action.retry_policy, extra.retry) = retry::encode(retry.as_ref(), *try_timeout);
+            rewrite::encode(rewrite.as_deref(), &matches.path, &mut action);
             Action::Route(action)
+        }
+        RouteAction::Redirect(redirect) => {
+            extra.refusal_timeout = timeout.map(duration_of_ours);
+            Action::Redirect(rewrite::encode_redirect(redirect, &matches.path))
         }
         RouteAction::Refuse { cause } => {
             extra.refusal_timeout = timeout.map(duration_of_ours);
@@ -71,8 +75,13 @@ pub(super) fn encode(route: &Route) -> wire::Route {
             Action::DirectResponse(DirectResponseAction { status: REFUSED, body: Some(body), ..Default::default() })
         }
     };
-    let Extra { refusal_timeout, refused_shares, retry } = extra;
+    let Extra { refusal_timeout, refused_shares, retry, try_timeout } = extra;
+    let changes = changes::encode(headers.as_deref());
     wire::Route {
+        request_headers_to_add: changes.request_add,
+        request_headers_to_remove: changes.request_remove,
+        response_headers_to_add: changes.response_add,
+        response_headers_to_remove: changes.response_remove,
         name: from.to_string(),
         r#match: Some(encode_match(matches)),
         action: Some(action),
@@ -81,33 +90,46 @@ pub(super) fn encode(route: &Route) -> wire::Route {
             refusal_timeout,
             refused_shares,
             retry,
+            try_timeout,
         })),
         ..wire::Route::default()
     }
 }
 
 pub(super) fn decode(mut message: wire::Route) -> Result<Route, Fault> {
-    let weft::Route { origin, refusal_timeout, refused_shares, retry } =
+    let weft::Route { origin, refusal_timeout, refused_shares, retry, try_timeout } =
         required("metadata", annotation(message.metadata.take()).within("metadata")?)?;
     let (object, rule, alternative) = read_origin(required("metadata.origin", origin)?).within("metadata.origin")?;
     let origin = RouteOrigin { object, rule, alternative };
     expect("name", &std::mem::take(&mut message.name), &origin.to_string())?;
-    let mut extra = Extra { refusal_timeout, refused_shares, retry };
+    let mut extra = Extra { refusal_timeout, refused_shares, retry, try_timeout };
     let matches = decode_match(required("match", message.r#match.take())?).within("match")?;
-    let Decoded { action, timeout, retry, affinity } = match required("action", message.action.take())? {
-        Action::Route(action) => decode_forward(action, &mut extra).within("route")?,
-        Action::DirectResponse(response) => decode_refusal(response, &mut extra).within("direct_response")?,
-        _ => return Err(fault("action", "only route and direct_response are read")),
-    };
-    if extra.refusal_timeout.is_some() || !extra.refused_shares.is_empty() || extra.retry.is_some() {
+    let Decoded { action, timeout, try_timeout, retry, affinity, rewrite } =
+        match required("action", message.action.take())? {
+            Action::Route(action) => decode_forward(action, &matches.path, &mut extra).within("route")?,
+            Action::DirectResponse(response) => decode_refusal(response, &mut extra).within("direct_response")?,
+            Action::Redirect(redirect) => {
+                let redirect = rewrite::decode_redirect(redirect, &matches.path).within("redirect")?;
+                answered(RouteAction::Redirect(redirect), &mut extra)?
+            }
+            _ => return Err(fault("action", "only route, redirect and direct_response are read")),
+        };
+    let Extra { refusal_timeout, refused_shares, retry: its_retry, try_timeout: its_try } = extra;
+    if refusal_timeout.is_some() || !refused_shares.is_empty() || its_retry.is_some() || its_try.is_some() {
         return Err(fault("metadata", "it speaks of something that the action does not have"));
     }
+    let headers = changes::decode(changes::Lists {
+        request_add: std::mem::take(&mut message.request_headers_to_add),
+        request_remove: std::mem::take(&mut message.request_headers_to_remove),
+        response_add: std::mem::take(&mut message.response_headers_to_add),
+        response_remove: std::mem::take(&mut message.response_headers_to_remove),
+    })?;
     nothing_left(&message)?;
-    Ok(Route { origin, matches, action, timeout, retry, affinity })
+    Ok(Route { origin, matches, action, timeout, try_timeout, retry, affinity, headers, rewrite })
 }
 
 fn encode_match(matches: &RouteMatch) -> wire::RouteMatch {
-    let RouteMatch { path, method, headers } = matches;
+    let RouteMatch { path, method, headers, query } = matches;
     let path = match path {
         PathMatch::Exact(path) => PathSpecifier::Path(path.clone()),
         // Envoy's path_separated_prefix takes no trailing slash, so not the root.
@@ -123,6 +145,7 @@ fn encode_match(matches: &RouteMatch) -> wire::RouteMatch {
     wire::RouteMatch {
         path_specifier: Some(path),
         headers: method.chain(headers).collect(),
+        query_parameters: query.iter().map(encode_parameter).collect(),
         ..wire::RouteMatch::default()
     }
 }
@@ -130,12 +153,33 @@ fn encode_match(matches: &RouteMatch) -> wire::RouteMatch {
 fn header(name: &str, pattern: MatchPattern) -> HeaderMatcher {
     HeaderMatcher {
         name: name.to_owned(),
-        header_match_specifier: Some(HeaderMatchSpecifier::StringMatch(StringMatcher {
-            match_pattern: Some(pattern),
-            ..StringMatcher::default()
-        })),
+        header_match_specifier: Some(HeaderMatchSpecifier::StringMatch(matcher(pattern))),
         ..HeaderMatcher::default()
     }
+}
+
+fn matcher(pattern: MatchPattern) -> StringMatcher {
+    StringMatcher { match_pattern: Some(pattern), ..StringMatcher::default() }
+}
+
+fn encode_parameter(QueryMatch { name, value }: &QueryMatch) -> QueryParameterMatcher {
+    let pattern = match value {
+        TextMatch::Exact(value) => MatchPattern::Exact(value.clone()),
+        TextMatch::Regex(regex) => MatchPattern::SafeRegex(safe_regex(regex)),
+    };
+    let specifier = QueryParameterMatchSpecifier::StringMatch(matcher(pattern));
+    QueryParameterMatcher { name: name.clone(), query_parameter_match_specifier: Some(specifier) }
+}
+
+fn decode_parameter(parameter: QueryParameterMatcher) -> Result<QueryMatch, Fault> {
+    let QueryParameterMatcher { name, query_parameter_match_specifier } = parameter;
+    let Some(QueryParameterMatchSpecifier::StringMatch(value)) = query_parameter_match_specifier else {
+        return Err(fault("string_match", "it is missing, and only it is read"));
+    };
+    if name.is_empty() {
+        return Err(fault("name", "it is empty"));
+    }
+    Ok(QueryMatch { name: text("name", name)?, value: read_matcher(value)? })
 }
 
 fn decode_match(mut message: wire::RouteMatch) -> Result<RouteMatch, Fault> {
@@ -150,6 +194,9 @@ fn decode_match(mut message: wire::RouteMatch) -> Result<RouteMatch, Fault> {
         PathSpecifier::SafeRegex(regex) => PathMatch::Regex(read_regex(regex).within("safe_regex")?),
         _ => return Err(fault("path", "only path, prefix, path_separated_prefix and safe_regex are read")),
     };
+    let parameters = std::mem::take(&mut message.query_parameters).into_iter().enumerate();
+    let parameter = |(at, it)| decode_parameter(it).within(format_args!("query_parameters[{at}]"));
+    let query = parameters.map(parameter).collect::<Result<_, _>>()?;
     let (mut method, mut headers) = (None, Vec::new());
     for (at, matcher) in std::mem::take(&mut message.headers).into_iter().enumerate() {
         let HeaderMatch { name, value } = decode_header(matcher).within(format_args!("headers[{at}]"))?;
@@ -165,7 +212,7 @@ fn decode_match(mut message: wire::RouteMatch) -> Result<RouteMatch, Fault> {
         }
     }
     nothing_left(&message)?;
-    Ok(RouteMatch { path, method, headers })
+    Ok(RouteMatch { path, method, headers, query })
 }
 
 fn decode_path(path: String) -> Result<String, Fault> {
@@ -184,18 +231,23 @@ fn decode_header(mut matcher: HeaderMatcher) -> Result<HeaderMatch, Fault> {
     if !(1..=MAX_HEADER_NAME_BYTES).contains(&plain.len()) || !plain.bytes().all(lower) {
         return Err(fault("name", format!("{:?} is not a header's name in lower case", shorten(&name))));
     }
-    let Some(HeaderMatchSpecifier::StringMatch(mut value)) = matcher.header_match_specifier.take() else {
+    let Some(HeaderMatchSpecifier::StringMatch(value)) = matcher.header_match_specifier.take() else {
         return Err(fault("string_match", "it is missing, and only it is read"));
     };
     nothing_left(&matcher)?;
+    Ok(HeaderMatch { name, value: read_matcher(value)? })
+}
+
+fn read_matcher(mut value: StringMatcher) -> Result<TextMatch, Fault> {
     let pattern = value.match_pattern.take();
     nothing_left(&value).within("string_match")?;
-    let value = match pattern {
-        Some(MatchPattern::Exact(value)) => TextMatch::Exact(text("string_match.exact", value)?),
-        Some(MatchPattern::SafeRegex(regex)) => TextMatch::Regex(read_regex(regex).within("string_match.safe_regex")?),
-        Some(_) | None => return Err(fault("string_match", "only exact and safe_regex are read")),
-    };
-    Ok(HeaderMatch { name, value })
+    match pattern {
+        Some(MatchPattern::Exact(value)) => Ok(TextMatch::Exact(text("string_match.exact", value)?)),
+        Some(MatchPattern::SafeRegex(regex)) => {
+            Ok(TextMatch::Regex(read_regex(regex).within("string_match.safe_regex")?))
+        }
+        Some(_) | None => Err(fault("string_match", "only exact and safe_regex are read")),
+    }
 }
 
 fn encode_shares(shares: &[WeightedCluster], extra: &mut Extra) -> wire::RouteAction {
@@ -205,7 +257,9 @@ fn encode_shares(shares: &[WeightedCluster], extra: &mut Extra) -> wire::RouteAc
         }
     }
     let specifier = match shares {
-        [WeightedCluster { cluster, weight: 1, refusal: _ }] => ClusterSpecifier::Cluster(cluster.to_string()),
+        [WeightedCluster { cluster, weight: 1, refusal: _, headers: None }] => {
+            ClusterSpecifier::Cluster(cluster.to_string())
+        }
         shares => ClusterSpecifier::WeightedClusters(wire::WeightedCluster {
             clusters: shares.iter().map(encode_share).collect(),
             ..wire::WeightedCluster::default()
@@ -228,9 +282,14 @@ fn not_found_code(has_refused_share: bool) -> i32 {
 }
 
 fn encode_share(share: &WeightedCluster) -> ClusterWeight {
+    let changes = changes::encode(share.headers.as_deref());
     ClusterWeight {
         name: share.cluster.to_string(),
         weight: Some(UInt32Value { value: share.weight }),
+        request_headers_to_add: changes.request_add,
+        request_headers_to_remove: changes.request_remove,
+        response_headers_to_add: changes.response_add,
+        response_headers_to_remove: changes.response_remove,
         ..ClusterWeight::default()
     }
 }
@@ -239,21 +298,25 @@ fn encode_share(share: &WeightedCluster) -> ClusterWeight {
 struct Decoded {
     action: RouteAction,
     timeout: Option<Duration>,
+    try_timeout: Option<Duration>,
     retry: Option<Retry>,
     affinity: Option<Affinity>,
+    rewrite: Option<Box<UrlRewrite>>,
 }
 
-fn decode_forward(mut action: wire::RouteAction, extra: &mut Extra) -> Result<Decoded, Fault> {
+fn decode_forward(mut action: wire::RouteAction, matched: &PathMatch, extra: &mut Extra) -> Result<Decoded, Fault> {
     let timeout = read_duration("timeout", required("timeout", action.timeout.take())?)?;
     let code = std::mem::take(&mut action.cluster_not_found_response_code);
     expect("cluster_not_found_response_code", &code, &not_found_code(!extra.refused_shares.is_empty()))?;
     let specifier = required("cluster", action.cluster_specifier.take())?;
-    let retry = retry::decode(action.retry_policy.take(), extra.retry.take())?;
+    let try_timeout = read_above_zero("metadata.try_timeout", extra.try_timeout.take())?;
+    let retry = retry::decode(action.retry_policy.take(), extra.retry.take(), try_timeout)?;
+    let rewrite = rewrite::decode(&mut action, matched)?;
     let affinity = affinity::decode(std::mem::take(&mut action.hash_policy))?;
     nothing_left(&action)?;
     let mut shares = match specifier {
         ClusterSpecifier::Cluster(cluster) => {
-            vec![WeightedCluster { cluster: parse("cluster", &cluster)?, weight: 1, refusal: None }]
+            vec![WeightedCluster { cluster: parse("cluster", &cluster)?, weight: 1, refusal: None, headers: None }]
         }
         ClusterSpecifier::WeightedClusters(mut weighted) => {
             let clusters = std::mem::take(&mut weighted.clusters).into_iter().enumerate();
@@ -273,7 +336,7 @@ fn decode_forward(mut action: wire::RouteAction, extra: &mut Extra) -> Result<De
         share.refusal = Some(text("metadata.refused_shares", refusal)?);
     }
     let timeout = (!timeout.is_zero()).then_some(timeout);
-    Ok(Decoded { action: RouteAction::Forward(shares), timeout, retry, affinity })
+    Ok(Decoded { action: RouteAction::Forward(shares), timeout, try_timeout, retry, affinity, rewrite })
 }
 
 fn decode_share(mut share: ClusterWeight) -> Result<WeightedCluster, Fault> {
@@ -282,8 +345,14 @@ fn decode_share(mut share: ClusterWeight) -> Result<WeightedCluster, Fault> {
     if weight == 0 {
         return Err(fault("weight", "it must be above zero"));
     }
+    let headers = changes::decode(changes::Lists {
+        request_add: std::mem::take(&mut share.request_headers_to_add),
+        request_remove: std::mem::take(&mut share.request_headers_to_remove),
+        response_add: std::mem::take(&mut share.response_headers_to_add),
+        response_remove: std::mem::take(&mut share.response_headers_to_remove),
+    })?;
     nothing_left(&share)?;
-    Ok(WeightedCluster { cluster, weight, refusal: None })
+    Ok(WeightedCluster { cluster, weight, refusal: None, headers })
 }
 
 fn decode_refusal(mut response: DirectResponseAction, extra: &mut Extra) -> Result<Decoded, Fault> {
@@ -294,13 +363,18 @@ fn decode_refusal(mut response: DirectResponseAction, extra: &mut Extra) -> Resu
     };
     nothing_left(&body).within("body")?;
     nothing_left(&response)?;
-    let timeout = match extra.refusal_timeout.take() {
-        Some(timeout) => Some(read_duration_of_ours("metadata.refusal_timeout", timeout)?),
-        None => None,
-    };
-    if timeout.is_some_and(|timeout| timeout.is_zero()) {
-        return Err(fault("metadata.refusal_timeout", "it must be above zero"));
-    }
-    let action = RouteAction::Refuse { cause: text("body.inline_string", cause)? };
-    Ok(Decoded { action, timeout, retry: None, affinity: None })
+    answered(RouteAction::Refuse { cause: text("body.inline_string", cause)? }, extra)
+}
+
+/// What is said of an action that forwards nothing.
+fn answered(action: RouteAction, extra: &mut Extra) -> Result<Decoded, Fault> {
+    let timeout = read_above_zero("metadata.refusal_timeout", extra.refusal_timeout.take())?;
+    let try_timeout = read_above_zero("metadata.try_timeout", extra.try_timeout.take())?;
+    Ok(Decoded { action, timeout, try_timeout, retry: None, affinity: None, rewrite: None })
+}
+
+fn read_above_zero(field: &str, span: Option<prost_types::Duration>) -> Result<Option<Duration>, Fault> {
+    let Some(span) = span else { return Ok(None) };
+    let span = read_duration_of_ours(field, span)?;
+    if span.is_zero() { Err(fault(field, "it must be above zero")) } else { Ok(Some(span)) }
 }

@@ -13,6 +13,8 @@ pub(super) fn encode(configuration: &RouteConfiguration) -> wire::RouteConfigura
     wire::RouteConfiguration {
         name: name.clone(),
         vhds: Some(wire::Vhds { config_source: Some(ads()) }),
+        // A backend's changes of header fields come after its rule's, and win.
+        most_specific_header_mutations_wins: true,
         ..wire::RouteConfiguration::default()
     }
 }
@@ -23,6 +25,8 @@ pub(super) fn decode(name: &str, mut message: wire::RouteConfiguration) -> Resul
     let wire::Vhds { config_source } = required("vhds", message.vhds.take())?;
     expect("vhds.config_source", &required("vhds.config_source", config_source)?, &ads())?;
     read_resource_metadata(message.metadata.take())?;
+    // Where nothing changes header fields it says nothing, so its absence is read too.
+    message.most_specific_header_mutations_wins = false;
     nothing_left(&message)?;
     Ok(RouteConfiguration { name: own })
 }

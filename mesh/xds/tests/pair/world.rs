@@ -138,11 +138,19 @@ fn endpoints(name: ServicePort, variant: u8) -> Endpoints {
 fn route(variant: u8) -> Route {
     Route {
         origin: RouteOrigin { object: object(variant), rule: 0, alternative: 0 },
-        matches: RouteMatch { path: PathMatch::Prefix("/".into()), method: None, headers: Vec::new() },
+        matches: RouteMatch {
+            path: PathMatch::Prefix("/".into()),
+            method: None,
+            headers: Vec::new(),
+            query: Vec::new(),
+        },
         action: RouteAction::Refuse { cause: format!("variant {variant}") },
         timeout: None,
         retry: None,
         affinity: None,
+        try_timeout: None,
+        headers: None,
+        rewrite: None,
     }
 }
 

@@ -1,4 +1,5 @@
 //! Every IR value, for property tests.
+mod filters;
 mod resilience;
 
 use std::{net::SocketAddr, time::Duration};
@@ -11,7 +12,7 @@ use weft_ir::{
 };
 use weft_model::{
     AccessAction, Host, HttpMethod, Kind, Locality, LocalityName, Name, Namespace, ObjectRef, PathMatch, Port,
-    Protocol, SpiffeId, TextMatch, TrustDomain, WorkloadRef,
+    Protocol, QueryMatch, SpiffeId, TextMatch, TrustDomain, WorkloadRef,
 };
 
 pub(crate) fn resource() -> impl Strategy<Value = Resource> {
@@ -140,13 +141,25 @@ pub(crate) fn virtual_host() -> impl Strategy<Value = VirtualHost> {
 fn route() -> impl Strategy<Value = Route> {
     let origin = (object(), any::<u32>(), any::<u32>());
     let origin = origin.prop_map(|(object, rule, alternative)| RouteOrigin { object, rule, alternative });
-    let resilience = (resilience::retry(), resilience::affinity());
-    (origin, route_match(), route_action(), option::of(duration()), resilience).prop_map(
-        |(origin, matches, action, timeout, (retry, affinity))| {
-            // What is refused is neither repeated nor kept together.
+    let resilience = (resilience::retry(), resilience::affinity(), option::of(duration()));
+    let what = (origin, route_match(), route_action(), option::of(duration()), resilience);
+    (what, filters::headers(), filters::rewrite(), filters::redirect(), 0..6_u8).prop_map(
+        |((origin, matches, action, timeout, (retry, affinity, try_timeout)), headers, rewrite, redirect, kind)| {
+            let by_prefix = matches!(matches.path, PathMatch::Prefix(_));
+            let action = match redirect.filter(|_| kind == 0) {
+                Some(redirect) => RouteAction::Redirect(filters::fitting_redirect(redirect, by_prefix)),
+                None => action,
+            };
+            // What goes nowhere is neither repeated nor kept together nor rewritten.
             let forwards = matches!(action, RouteAction::Forward(_));
-            let (retry, affinity) = (retry.filter(|_| forwards), affinity.filter(|_| forwards));
-            Route { origin, matches, action, timeout, retry, affinity }
+            let mut retry = retry.filter(|_| forwards);
+            let try_timeout = try_timeout.filter(|bound| !bound.is_zero());
+            if let (Some(retry), Some(bound)) = (&mut retry, try_timeout) {
+                retry.per_try_timeout = retry.per_try_timeout.filter(|limit| *limit < bound);
+            }
+            let affinity = affinity.filter(|_| forwards);
+            let rewrite = rewrite.filter(|_| forwards).and_then(|it| filters::fitting(it, by_prefix)).map(Box::new);
+            Route { origin, matches, action, timeout, try_timeout, retry, affinity, headers, rewrite }
         },
     )
 }
@@ -159,9 +172,15 @@ fn route_match() -> impl Strategy<Value = RouteMatch> {
         regex().prop_map(PathMatch::Regex),
     ];
     let value = prop_oneof![".{0,8}".prop_map(TextMatch::Exact), regex().prop_map(TextMatch::Regex)];
-    let header = ("[a-z0-9-]{1,9}", value).prop_map(|(name, value)| HeaderMatch { name, value });
+    let header = ("[a-z0-9-]{1,9}", value.clone()).prop_map(|(name, value)| HeaderMatch { name, value });
+    let parameter = (".{1,8}", value).prop_map(|(name, value)| QueryMatch { name, value });
     let method = option::of("[A-Z!a-z]{1,7}".prop_map(HttpMethod));
-    (path, method, vec(header, 0..3)).prop_map(|(path, method, headers)| RouteMatch { path, method, headers })
+    (path, method, vec(header, 0..3), vec(parameter, 0..3)).prop_map(|(path, method, headers, query)| RouteMatch {
+        path,
+        method,
+        headers,
+        query,
+    })
 }
 
 fn regex() -> impl Strategy<Value = String> {
@@ -169,8 +188,9 @@ fn regex() -> impl Strategy<Value = String> {
 }
 
 fn route_action() -> impl Strategy<Value = RouteAction> {
-    let share = (service_port(), prop_oneof![Just(1u32), 1..1_000_000u32], option::weighted(0.2, ".{0,9}"))
-        .prop_map(|(cluster, weight, refusal)| WeightedCluster { cluster, weight, refusal });
+    let refusal = option::weighted(0.2, ".{0,9}");
+    let share = (service_port(), prop_oneof![Just(1u32), 1..1_000_000u32], refusal, filters::headers())
+        .prop_map(|(cluster, weight, refusal, headers)| WeightedCluster { cluster, weight, refusal, headers });
     prop_oneof![
         vec(share, 1..4).prop_map(RouteAction::Forward),
         ".{0,20}".prop_map(|cause| RouteAction::Refuse { cause }),

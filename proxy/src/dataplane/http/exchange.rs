@@ -8,7 +8,7 @@ use std::{
 };
 
 use smallvec::SmallVec;
-use weft_decide::Proof;
+use weft_decide::{FieldEdits, Proof};
 
 use super::{
     Decoder, Fields, Framing, Malformed, Pieces, Replay, RequestHead, ResponseHead, Version,
@@ -132,6 +132,10 @@ pub(crate) struct Forward<'a> {
     pub(crate) body_idle: Duration,
     /// The value of a `set-cookie` field that the answer gets.
     pub(crate) set_cookie: Option<String>,
+    /// What becomes of the request's other fields.
+    pub(crate) edits: FieldEdits<'a>,
+    /// What becomes of the answer's fields.
+    pub(crate) answer_edits: FieldEdits<'a>,
 }
 
 /// An exchange under way.
@@ -175,10 +179,13 @@ impl<'a, 'r> Exchange<'a, 'r> {
             out.push(IoSlice::new(b" HTTP/1.1\r\n"));
             if let Some(host) = forward.host {
                 out.extend([&b"Host: "[..], host.as_bytes(), b"\r\n"].map(IoSlice::new));
-                slices(bytes, &head.fields.runs_without(head.host), &mut out);
+                let edits = &forward.edits;
+                let dropped = |name: &[u8], value| value == head.host || edits.drops(name);
+                slices(bytes, &head.fields.runs_but(bytes, dropped), &mut out);
             } else {
-                slices(bytes, &head.fields.runs(), &mut out);
+                edited(bytes, &head.fields, &forward.edits, &mut out);
             }
+            add(&forward.edits, &mut out);
             out.extend([&*switch, b"\r\n"].map(IoSlice::new));
             slices(bytes.get(head.length..).unwrap_or_default(), &pieces.ranges, &mut out);
             out.push(IoSlice::new(&pieces.tail));
@@ -231,7 +238,7 @@ impl<'a, 'r> Exchange<'a, 'r> {
         let status = StatusLine::of(head);
         let switch = if head.status == 101 { switch_lines(&head.fields, bytes) } else { Vec::new() };
         let mut out = SmallVec::new();
-        status.slices(bytes, head, &mut out);
+        status.slices(bytes, head, &self.forward.answer_edits, &mut out);
         out.extend([&*switch, b"\r\n"].map(IoSlice::new));
         let client = &mut *self.client;
         poll_fn(|cx| Poll::Ready(client.queue(cx, &out))).await.map_err(|_| ExchangeError::ClientGone)?;
@@ -278,7 +285,7 @@ impl<'a, 'r> Exchange<'a, 'r> {
             if self.head.version == Version::Http11 {
                 let status = StatusLine::of(&head);
                 let mut out = SmallVec::new();
-                status.slices(bytes, &head, &mut out);
+                status.slices(bytes, &head, &FieldEdits::default(), &mut out);
                 out.push(IoSlice::new(b"\r\n"));
                 let client = &mut *self.client;
                 poll_fn(|cx| Poll::Ready(client.queue(cx, &out))).await.map_err(|_| ExchangeError::ClientGone)?;
@@ -349,7 +356,7 @@ impl<'a, 'r> Exchange<'a, 'r> {
             && !early;
         let status = StatusLine::of(&head);
         let mut out = SmallVec::new();
-        status.slices(bytes, &head, &mut out);
+        status.slices(bytes, &head, &self.forward.answer_edits, &mut out);
         if let Some(cookie) = &self.forward.set_cookie {
             out.extend([b"set-cookie: ", cookie.as_bytes(), b"\r\n"].map(IoSlice::new));
         }
@@ -441,9 +448,32 @@ impl StatusLine {
         Self(line)
     }
 
-    /// The start line and the fields that are passed on.
-    fn slices<'a>(&'a self, bytes: &'a [u8], head: &ResponseHead, out: &mut SmallVec<[IoSlice<'a>; 16]>) {
+    /// The start line and the fields that are passed on, changed as `edits` says.
+    fn slices<'a>(
+        &'a self,
+        bytes: &'a [u8],
+        head: &ResponseHead,
+        edits: &FieldEdits<'a>,
+        out: &mut SmallVec<[IoSlice<'a>; 16]>,
+    ) {
         out.extend([&self.0[..], head.reason.bytes(bytes), b"\r\n"].map(IoSlice::new));
-        slices(bytes, &head.fields.runs(), out);
+        edited(bytes, &head.fields, edits, out);
+        add(edits, out);
+    }
+}
+
+/// The lines that are passed on as they came.
+fn edited<'a>(bytes: &'a [u8], fields: &Fields, edits: &FieldEdits<'_>, out: &mut SmallVec<[IoSlice<'a>; 16]>) {
+    let runs = match edits.is_empty() {
+        true => fields.runs(),
+        false => fields.runs_but(bytes, |name, _| edits.drops(name)),
+    };
+    slices(bytes, &runs, out);
+}
+
+/// The lines that are written behind them.
+fn add<'a>(edits: &FieldEdits<'a>, out: &mut SmallVec<[IoSlice<'a>; 16]>) {
+    for (name, value) in edits.added() {
+        out.extend([name.as_bytes(), b": ", value.as_bytes(), b"\r\n"].map(IoSlice::new));
     }
 }

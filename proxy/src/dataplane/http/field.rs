@@ -144,12 +144,16 @@ impl Fields {
 
     /// The lines that are passed on, joined to the longest runs, each with its last CRLF.
     pub fn runs(&self) -> SmallVec<[Range<usize>; 4]> {
+        self.runs_of(|field| field.kept)
+    }
+
+    fn runs_of(&self, kept: impl Fn(&Field) -> bool) -> SmallVec<[Range<usize>; 4]> {
         let mut runs: SmallVec<[Range<usize>; 4]> = SmallVec::new();
         for (index, field) in self.lines.iter().enumerate() {
             let start = usize::from(field.name.start);
             let end = self.lines.get(index + 1).map_or(self.end, |next| usize::from(next.name.start));
             match runs.last_mut() {
-                _ if !field.kept => {}
+                _ if !kept(field) => {}
                 Some(run) if run.end == start => run.end = end,
                 Some(_) | None => runs.push(start..end),
             }
@@ -157,11 +161,9 @@ impl Fields {
         runs
     }
 
-    /// The same without the line whose value stands there.
-    pub(super) fn runs_without(&self, value: Span) -> SmallVec<[Range<usize>; 4]> {
-        let mut others = self.clone();
-        others.lines.iter_mut().filter(|field| field.value == value).for_each(|field| field.kept = false);
-        others.runs()
+    /// The same without the lines that `dropped` names, by their name and value.
+    pub(super) fn runs_but(&self, head: &[u8], dropped: impl Fn(&[u8], Span) -> bool) -> SmallVec<[Range<usize>; 4]> {
+        self.runs_of(|field| field.kept && !dropped(field.name.bytes(head), field.value))
     }
 
     /// The protocols that Upgrade names, `h2c` apart.

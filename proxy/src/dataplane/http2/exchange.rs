@@ -9,6 +9,7 @@ use h2::Reason;
 use weft_decide::Proof;
 
 use super::{
+    head::edit,
     pump::{Pump, PumpError, grpc_status},
     side::{Answer, Broken, Client, Upstream},
     trailers::remove_ours,
@@ -111,6 +112,7 @@ impl<'a, C: Client, U: Upstream> Exchange<'a, C, U> {
 
     /// Passes the answer on to its end. Whether both bodies were whole.
     pub(super) async fn finish(&mut self, (mut head, ended): (Response<()>, bool)) -> Result<bool, ExchangeError> {
+        edit(&self.forward.answer_edits, head.headers_mut());
         let cookie = self.forward.set_cookie.as_deref().and_then(|cookie| HeaderValue::from_str(cookie).ok());
         if let Some(cookie) = cookie {
             head.headers_mut().append(header::SET_COOKIE, cookie);

@@ -10,7 +10,7 @@ use ::http::{
     request::Parts,
     uri::{Authority, PathAndQuery, Scheme},
 };
-use weft_decide::RequestHead;
+use weft_decide::{FieldEdits, RequestHead};
 
 use super::{grpc, trailers::remove_ours};
 use crate::dataplane::http::{Forward, Incoming, MAX_FIELDS, Malformed, ResponseHead};
@@ -119,7 +119,9 @@ impl Head {
     pub(super) fn to_http2(&self, forward: &Forward<'_>) -> Result<Request<()>, Malformed> {
         let same = self.path.path() == forward.path && self.path.query() == forward.query;
         let path = if same { self.path.clone() } else { path_and_query(forward)? };
-        request(self.method.clone(), self.scheme.clone(), self.authority(forward), path, self.fields.clone())
+        let mut fields = self.fields.clone();
+        edit(&forward.edits, &mut fields);
+        request(self.method.clone(), self.scheme.clone(), self.authority(forward), path, fields)
     }
 
     fn authority<'a>(&'a self, forward: &Forward<'a>) -> &'a [u8] {
@@ -144,7 +146,13 @@ impl Head {
         out.extend_from_slice(b" HTTP/1.1\r\nhost: ");
         out.extend_from_slice(self.authority(forward));
         out.extend_from_slice(b"\r\n");
-        write_fields(&self.fields, &mut out);
+        if forward.edits.is_empty() {
+            write_fields(&self.fields, &mut out);
+        } else {
+            let mut fields = self.fields.clone();
+            edit(&forward.edits, &mut fields);
+            write_fields(&fields, &mut out);
+        }
         if self.fields.contains_key(TE) {
             // RFC 9110 §10.1.4: it is this connection's.
             out.extend_from_slice(b"connection: te\r\n");
@@ -157,6 +165,20 @@ impl Head {
         }
         out.extend_from_slice(if self.is_chunked() { b"transfer-encoding: chunked\r\n\r\n" } else { b"\r\n" });
         out
+    }
+}
+
+/// Changes a head's fields. What cannot stand in one is left out: routes with such a field are not taken.
+pub(super) fn edit(edits: &FieldEdits<'_>, fields: &mut HeaderMap) {
+    for name in edits.dropped() {
+        fields.remove(name);
+    }
+    for (name, value) in edits.added() {
+        if let (Ok(name), Ok(value)) =
+            (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_bytes(value.as_bytes()))
+        {
+            fields.append(name, value);
+        }
     }
 }
 
@@ -187,6 +209,7 @@ pub(super) fn from_http1(incoming: &Incoming, forward: &Forward<'_>) -> Result<R
     if codings.any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers")) {
         fields.insert(TE, HeaderValue::from_static("trailers"));
     }
+    edit(&forward.edits, &mut fields);
     let method = Method::from_bytes(head.method.bytes(bytes)).map_err(|_| Malformed::StartLine)?;
     let host = forward.host.map_or_else(|| head.host.bytes(bytes), str::as_bytes);
     request(method, Scheme::HTTP, host, path_and_query(forward)?, fields)

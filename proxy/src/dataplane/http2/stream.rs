@@ -4,13 +4,14 @@ use std::rc::Rc;
 use ::http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header::CONTENT_LENGTH, header::CONTENT_TYPE};
 use bytes::Bytes;
 use h2::{Reason, RecvStream, server::SendResponse};
+use weft_decide::FieldEdits;
 use weft_net::PeerAddr;
 
 use super::{
     carry::{Http2Job, not_offered},
     client::Client,
     grpc,
-    head::Head,
+    head::{Head, edit},
     server::Active,
 };
 use crate::dataplane::{
@@ -79,42 +80,46 @@ enum Told {
 }
 
 /// Answers for ourselves, or resets the stream, and ends the record.
-fn refuse(client: &mut Client, record: &mut Record, Failure { ending, detail }: Failure, told: Told) {
+fn refuse(client: &mut Client, record: &mut Record, failure: Failure, told: Told) {
+    let ending = failure.ending;
     // What an upstream has said by a code, its client hears by the same.
     let told = if matches!(ending, Ending::UpstreamReset(_)) { Told::Begun } else { told };
     if told == Told::Begun
         && let Some(status) = end_of_call(ending)
-        && client.end_grpc(trailers(status, &detail))
+        && client.end_grpc(trailers(status, &failure.detail))
     {
         record.grpc_status = Some(status);
-        return record.fail(ending, detail);
+        return record.fail(ending, failure.detail);
     }
     match ending.status().filter(|_| told != Told::Begun).and_then(|status| StatusCode::from_u16(status).ok()) {
         None => client.reset(code(ending)),
         Some(status) => {
             let mut head = Response::new(());
             let fields = head.headers_mut();
-            if let Ok(id) = HeaderValue::from_str(&record.id().to_string()) {
-                fields.insert("x-weft-decision", id);
-            }
-            if let Some(why) = ending.unprocessed(record.direction()) {
-                fields.insert(UNPROCESSED, HeaderValue::from_static(why));
-            }
+            let mark = ending.unprocessed(record.direction());
             let mut body = Bytes::new();
             match told {
                 Told::Grpc => {
+                    if let Ok(id) = HeaderValue::from_str(&record.id().to_string()) {
+                        fields.insert("x-weft-decision", id);
+                    }
+                    if let Some(why) = mark {
+                        fields.insert(UNPROCESSED, HeaderValue::from_static(why));
+                    }
                     let grpc_status = grpc::status(status.as_u16());
                     fields.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-                    fields.extend(trailers(grpc_status, &detail));
+                    fields.extend(trailers(grpc_status, &failure.detail));
                     record.grpc_status = Some(grpc_status);
                 }
                 Told::Http { to_head } => {
                     *head.status_mut() = status;
-                    let fields = head.headers_mut();
-                    fields.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-                    fields.insert(CONTENT_LENGTH, (detail.len() + 1).into());
+                    let (written, text) = failure.told(record.id(), mark);
+                    let mut edits = FieldEdits::default();
+                    written.iter().for_each(|(name, value)| edits.add(name, value));
+                    edit(&edits, head.headers_mut());
+                    head.headers_mut().insert(CONTENT_LENGTH, text.len().into());
                     if !to_head {
-                        body = Bytes::from(format!("{detail}\n"));
+                        body = text.into();
                     }
                 }
                 Told::Begun => {}
@@ -125,7 +130,7 @@ fn refuse(client: &mut Client, record: &mut Record, Failure { ending, detail }: 
             }
         }
     }
-    record.fail(ending, detail);
+    record.fail(ending, failure.detail);
 }
 
 /// The status that ends a gRPC call whose answer was begun, where its upstream did not say how it ends (Linkerd does the

@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use ::http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
 use proptest::prelude::*;
+use weft_decide::FieldEdits;
 
 use super::{
     head::{Head, answer_to_http1, write_fields},
@@ -19,6 +20,8 @@ fn forward<'a>(path: &'a str, query: Option<&'a str>) -> Forward<'a> {
         trusts_answers: true,
         body_idle: Duration::from_secs(1),
         set_cookie: None,
+        edits: FieldEdits::default(),
+        answer_edits: FieldEdits::default(),
     }
 }
 
@@ -116,4 +119,37 @@ fn more_fields_than_a_head_may_have_are_refused_crumbs_counted() {
     assert!(read("GET", "http://reviews/", fields.clone(), true).is_some());
     fields.append("cookie", HeaderValue::from_static("a=1"));
     assert!(read("GET", "http://reviews/", fields, true).is_none());
+}
+
+/// A filter's changes are the same on each way that a request can take.
+#[test]
+fn fields_are_edited_alike_in_both_versions() {
+    let changes = weft_model::HeaderChanges {
+        set: vec![weft_model::HeaderField { name: "x-set".into(), value: "new".into() }],
+        add: vec![weft_model::HeaderField { name: "x-add".into(), value: "second".into() }],
+        remove: vec!["x-gone".into()],
+    };
+    let edited = || Forward { edits: FieldEdits::of([&changes]), ..forward("/", None) };
+    let check = |fields: &HeaderMap, way: &str| {
+        let all =
+            |name: &str| fields.get_all(name).iter().map(|it| it.to_str().unwrap().to_owned()).collect::<Vec<_>>();
+        assert_eq!(all("x-set"), ["new"], "{way}");
+        assert_eq!(all("x-add"), ["first", "second"], "{way}");
+        assert_eq!(all("x-gone"), [""; 0], "{way}");
+        assert_eq!(all("x-kept"), ["a"], "{way}");
+    };
+    let lines = "X-Set: old\r\nx-set: older\r\nX-Add: first\r\nX-Gone: b\r\nx-kept: a\r\n";
+    let mut request = Request::get("http://web/");
+    for line in lines.lines() {
+        let (name, value) = line.split_once(": ").unwrap();
+        request = request.header(name, value);
+    }
+    let head = Head::read(request.body(()).unwrap().into_parts().0, true, true).unwrap();
+    check(head.to_http2(&edited()).unwrap().headers(), "HTTP/2 to HTTP/2");
+    let written = String::from_utf8(head.to_http1(&edited())).unwrap();
+    let mut fields = HeaderMap::new();
+    for (name, value) in written.lines().skip(1).filter_map(|line| line.split_once(": ")) {
+        fields.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap());
+    }
+    check(&fields, "HTTP/2 to HTTP/1.1");
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ::http::Request;
-use weft_decide::{Scope, normalize};
+use weft_decide::{FieldEdits, Scope, normalize};
 
 use super::{
     head::{Head, write_fields},
@@ -20,7 +20,10 @@ pub fn request_head(scope: &Scope, request: Request<()>, ended: bool) -> Option<
     let host = (!head.is_at(&normal.host)).then_some(&*normal.host);
     let (path, query) = (&*normal.target.path, normal.target.query);
     let body_idle = Duration::ZERO;
-    let forward = Forward { path, query, host, last: &|| false, trusts_answers: false, body_idle, set_cookie: None };
+    let (edits, answer_edits) = (FieldEdits::default(), FieldEdits::default());
+    let (last, trusts_answers, set_cookie) = (|| false, false, None);
+    let forward =
+        Forward { path, query, host, last: &last, trusts_answers, body_idle, set_cookie, edits, answer_edits };
     Some(head.to_http1(&forward))
 }
 

@@ -129,11 +129,24 @@ pub(super) fn outbound(
             service: service.clone(),
             routes: vec![Route {
                 origin: RouteOrigin { object: object(Kind::Service, "default"), rule: 0, alternative: 0 },
-                matches: RouteMatch { path: PathMatch::Prefix("/".into()), method: None, headers: Vec::new() },
-                action: RouteAction::Forward(vec![WeightedCluster { cluster: service, weight: 1, refusal: None }]),
+                matches: RouteMatch {
+                    path: PathMatch::Prefix("/".into()),
+                    method: None,
+                    headers: Vec::new(),
+                    query: Vec::new(),
+                },
+                action: RouteAction::Forward(vec![WeightedCluster {
+                    cluster: service,
+                    weight: 1,
+                    refusal: None,
+                    headers: None,
+                }]),
                 timeout,
                 retry: None,
                 affinity: None,
+                try_timeout: None,
+                headers: None,
+                rewrite: None,
             }],
             origins: Vec::new(),
         })),
@@ -375,7 +388,7 @@ impl Peer {
         self.stream.write_all(bytes.as_ref()).await.unwrap();
     }
 
-    /// Everything up to and with `end`.
+    /// Everything up to and with `end`, without the lines by which each proxy tells where a request belongs.
     pub(super) async fn until(&mut self, end: &str) -> String {
         let found = timeout(PATIENCE, async {
             loop {
@@ -389,7 +402,9 @@ impl Peer {
             }
         });
         let text = found.await.unwrap_or_else(|_| panic!("no {end:?}"));
-        String::from_utf8_lossy(&text).into_owned()
+        let text = String::from_utf8_lossy(&text);
+        let added = |line: &&str| ["traceparent: ", "x-request-id: "].iter().any(|name| line.starts_with(name));
+        text.split_inclusive("\r\n").filter(|line| !added(line)).collect()
     }
 
     /// Everything to the end of the stream.

@@ -8,7 +8,7 @@ use tokio::{
 };
 use weft_model::Port;
 
-use crate::requests::PAIR;
+use crate::{filters::ANSWER_FIELDS, requests::PAIR};
 
 /// How a request reached the application.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,14 +21,26 @@ pub(crate) struct Reached {
     pub(crate) target: String,
     /// The Host field.
     pub(crate) host: String,
+    /// The fields that filters may change ([`filterable`]), in order.
+    pub(crate) fields: Vec<(String, String)>,
     /// The body without its framing.
     pub(crate) body: String,
+}
+
+/// The fields of those lines that filters of these tests may change, with names in lower case, ordered by name. Those of
+/// one name keep their order.
+pub(crate) fn filterable<'a>(lines: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<(String, String)> {
+    let all = lines.map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()));
+    let ours = |name: &str| [PAIR, "x-weft-decision", "x-request-id"].contains(&name);
+    let mut fields: Vec<_> = all.filter(|(name, _)| name.starts_with("x-") && !ours(name)).collect();
+    fields.sort_by(|(one, _), (other, _)| one.cmp(other));
+    fields
 }
 
 impl Reached {
     /// What it is answered with.
     pub(crate) fn answer(&self) -> String {
-        let Self { port, method, target, host, body } = self;
+        let Self { port, method, target, host, fields: _, body } = self;
         format!("port {port}: {method} {target} of {host} with {body:?}\n")
     }
 }
@@ -72,10 +84,13 @@ async fn connection(mut stream: TcpStream, port: Port, visits: &Visits) -> io::R
         let mut word = || line.next().unwrap_or_default().to_owned();
         let (method, target) = (word(), word());
         let host = field("host").unwrap_or_default();
-        let reached = Reached { port, method, target, host, body: String::from_utf8_lossy(&body).into_owned() };
+        let fields = filterable(head.lines().skip(1).filter_map(|line| line.split_once(':')));
+        let body = String::from_utf8_lossy(&body).into_owned();
+        let reached = Reached { port, method, target, host, fields, body };
         let answer = reached.answer();
         let shown = if reached.method == "HEAD" { "" } else { &answer };
-        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{shown}", answer.len());
+        let told: String = ANSWER_FIELDS.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let answer = format!("HTTP/1.1 200 OK\r\n{told}content-length: {}\r\n\r\n{shown}", answer.len());
         let pair = field(PAIR).and_then(|pair| pair.parse().ok()).unwrap_or(u64::MAX);
         visits.borrow_mut().entry(pair).or_default().push(reached);
         stream.write_all(answer.as_bytes()).await?;

@@ -8,6 +8,8 @@ use tokio::{
 };
 use weft_harness::DEADLINE;
 
+use crate::application::filterable;
+
 /// A client of one outbound listener.
 pub(crate) struct Client {
     to: SocketAddr,
@@ -20,6 +22,10 @@ pub(crate) struct Client {
 pub(crate) struct Reply {
     /// The status.
     pub(crate) status: u16,
+    /// The value of `location`.
+    pub(crate) location: Option<String>,
+    /// The fields that filters may change.
+    pub(crate) fields: Vec<(String, String)>,
     /// The value of `x-weft-decision`.
     pub(crate) decision: Option<String>,
     /// The body.
@@ -77,7 +83,8 @@ impl Client {
         } else {
             self.open = Some((stream, peer));
         }
-        Ok(Reply { status, decision: field("x-weft-decision"), body, peer })
+        let fields = filterable(head.lines().skip(1).filter_map(|line| line.split_once(':')));
+        Ok(Reply { status, location: field("location"), fields, decision: field("x-weft-decision"), body, peer })
     }
 
     async fn more(&mut self, stream: &mut TcpStream) -> io::Result<()> {

@@ -3,14 +3,15 @@
 use std::fmt::Debug;
 
 use weft_decide::{
-    Accepted, BadRequest, Decision, Denied, Forwarded, InboundDecision, Refusal, RequestHead, Snapshot,
-    evaluate_inbound, evaluate_outbound,
+    Accepted, Answered, BadRequest, Decision, Denied, Edited, Forwarded, InboundDecision, Refusal, RequestHead,
+    Snapshot, evaluate_inbound, evaluate_outbound,
 };
 
 use crate::{
-    application::Reached,
+    application::{Reached, filterable},
     cast::{CAST, Member},
     client::Reply,
+    filters::ANSWER_FIELDS,
     record::Record,
     requests::{BODY, Form, Request},
 };
@@ -67,6 +68,10 @@ impl Observed<'_> {
         let decision = self.decide(snapshots, &self.head(&fields))?;
         let inbound = match &decision {
             Decision::Forwarded(forwarded) => Some(self.forwarded(snapshots, forwarded, self.head(&fields), next)?),
+            Decision::Answered(answered) => {
+                self.answered(answered)?;
+                None
+            }
             Decision::Refused(refusal) => {
                 self.refused(refusal)?;
                 None
@@ -125,6 +130,22 @@ impl Observed<'_> {
         self.not_reached()
     }
 
+    fn answered(&self, Answered { service, route, answer }: &Answered) -> Result<(), String> {
+        let record = self.outbound;
+        equal("the outcome", record.text("outcome"), Some("answered"))?;
+        equal("the route", record.text("route"), Some(&*route.to_string()))?;
+        equal("the service", record.text("service"), Some(&*service.to_string()))?;
+        equal("the endpoint", record.text("endpoint"), None)?;
+        equal("the status", self.reply.status, answer.status)?;
+        let lines = || answer.fields.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let location = lines().find(|(name, _)| *name == "location").map(|(_, value)| value);
+        equal("the location", self.reply.location.as_deref(), location)?;
+        equal("the answer's fields", &self.reply.fields, &filterable(lines()))?;
+        equal("the answer's decision id", self.reply.decision.as_deref(), None)?;
+        self.body(&answer.body)?;
+        self.not_reached()
+    }
+
     fn forwarded(
         &self,
         snapshots: &impl Snapshots,
@@ -138,6 +159,12 @@ impl Observed<'_> {
         equal("the service", record.text("service"), Some(&*forwarded.service.to_string()))?;
         equal("the cluster", record.text("destination"), Some(&*forwarded.cluster.to_string()))?;
         equal("the endpoint", record.text("endpoint"), Some(&*forwarded.workload.to_string()))?;
+        let (path, host) = (record.text("path"), forwarded.host.as_deref());
+        let target = forwarded.target.as_deref().and_then(|target| target.split('?').next());
+        if path != target {
+            let told = host.zip(target).map(|(host, path)| format!("{host}{path}"));
+            equal("what it was rewritten to", record.text("rewritten"), told.as_deref())?;
+        }
         equal("the server", record.text("server"), Some(forwarded.identity.as_str()))?;
         let called = CAST.iter().find(|member| member.workload() == forwarded.workload);
         let called = called.ok_or_else(|| format!("{} is not of the cast", forwarded.workload))?;
@@ -149,9 +176,10 @@ impl Observed<'_> {
         let host = forwarded.host.as_deref().unwrap_or_default();
         let head = RequestHead { authority: host.as_bytes(), target: target.as_bytes(), ..head };
         let decision = evaluate_inbound(snapshot, &sni, &self.caller.identity(), Some(&head));
-        self.called(&inbound, &decision).map_err(|differs| format!("{differs}; the called side: {inbound:?}"))?;
+        self.called(&inbound, &decision, target)
+            .map_err(|differs| format!("{differs}; the called side: {inbound:?}"))?;
         match &decision {
-            InboundDecision::Accepted(accepted) => self.accepted(&inbound, accepted, (target, host))?,
+            InboundDecision::Accepted(accepted) => self.accepted(&inbound, accepted, (target, host), forwarded)?,
             InboundDecision::Refused(refusal) => {
                 equal("the status", self.reply.status, refusal.status())?;
                 equal("the decision's id", self.reply.decision.as_deref(), inbound.text("id"))?;
@@ -163,11 +191,12 @@ impl Observed<'_> {
     }
 
     /// What both sides' records must agree on.
-    fn called(&self, inbound: &Record, decision: &InboundDecision) -> Result<(), String> {
+    fn called(&self, inbound: &Record, decision: &InboundDecision, target: &str) -> Result<(), String> {
         equal("the caller", inbound.text("caller"), Some(self.caller.identity().as_str()))?;
         equal("the called side's status", inbound.status(), self.outbound.status())?;
         equal("the called side's method", inbound.text("method"), self.outbound.text("method"))?;
-        equal("the called side's path", inbound.text("path"), self.outbound.text("path"))?;
+        // The called side judges what arrives.
+        equal("the called side's path", inbound.text("path"), target.split('?').next())?;
         let rule = match decision {
             InboundDecision::Accepted(accepted) => accepted.rule.as_ref().map(ToString::to_string),
             InboundDecision::Refused(Refusal::Denied(Denied::Rule { rule, .. })) => Some(rule.to_string()),
@@ -176,7 +205,13 @@ impl Observed<'_> {
         equal("the rule", inbound.text("rule"), rule.as_deref())
     }
 
-    fn accepted(&self, inbound: &Record, accepted: &Accepted, (forwarded, host): (&str, &str)) -> Result<(), String> {
+    fn accepted(
+        &self,
+        inbound: &Record,
+        accepted: &Accepted,
+        (forwarded, host): (&str, &str),
+        decided: &Forwarded,
+    ) -> Result<(), String> {
         equal("the called side's outcome", inbound.text("outcome"), Some("complete"))?;
         equal("the called service", inbound.text("service"), Some(&*accepted.service.to_string()))?;
         equal("the target on both sides", accepted.target.as_deref(), Some(forwarded))?;
@@ -190,10 +225,13 @@ impl Observed<'_> {
             method: self.request.method.clone(),
             target: forwarded.to_owned(),
             host: host.to_owned(),
+            fields: edited(&self.request.headers, &decided.request_fields),
             body: body.to_owned(),
         };
         equal("what the application saw", self.visits, std::slice::from_ref(&reached))?;
         equal("the status", self.reply.status, 200)?;
+        let told: Vec<_> = ANSWER_FIELDS.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        equal("the answer's fields", &self.reply.fields, &edited(&told, &decided.answer_fields))?;
         equal("the answer's decision id", self.reply.decision.as_deref(), None)?;
         self.body(&reached.answer())
     }
@@ -214,6 +252,12 @@ impl Observed<'_> {
         let shown = if self.request.method == "HEAD" { "" } else { body };
         equal("the body", &*self.reply.body, shown)
     }
+}
+
+/// What is left of fields once they are edited, of those that filters may change.
+fn edited(fields: &[(String, String)], edits: &Edited) -> Vec<(String, String)> {
+    let kept = fields.iter().filter(|(name, _)| !edits.dropped.contains(&name.to_ascii_lowercase()));
+    filterable(kept.chain(&edits.added).map(|(name, value)| (name.as_str(), value.as_str())))
 }
 
 /// Whether the evaluator refuses a request before it looks at any configuration.

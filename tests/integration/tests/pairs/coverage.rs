@@ -1,9 +1,9 @@
 //! What the pairs have covered, and what they must have.
 use std::collections::BTreeMap;
 
-use weft_decide::{Decision, Denied, Forwarded, InboundDecision, Lookup, Refusal};
+use weft_decide::{Decision, Denied, Edited, Forwarded, InboundDecision, Lookup, Refusal};
 use weft_ir::{Route, RouteAction, RouteOrigin, RuleName};
-use weft_model::{Callers, Kind, Object, PathMatch, SpiffeId, TargetKind, TextMatch};
+use weft_model::{Callers, Kind, Object, PathMatch, PathRewrite, SpiffeId, TargetKind, TextMatch};
 
 use crate::{
     cast::Member,
@@ -35,6 +35,12 @@ impl Coverage {
         let placed = match decision {
             Decision::Forwarded(forwarded) => {
                 self.forwarded(pair, forwarded);
+                true
+            }
+            Decision::Answered(answered) => {
+                self.add("answered: redirect");
+                self.add(format!("redirect: {}", answered.answer.status));
+                self.route(pair, &answered.route);
                 true
             }
             Decision::Refused(refusal) => self.refused(pair, refusal),
@@ -78,6 +84,11 @@ impl Coverage {
         if forwarded.timeout.is_some() {
             self.add("request timeout");
         }
+        if forwarded.try_timeout.is_some() {
+            self.add("timeout of one try");
+        }
+        self.edits("request", &forwarded.request_fields);
+        self.edits("answer", &forwarded.answer_fields);
         if forwarded.target.as_deref().map(str::as_bytes) != Some(&pair.request.target[..]) {
             self.add("target rewritten by normalization");
         }
@@ -93,6 +104,16 @@ impl Coverage {
             if entry.healthy() < entry.endpoints().endpoints.len() {
                 self.add("a draining endpoint passed over");
             }
+        }
+    }
+
+    fn edits(&mut self, what: &str, Edited { dropped, added }: &Edited) {
+        for name in dropped {
+            let set = added.iter().any(|(its, _)| its == name);
+            self.add(format!("{what} field {}", if set { "set" } else { "removed" }));
+        }
+        for _ in added.iter().filter(|(name, _)| !dropped.contains(name)) {
+            self.add(format!("{what} field added"));
         }
     }
 
@@ -113,7 +134,7 @@ impl Coverage {
             && let Some(route) = self.route(pair, origin)
         {
             match route.action {
-                RouteAction::Forward(_) => self.add("share of a missing backend"),
+                RouteAction::Forward(_) | RouteAction::Redirect(_) => self.add("share of a missing backend"),
                 RouteAction::Refuse { .. } => self.add("rule without any backend"),
             }
         }
@@ -143,6 +164,24 @@ impl Coverage {
             PathMatch::Prefix(_) => "path match: prefix",
             PathMatch::Regex(_) => "path match: regex",
         });
+        if origin.object.kind == Kind::GrpcRoute {
+            self.add("route for calls");
+        }
+        for parameter in &route.matches.query {
+            self.add(match parameter.value {
+                TextMatch::Exact(_) => "query match: exact",
+                TextMatch::Regex(_) => "query match: regex",
+            });
+        }
+        let rewrite = route.rewrite.as_deref();
+        if rewrite.is_some_and(|rewrite| rewrite.host.is_some()) {
+            self.add("host rewrite");
+        }
+        match rewrite.and_then(|rewrite| rewrite.path.as_ref()) {
+            Some(PathRewrite::Full(_)) => self.add("path rewrite: full"),
+            Some(PathRewrite::Prefix(_)) => self.add("path rewrite: prefix"),
+            None => {}
+        }
         if route.matches.method.is_some() {
             self.add("method match");
         }
@@ -176,7 +215,9 @@ impl Coverage {
             self.add(match target.kind {
                 TargetKind::Mesh => format!("{action} by a policy of the mesh"),
                 TargetKind::Namespace => format!("{action} by a policy of a namespace"),
-                TargetKind::Service | TargetKind::HttpRoute => format!("{action} by a policy of a service"),
+                TargetKind::Service | TargetKind::HttpRoute | TargetKind::GrpcRoute => {
+                    format!("{action} by a policy of a service")
+                }
             });
         }
         if pair.caller.domain != crate::cast::OWN_DOMAIN {
@@ -226,6 +267,10 @@ const REQUIRED: &[(&str, u64)] = &[
     ("a backend speaks TCP", 5),
     ("a draining endpoint passed over", 75),
     ("allowed", 500),
+    ("answer field added", 30),
+    ("answer field removed", 30),
+    ("answer field set", 30),
+    ("answered: redirect", 60),
     ("allowed by a policy of a namespace", 35),
     ("allowed by a policy of a service", 60),
     ("allowed by a policy of the mesh", 25),
@@ -271,6 +316,7 @@ const REQUIRED: &[(&str, u64)] = &[
     ("host as svc.ns.svc", 300),
     ("host in full", 500),
     ("host in upper case", 200),
+    ("host rewrite", 30),
     ("host with a port", 150),
     ("host with a trailing dot", 250),
     ("host with an empty port", 90),
@@ -286,16 +332,30 @@ const REQUIRED: &[(&str, u64)] = &[
     ("path match: exact", 300),
     ("path match: prefix", 400),
     ("path match: regex", 150),
+    ("path rewrite: full", 15),
+    ("path rewrite: prefix", 30),
     ("pick among several endpoints", 700),
+    ("query match: exact", 20),
+    ("query match: regex", 20),
+    ("redirect: 301", 5),
+    ("redirect: 302", 5),
+    ("redirect: 303", 5),
+    ("redirect: 307", 5),
+    ("redirect: 308", 5),
     ("refused by the codec alone", 20),
     ("refused: backend-missing", 100),
     ("refused: no-healthy-endpoint", 450),
     ("refused: no-route", 500),
     ("refused: no-tunnel", 3),
     ("refused: not-in-mesh", 200),
+    ("request field added", 30),
+    ("request field removed", 30),
+    ("request field set", 30),
     ("request timeout", 250),
+    ("route for calls", 40),
     ("rule without any backend", 40),
     ("share of a missing backend", 25),
     ("target rewritten by normalization", 700),
+    ("timeout of one try", 100),
     ("weighted split", 450),
 ];

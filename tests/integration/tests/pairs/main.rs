@@ -9,6 +9,7 @@ mod compare;
 mod configuration;
 mod coverage;
 mod dice;
+mod filters;
 mod objects;
 mod plane;
 mod record;

@@ -2,15 +2,16 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use weft_model::{
-    AccessAction, AccessPolicy, AccessRule, BackendRef, Balancing, Callers, HeaderMatch, HttpMatch, HttpMethod,
-    HttpRoute, HttpRule, Labels, Locality, Meta, Name, Namespace, NetworkName, Object, ParentRef, PathMatch,
-    PolicyTarget, Port, Protocol, Selector, Service, ServicePortSpec, TargetKind, TargetPort, TextMatch, TrafficPolicy,
-    Workload,
+    AccessAction, AccessPolicy, AccessRule, BackendRef, Balancing, Callers, HeaderFilters, HeaderMatch, HttpMatch,
+    HttpMethod, HttpRoute, HttpRule, Labels, Locality, Meta, Name, Namespace, NetworkName, Object, ParentRef,
+    PathMatch, PolicyTarget, Port, Protocol, Selector, Service, ServicePortSpec, TargetKind, TargetPort, TextMatch,
+    TrafficPolicy, Workload,
 };
 
 use crate::{
     cast::{CALLED, CAST, PORT_NAMES, Place},
     dice::{Dice, valid},
+    filters,
 };
 
 /// The namespaces, and the names that Services may have in each.
@@ -51,7 +52,13 @@ pub(crate) fn objects(dice: &mut Dice, places: &[Place], probe: &str) -> Vec<Obj
     objects.extend(access_policies(dice, &services));
     objects.extend(traffic_policies(dice, &services, &routes));
     objects.extend(services.into_iter().map(|it| Object::Service(Arc::new(it))));
-    objects.extend(routes.into_iter().map(|it| Object::HttpRoute(Arc::new(it))));
+    for route in routes {
+        let has_backends = route.rules.iter().any(|rule| !rule.backends.is_empty());
+        objects.push(match dice.percent(12) && has_backends {
+            true => Object::GrpcRoute(Arc::new(filters::for_calls(dice, route))),
+            false => Object::HttpRoute(Arc::new(route)),
+        });
+    }
     let ports = vec![port_spec(dice, 80, Protocol::Http, &[])];
     let probe = Service { meta: meta("probe", probe), ports, selector: Selector::default() };
     objects.push(Object::Service(Arc::new(probe)));
@@ -174,13 +181,19 @@ fn names_of(namespace: &Namespace) -> [&'static str; 3] {
 }
 
 fn rule(dice: &mut Dice, namespace: &Namespace, services: &[Service], place: usize) -> HttpRule {
-    let matches = (0..1 + dice.below(2)).map(|_| http_match(dice)).collect();
-    let mut backends: Vec<_> = (0..*dice.pick(&[1, 1, 2, 2, 3])).map(|_| backend(dice, namespace, services)).collect();
-    if backends.iter().all(|backend| backend.weight == 0) {
-        backends[0].weight = 1;
+    let matches: Vec<_> = (0..1 + dice.below(2)).map(|_| http_match(dice)).collect();
+    let filters = filters::filters(dice, &matches);
+    let mut backends = Vec::new();
+    if filters.redirect.is_none() {
+        backends.extend((0..*dice.pick(&[1, 1, 2, 2, 3])).map(|_| backend(dice, namespace, services)));
+        if backends.iter().all(|backend| backend.weight == 0) {
+            backends[0].weight = 1;
+        }
     }
     let name = dice.percent(50).then(|| valid(&format!("rule-{place}")));
-    HttpRule { name, matches, backends, request_timeout: dice.percent(20).then(|| timeout(dice)) }
+    let request_timeout = dice.percent(20).then(|| timeout(dice));
+    let backend_timeout = dice.percent(20).then(|| Duration::from_secs(*dice.pick(&[0, 45, 60])));
+    HttpRule { name, matches, filters, backends, request_timeout, backend_timeout }
 }
 
 /// Long enough that nothing here ever takes it; zero is no bound.
@@ -202,23 +215,25 @@ fn http_match(dice: &mut Dice) -> HttpMatch {
         headers.insert(name, if is_regex { TextMatch::Regex(value) } else { TextMatch::Exact(value) });
     }
     let headers = headers.into_iter().map(|(name, value)| HeaderMatch { name: name.to_owned(), value });
-    HttpMatch { path, method, headers: headers.collect() }
+    HttpMatch { path, method, headers: headers.collect(), query: filters::query(dice) }
 }
 
 /// Mostly a port of an existing Service; now and then one that is missing, speaks TCP or is another namespace's.
 fn backend(dice: &mut Dice, namespace: &Namespace, services: &[Service]) -> BackendRef {
     let weight = *dice.pick(&[1, 1, 1, 2, 10, 90, 0]);
+    let headers = if dice.percent(12) { filters::headers(dice) } else { HeaderFilters::default() };
     let own: Vec<_> = services.iter().filter(|service| service.meta.namespace == *namespace).collect();
     if dice.percent(85)
         && !own.is_empty()
         && let service = *dice.pick(&own)
         && let Some(spec) = service.ports.iter().find(|spec| spec.protocol == Protocol::Http)
     {
-        return BackendRef { namespace: namespace.clone(), name: service.meta.name.clone(), port: spec.port, weight };
+        let (namespace, name, port) = (namespace.clone(), service.meta.name.clone(), spec.port);
+        return BackendRef { namespace, name, port, weight, headers };
     }
     let namespace = if dice.percent(20) { valid(dice.pick(&SERVICES).0) } else { namespace.clone() };
     let name = valid(dice.pick::<&str>(&names_of(&namespace)));
-    BackendRef { namespace, name, port: port(*dice.pick(&[80, 8080, 9000, 9000, 9000, 1234])), weight }
+    BackendRef { namespace, name, port: port(*dice.pick(&[80, 8080, 9000, 9000, 9000, 1234])), weight, headers }
 }
 
 fn access_policies(dice: &mut Dice, services: &[Service]) -> Vec<Object> {

@@ -1,11 +1,12 @@
 //! Random requests to a configuration: some that a route was written for, some that miss, and every known way to write
 //! a request that two readers could take for two different ones.
-use weft_model::{HttpMatch, HttpRoute, Object, PathMatch, Protocol, Service};
+use weft_model::{AnyRoute, HttpMatch, Object, PathMatch, Protocol, Service};
 
 use crate::{
     cast::Member,
     configuration::Configuration,
     dice::Dice,
+    filters::{CALLS, QUERIES},
     objects::{HEADERS, PATH_REGEXES, PATHS, SERVICES},
 };
 
@@ -136,12 +137,21 @@ impl Request {
         };
         let mut path = (*dice.pick(&PATHS)).to_owned();
         if let Some(matches) = a_match(dice, configuration, service) {
-            path = request.fit(dice, matches);
+            path = request.fit(dice, &matches);
         }
         if dice.percent(20) {
             request.add_header(dice);
         }
-        request.target = target(dice, &path).into_bytes();
+        let (path, query) = match path.split_once('?') {
+            Some((path, query)) => (path.to_owned(), Some(query.to_owned())),
+            None => (path, None),
+        };
+        let written = target(dice, &path);
+        request.target = match query {
+            Some(query) if !written.contains('?') => format!("{written}?{query}"),
+            Some(_) | None => written,
+        }
+        .into_bytes();
         match dice.below(100) {
             0..16 => attack(dice, &path, &mut request),
             16..20 => absolute(dice, &mut request),
@@ -150,8 +160,8 @@ impl Request {
         request
     }
 
-    /// Makes it a request that a match takes, or nearly; its path.
-    fn fit(&mut self, dice: &mut Dice, HttpMatch { path, method, headers }: &HttpMatch) -> String {
+    /// Makes it a request that a match takes, or nearly; its path, with a query where the match asks for one.
+    fn fit(&mut self, dice: &mut Dice, HttpMatch { path, method, headers, query }: &HttpMatch) -> String {
         if let Some(method) = method.as_ref().filter(|_| dice.percent(85)) {
             self.method = method.0.clone();
         }
@@ -166,17 +176,21 @@ impl Request {
                 self.add_lines(dice, name, lines);
             }
         }
-        match path {
-            PathMatch::Exact(path) => path.clone(),
-            PathMatch::Prefix(path) => {
-                let stem = path.trim_end_matches('/');
-                let rest = *dice.pick(&["", "/", "/more", "/more/and/more", "beside"]);
-                if stem.is_empty() && !rest.starts_with('/') { format!("/{rest}") } else { format!("{stem}{rest}") }
-            }
-            PathMatch::Regex(source) => {
-                let known = PATH_REGEXES.iter().find(|(its, _)| its == source).map_or(["/", "/"], |(_, paths)| *paths);
-                (*dice.pick(&known)).to_owned()
-            }
+        let path = fitting(dice, path);
+        let values = query.iter().filter_map(|parameter| {
+            let is = |(name, _, value, _): &&(&str, bool, &str, &str)| {
+                *name == parameter.name
+                    && match &parameter.value {
+                        weft_model::TextMatch::Exact(text) | weft_model::TextMatch::Regex(text) => text == value,
+                    }
+            };
+            QUERIES.iter().find(is).map(|(name, _, _, value)| format!("{name}={value}"))
+        });
+        let values: Vec<_> = values.collect();
+        match values.first().filter(|_| dice.percent(85)) {
+            Some(value) if dice.percent(30) => format!("{path}?other=1&{value}&{value}x"),
+            Some(value) => format!("{path}?{value}"),
+            None => path,
         }
     }
 
@@ -193,6 +207,26 @@ impl Request {
     }
 }
 
+/// A path that a match takes, or nearly.
+fn fitting(dice: &mut Dice, path: &PathMatch) -> String {
+    match path {
+        PathMatch::Exact(path) => path.clone(),
+        PathMatch::Prefix(path) => {
+            let stem = path.trim_end_matches('/');
+            let rest = *dice.pick(&["", "/", "/more", "/more/and/more", "beside"]);
+            if stem.is_empty() && !rest.starts_with('/') { format!("/{rest}") } else { format!("{stem}{rest}") }
+        }
+        PathMatch::Regex(source) => {
+            if source.starts_with("/[^/]+/") || source.starts_with("/(?:") {
+                let (service, method) = dice.pick(&CALLS);
+                return format!("/{service}/{method}");
+            }
+            let known = PATH_REGEXES.iter().find(|(its, _)| its == source).map_or(["/", "/"], |(_, paths)| *paths);
+            (*dice.pick(&known)).to_owned()
+        }
+    }
+}
+
 fn service(object: &Object) -> Option<&Service> {
     match object {
         Object::Service(service) => Some(service),
@@ -200,19 +234,27 @@ fn service(object: &Object) -> Option<&Service> {
     }
 }
 
+/// A match of calls as one of requests.
+fn called(it: &weft_model::GrpcMatch) -> HttpMatch {
+    let path = it.method.as_ref().map_or_else(|| PathMatch::Prefix("/".to_owned()), |method| method.path());
+    HttpMatch { path, method: None, headers: it.headers.clone(), query: Vec::new() }
+}
+
 /// A match of a route that the service is a parent of.
-fn a_match<'a>(dice: &mut Dice, configuration: &'a Configuration, service: &Service) -> Option<&'a HttpMatch> {
-    let of_service = |route: &&HttpRoute| {
-        let Service { meta, .. } = service;
-        route.parents.iter().any(|parent| parent.name == meta.name && parent.namespace == meta.namespace)
+fn a_match(dice: &mut Dice, configuration: &Configuration, service: &Service) -> Option<HttpMatch> {
+    let Service { meta, .. } = service;
+    let is_parent = |route: &AnyRoute<'_>| {
+        route.parents().iter().any(|parent| parent.name == meta.name && parent.namespace == meta.namespace)
     };
-    let routes = configuration.objects.values().filter_map(|stored| match &stored.object {
-        Object::HttpRoute(route) => Some(&**route),
-        _ => None,
-    });
-    let rules = routes.filter(of_service).flat_map(|route| &route.rules);
-    let matches: Vec<_> = rules.flat_map(|rule| &rule.matches).collect();
-    (!matches.is_empty() && dice.percent(85)).then(|| *dice.pick(&matches))
+    let routes = configuration.objects.values().filter_map(|stored| AnyRoute::of(&stored.object));
+    let matches: Vec<HttpMatch> = routes
+        .filter(is_parent)
+        .flat_map(|route| match route {
+            AnyRoute::Http(route) => route.rules.iter().flat_map(|rule| rule.matches.clone()).collect::<Vec<_>>(),
+            AnyRoute::Grpc(route) => route.rules.iter().flat_map(|rule| &rule.matches).map(called).collect(),
+        })
+        .collect();
+    (!matches.is_empty() && dice.percent(85)).then(|| dice.pick(&matches).clone())
 }
 
 /// A Host, and how it is written.
