@@ -208,3 +208,50 @@ async fn a_watch_tells_what_there_is_and_then_each_change_of_objects_and_their_s
     assert_eq!(event["name"], "TrafficPolicy shop/stock");
     table.until(|line| line.starts_with("deleted") && line.contains("TrafficPolicy shop/stock")).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn removals_are_listed_by_resource_and_proxy_and_confirmed_by_a_person_or_with_yes_alone() {
+    let (mut mesh, _application, _stock) = opened().await;
+    let web = caller(&mesh, "web-0").await;
+    ask(&web).await;
+    mesh.stop_control_plane().await;
+    mesh.empty_store().await.unwrap();
+    mesh.start_control_plane().await.unwrap();
+    let (host, epoch) = ("outbound/stock.shop.svc.cluster.local", eventually_held(&mesh).await);
+
+    // Without a terminal nobody can be asked: it lists, and confirms nothing.
+    let unasked = weft(&mesh, "confirm-removals", "y\n").await;
+    let (listed, why) = (String::from_utf8(unasked.stdout).unwrap(), String::from_utf8(unasked.stderr).unwrap());
+    assert_eq!(unasked.status.code(), Some(1), "{listed}{why}");
+    assert!(why.contains("standard input is not a terminal") && why.contains("--yes"), "{why}");
+    let named = |line: &&str| line.contains("virtual host") && line.contains(host) && line.contains("shop/web-0");
+    assert!(listed.lines().any(|line| named(&line)), "{listed}");
+    let part = |line: &str| line.contains("inbound/shop/stock-0 (the service port local/shop/stock:80)");
+    assert!(listed.lines().any(part), "{listed}");
+    assert!(listed.contains("these proxies hold to another history") && listed.contains("another epoch"), "{listed}");
+    // A program reads the same, and confirms nothing by that.
+    let json: Value = serde_json::from_str(&said(&mesh, "confirm-removals -o json", "").await).unwrap();
+    assert_eq!(json["epoch"], Value::from(epoch.as_str()), "{json}");
+    let items = json["items"].as_array().unwrap();
+    assert!(items.iter().any(|it| it["name"] == host && it["proxies"] == serde_json::json!(["shop/web-0"])), "{json}");
+    ask(&web).await;
+    eventually_held(&mesh).await;
+
+    let said = said(&mesh, "confirm-removals --yes", "").await;
+    assert!(said.contains(host) && said.contains(&format!("confirmed for epoch {epoch}")), "{said}");
+    eventually("what was confirmed to go", async || {
+        let mut connection = Connection::open(web.outbound().unwrap()).await.unwrap();
+        (connection.get("stock", "/", &[]).await.unwrap().status != 200).then_some(())
+    })
+    .await;
+}
+
+/// Waits until the proxies of both workloads keep what the store does not have; the store's epoch.
+async fn eventually_held(mesh: &Mesh) -> String {
+    eventually("removals to be held", async || {
+        let removals = mesh.client().removals().await.ok()?;
+        let from = |name: &str| removals.items.iter().any(|it| it.name.contains(name));
+        (from("outbound/stock") && from("inbound/shop/stock-0")).then_some(removals.epoch.clone())
+    })
+    .await
+}

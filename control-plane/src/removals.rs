@@ -1,11 +1,12 @@
 //! Removals that are held back from proxies of another history until a person confirms them, and the confirmation.
 use std::{
+    collections::BTreeMap,
     sync::{Mutex, MutexGuard, PoisonError},
     time::SystemTime,
 };
 
 use tokio::sync::watch;
-use weft_model::Revision;
+use weft_model::{Revision, WorkloadRef};
 use weft_store::{ExpectedValue, State, StateChange, StoreError, Table, WriteError};
 use weft_xds::is_elsewhere;
 
@@ -24,6 +25,9 @@ pub(crate) struct Removals {
     scope: Mutex<Scope>,
     /// Grows with each confirmation.
     changes: watch::Sender<u64>,
+    /// The proxies that come from another history and would lose nothing: by which ADS stream that was found, and how many
+    /// resources it had named.
+    lossless: Mutex<BTreeMap<WorkloadRef, (u64, u64)>>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -38,7 +42,7 @@ impl Removals {
         let confirmed = state.read(Table::Settings, CONFIRMED).await?;
         let other_epochs = confirmed.is_some_and(|epoch| epoch == own.epoch().as_bytes());
         let scope = Mutex::new(Scope { other_epochs, later_states: false });
-        Ok(Self { scope, changes: watch::Sender::new(0) })
+        Ok(Self { scope, changes: watch::Sender::new(0), lossless: Mutex::default() })
     }
 
     /// Whether removals are confirmed for a proxy that has seen `seen`.
@@ -50,6 +54,23 @@ impl Removals {
     /// Whether a proxy that has seen `seen` waits only to be told that removals are confirmed.
     pub(crate) fn release(&self, seen: &Revision, own: &Revision) -> bool {
         is_elsewhere(seen, own) && self.cover(seen, own)
+    }
+
+    /// Notes whether the client of an ADS stream would lose nothing of the so many resources that it has named; `None`
+    /// where it might, or the stream has ended. Of several streams of one workload the last that found so counts.
+    pub(crate) fn note(&self, (workload, stream): &(WorkloadRef, u64), named: Option<u64>) {
+        let mut lossless = self.lossless.lock().unwrap_or_else(PoisonError::into_inner);
+        match named {
+            Some(named) => drop(lossless.insert(workload.clone(), (*stream, named))),
+            None if lossless.get(workload).is_some_and(|(by, _)| by == stream) => drop(lossless.remove(workload)),
+            None => {}
+        }
+    }
+
+    /// How many resources a proxy has named, where it would lose none of them.
+    pub(crate) fn named_without_loss(&self, workload: &WorkloadRef) -> Option<u64> {
+        let lossless = self.lossless.lock().unwrap_or_else(PoisonError::into_inner);
+        lossless.get(workload).map(|(_, named)| *named)
     }
 
     /// Tells of each confirmation.

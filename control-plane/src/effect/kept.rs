@@ -67,6 +67,9 @@ impl Effects {
         let own = self.state.revision();
         let mut kept: BTreeMap<WorkloadRef, Kept> = BTreeMap::new();
         for (workload, held) in self.streams.held() {
+            if !held.stands(&self.registry.revision(&workload)) {
+                continue;
+            }
             let place =
                 |key: &ResourceKey| (key.resource_type.as_str().to_owned(), key.name.to_string(), String::new());
             let it = Kept {

@@ -22,9 +22,10 @@ use tokio::{
 use tracing::info;
 use weft_model::{AccountName, Kind, Namespace, Object, ObjectRef, Owner, Stored, WorkloadRef};
 use weft_proto::weft::{
-    AdminAnswer, AdminQuery, AgentMessage, ControlMessage, HeldRemovals, RemovalsConfirmed, agent_message::Message,
-    control_message,
+    AdminAnswer, AdminQuery, AgentMessage, ControlMessage, HeldRemovals, NothingLost, RemovalsConfirmed,
+    agent_message::Message, control_message,
 };
+use weft_xds::is_elsewhere;
 
 use crate::{
     effect::{Proxy as Observed, Wanted},
@@ -175,9 +176,12 @@ impl Registry {
             Some(Message::Health(report)) => proxy.unhealthy = validate::unhealthy(report),
             Some(Message::Draining(_)) => proxy.draining = true,
             Some(Message::Receipts(receipts)) => {
-                let touched = self.state.touched();
+                let (touched, seen) = (self.state.touched(), proxy.seen());
                 proxy.receipts(receipts, now, |key| touched.said(&attachment.workload, key));
-                let _told = self.release(proxy);
+                if proxy.seen() != seen {
+                    self.touch(&attachment.workload);
+                }
+                let _told = self.release(&attachment.workload, proxy);
             }
             Some(Message::Held(held)) => {
                 proxy.held(held);
@@ -190,7 +194,7 @@ impl Registry {
             // A registration is the stream's business; an unknown message of a later version renews the lease alone.
             Some(Message::Registration(_)) | None => {}
             // Also for a confirmation that could not be told before.
-            Some(Message::Heartbeat(_)) => _ = self.release(proxy),
+            Some(Message::Heartbeat(_)) => _ = self.release(&attachment.workload, proxy),
         }
         if proxy.condition() != condition {
             self.publish(&object_ref(&attachment.workload), proxy.stored());
@@ -266,17 +270,31 @@ impl Registry {
 
     /// Tells every proxy that waits for it that removals are confirmed; how many were told.
     pub(crate) fn release_all(&self) -> usize {
-        self.proxies().values().filter(|proxy| self.release(proxy)).count()
+        self.proxies().iter().filter(|(workload, proxy)| self.release(workload, proxy)).count()
     }
 
-    /// Tells a proxy that still holds to another history that removals are confirmed, if they are; whether it was told.
-    fn release(&self, proxy: &Proxy) -> bool {
-        let own = self.state.revision();
-        let waits = proxy.seen().is_some_and(|seen| self.removals.release(&seen, &own));
-        let message = control_message::Message::Confirmed(RemovalsConfirmed { revision: own.to_string() });
+    /// Tells a proxy that still holds to another history that removals are confirmed, if they are, or that there are none
+    /// for it; whether it was told that they are confirmed.
+    fn release(&self, workload: &WorkloadRef, proxy: &Proxy) -> bool {
+        let (own, seen) = (self.state.revision(), proxy.seen());
+        let Some(seen) = seen.filter(|seen| is_elsewhere(seen, &own)) else { return false };
+        let (revision, confirmed) = (own.to_string(), self.removals.cover(&seen, &own));
+        let message = if confirmed {
+            control_message::Message::Confirmed(RemovalsConfirmed { revision })
+        } else {
+            let named = self.removals.named_without_loss(workload).filter(|_| proxy.held.resources.is_empty());
+            let Some(named) = named else { return false };
+            control_message::Message::NothingLost(NothingLost { revision, named })
+        };
         let message = ControlMessage { message: Some(message) };
         // Without room now, it is told with its next heartbeat.
-        waits && proxy.sender.as_ref().is_some_and(|sender| sender.try_send(message).is_ok())
+        proxy.sender.as_ref().is_some_and(|sender| sender.try_send(message).is_ok()) && confirmed
+    }
+
+    /// The highest revision that a proxy says to have seen; empty where it has not said any.
+    pub(crate) fn revision(&self, workload: &WorkloadRef) -> String {
+        let seen = self.proxies().get(workload).and_then(Proxy::seen);
+        seen.map(|seen| seen.to_string()).unwrap_or_default()
     }
 
     /// What proxies have said that they keep by themselves, ordered by workload.

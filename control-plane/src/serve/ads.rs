@@ -96,6 +96,8 @@ struct Session {
     counted: ServerCounts,
     /// Tells of changes that concern the client.
     wake: Arc<Wake>,
+    /// With how many named resources the client was found to lose none.
+    lossless: Option<u64>,
     /// Nothing is pushed before then, or before this control plane has caught up.
     held_until: Option<Instant>,
 }
@@ -147,6 +149,7 @@ async fn serve(
 
 impl Drop for Session {
     fn drop(&mut self) {
+        self.core.removals.note(self.listed.key(), None);
         self.core.state.beat();
     }
 }
@@ -186,6 +189,7 @@ impl Session {
             _open: core.metrics.stream(StreamKind::Ads),
             counted: ServerCounts::default(),
             wake,
+            lossless: None,
             held_until,
             core,
         })
@@ -270,9 +274,13 @@ impl Session {
         state.sent.store(counts.resources, Ordering::Relaxed);
         state.resent.store(counts.resent, Ordering::Relaxed);
         // While a response waits for room, the session may have more to say than it knows of.
-        state
-            .acknowledged
-            .store(!full && self.held_until.is_none() && self.server.has_answered_all(), Ordering::Release);
+        let acknowledged = !full && self.held_until.is_none() && self.server.has_answered_all();
+        state.acknowledged.store(acknowledged, Ordering::Release);
+        // What is not acknowledged yet may make a difference to what the client keeps.
+        let lossless = (acknowledged && self.client.is_lossless()).then_some(counts.claimed);
+        if std::mem::replace(&mut self.lossless, lossless) != lossless {
+            self.core.removals.note(self.listed.key(), lossless);
+        }
         full
     }
 }

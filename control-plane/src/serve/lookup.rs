@@ -58,41 +58,44 @@ impl ClientView {
         if !self.heard.insert(resource_type) {
             return false;
         }
-        let before = self.guard.held().len();
+        let before = self.guard.len();
         // As the session bounds them; what is beyond is refused there.
         for (name, version) in request.initial_resource_versions.iter().take(2 * weft_xds::MAX_NAMES) {
             let key = ResourceKey::new(resource_type, name.as_str());
             if self.only_adds() && resource_type == ResourceType::Endpoints && !self.is_as_claimed(&key, version) {
                 self.claims.insert(key.clone(), version.clone());
             }
-            if self.state.look(|compiler| compiler.resource(&key).is_none()) {
-                self.guard.claimed_unknown(key);
+            match self.is_visible(&key) {
+                true if self.is_known(&key) => {}
+                // It is there again once the client has registered.
+                true if self.is_own_inbound(&key) => self.guard.claimed_unregistered(key),
+                true | false => self.guard.claimed_unknown(key),
             }
         }
-        self.guard.held().len() != before
+        self.guard.len() != before
     }
 
     /// Looks at changed keys for endpoints that have come to what the client holds: all of them have registered again,
     /// so what changes from then on is meant. And for what is known now: it is no longer held back. Returns whether
     /// there was any.
     pub(crate) fn changed(&mut self, keys: &BTreeSet<ResourceKey>) -> bool {
-        let before = self.guard.held().len();
+        let before = self.guard.len();
         if before > 0 {
             for key in keys {
-                if self.state.look(|compiler| compiler.resource(key).is_some()) {
+                if self.is_visible(key) && self.is_known(key) {
                     self.guard.appeared(key);
                 }
             }
         }
         if !self.only_adds() {
-            return self.guard.held().len() != before;
+            return self.guard.len() != before;
         }
         for key in keys.iter().filter(|key| key.resource_type == ResourceType::Endpoints) {
             if self.claims.get(key).is_some_and(|version| self.is_as_claimed(key, version)) {
                 self.claims.remove(key);
             }
         }
-        self.guard.held().len() != before
+        self.guard.len() != before
     }
 
     /// Whether the client holds this from another stream, so that a change of it must be looked at whatever it asked for.
@@ -107,6 +110,12 @@ impl ClientView {
     /// What is held back from the client's sight.
     pub(crate) fn guard(&self) -> &Guard {
         &self.guard
+    }
+
+    /// Whether the client comes from another history, and of what it has named so far nothing is missing here, no endpoint
+    /// either: nobody need be asked whether it may go on with this one.
+    pub(crate) fn is_lossless(&self) -> bool {
+        self.guard.is_lossless() && self.claims.is_empty()
     }
 
     /// A person has confirmed the removals.
@@ -134,6 +143,14 @@ impl ClientView {
         if !self.only_adds() {
             self.claims = HashMap::new();
         }
+    }
+
+    fn is_known(&self, key: &ResourceKey) -> bool {
+        self.state.look(|compiler| compiler.resource(key).is_some())
+    }
+
+    fn is_own_inbound(&self, key: &ResourceKey) -> bool {
+        key.resource_type == ResourceType::Listener && key.name == self.inbound
     }
 
     /// Whether the client may have this key at all: an inbound listener is its own workload's alone.
@@ -164,7 +181,7 @@ impl ClientView {
 impl Lookup for ClientView {
     fn find(&self, key: &ResourceKey) -> Found {
         if !self.is_visible(key) {
-            return Found::Absent;
+            return if self.guard.holds(key) { Found::Unsettled } else { Found::Absent };
         }
         let unsettled = |version: Option<&str>| {
             let claimed = self.claims.get(key);
@@ -182,7 +199,7 @@ impl Lookup for ClientView {
             Some(encoded) => Found::Resource(encoded),
             // Its own listener goes with its registration, which it may be about to renew: never a reason to stop
             // serving.
-            None if key.name == self.inbound && key.resource_type == ResourceType::Listener => Found::Unsettled,
+            None if self.is_own_inbound(key) => Found::Unsettled,
             None if unsettled(None) || self.guard.holds(key) => Found::Unsettled,
             None => Found::Absent,
         }

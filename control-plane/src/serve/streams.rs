@@ -52,6 +52,14 @@ pub(crate) struct Held {
     pub(crate) keys: Arc<[ResourceKey]>,
 }
 
+impl Held {
+    /// Whether the proxy still holds to what it came with. One that has nothing to lose may have taken the other history
+    /// for its own since; `told` is the highest revision that it says to have seen, empty before it has said any.
+    pub(crate) fn stands(&self, told: &str) -> bool {
+        !self.keys.is_empty() || told.is_empty() || told == self.seen.to_string()
+    }
+}
+
 impl StreamState {
     /// What the client knows; `None` where it does not say.
     pub(crate) fn features(&self) -> Option<&BTreeSet<Feature>> {
@@ -113,6 +121,11 @@ impl Drop for Listed {
 }
 
 impl Listed {
+    /// Whose stream it is, and which of theirs.
+    pub(crate) fn key(&self) -> &(WorkloadRef, u64) {
+        &self.key
+    }
+
     /// Notes which resources the client wants, or no longer does; whether anything of that is new.
     pub(crate) fn subscribe(&self, wanted: impl IntoIterator<Item = (ResourceKey, bool)>) -> bool {
         let mut new = false;
@@ -194,7 +207,7 @@ impl AdsStreams {
             item.acknowledged = state.is_acknowledged();
             item.resources_sent = state.sent.load(Ordering::Relaxed);
             item.resent = state.resent.load(Ordering::Relaxed);
-            if let Some(held) = state.held() {
+            if let Some(held) = state.held().filter(|held| held.stands(&item.revision)) {
                 item.holds_to = Some(held.seen.to_string());
                 item.removals_held += held.keys.len() as u64;
             }

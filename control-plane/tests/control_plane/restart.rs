@@ -1,9 +1,14 @@
 //! What a restart keeps, and what it must not take away.
 use std::time::Duration;
 
-use weft_proto::weft::{Draining, agent_message::Message};
+use weft_control_plane::wire::ConfirmRequest;
+use weft_proto::weft::{
+    Draining, Heartbeat, HeldRemovals, HeldResource, NothingLost, Receipts, agent_message::Message, control_message,
+};
 
-use crate::support::{CLUSTER, ENDPOINTS, LISTENER, Plane, SHOP, VIRTUAL_HOST, eventually, registration};
+use crate::support::{
+    Agent, CLUSTER, ENDPOINTS, LISTENER, Plane, SHOP, VIRTUAL_HOST, eventually, node_that_saw, registration,
+};
 
 const WEB: &str = "local/shop/web:80";
 const WEB_HOST: &str = "outbound/web.shop.svc.cluster.local";
@@ -128,6 +133,109 @@ async fn an_inbound_listener_is_never_taken_from_its_own_workload() {
     .await;
     ads.says_nothing_before("outbound/probe").await;
     assert!(ads.holds(LISTENER, "inbound/shop/web-1").is_some());
+}
+
+/// It was offered for removal until the sidecar had registered again.
+#[tokio::test]
+async fn a_listener_whose_workload_has_not_registered_yet_is_neither_offered_for_removal_nor_removed_by_it() {
+    let mut plane = Plane::with(|config| config.lease = Duration::from_secs(2)).await;
+    plane.apply(SHOP).await.unwrap();
+    let member = plane.join("web").await;
+    let mut agent = plane.agent(&member, registration("web-1", "web", "127.0.0.1:7001")).await;
+    agent.next().await;
+    let mut ads = plane.ads(&member, "web-1").await;
+    ads.subscribe(LISTENER, &["*"]).await;
+    ads.until(|ads| ads.held.len() == 2).await;
+    let held = ads.held.clone();
+    drop((agent, ads));
+    plane.stop().await;
+    plane.start_again().await.unwrap();
+
+    // It has seen another store, and holds one thing that this one does not know.
+    let gone = "local/shop/gone:80";
+    let mut ads = plane.ads_as(&member, node_that_saw("web-1", "elsewhere/all=9")).await.unwrap();
+    ads.resume(LISTENER, &["*"], &held).await;
+    assert_eq!(ads.next_of(LISTENER).await, (vec![], vec![]));
+    let claimed = [((CLUSTER.to_owned(), gone.to_owned()), "0123456789abcdef".to_owned())].into();
+    ads.resume(CLUSTER, &[gone], &claimed).await;
+    let removals = eventually("what it would lose", async || {
+        let removals = plane.client().removals().await.unwrap();
+        (!removals.items.is_empty()).then_some(removals)
+    })
+    .await;
+    assert_eq!(removals.items.iter().map(|it| it.name.as_str()).collect::<Vec<_>>(), [gone]);
+    plane.client().confirm_removals(&ConfirmRequest { epoch: removals.epoch }).await.unwrap();
+    assert_eq!(ads.next_of(CLUSTER).await, (vec![], vec![gone.to_owned()]));
+    ads.says_nothing_before("outbound/probe").await;
+    // Nor when the first lease is over: whoever serves by it may only be slow to come back.
+    tokio::time::sleep(Duration::from_millis(2_100)).await;
+    ads.says_nothing_before("outbound/second-probe").await;
+    assert!(ads.holds(LISTENER, "inbound/shop/web-1").is_some());
+    let mut agent = plane.agent(&member, registration("web-1", "web", "127.0.0.1:7001")).await;
+    agent.next().await;
+    ads.says_nothing_before("outbound/third-probe").await;
+}
+
+#[tokio::test]
+async fn a_proxy_of_another_history_that_would_lose_nothing_is_told_so_and_only_then() {
+    let mut plane = Plane::start().await;
+    plane.apply(SHOP).await.unwrap();
+    let member = plane.join("web").await;
+    let mut agent = plane.agent(&member, registration("web-1", "web", "127.0.0.1:7001")).await;
+    agent.next().await;
+    let mut ads = plane.ads(&member, "web-1").await;
+    ads.subscribe(LISTENER, &["*"]).await;
+    ads.subscribe(VIRTUAL_HOST, &[WEB_HOST]).await;
+    ads.subscribe(ENDPOINTS, &[WEB]).await;
+    ads.until(|ads| ads.held.len() == 4).await;
+    let held = ads.held.clone();
+    drop((agent, ads));
+    plane.stop().await;
+    plane.start_again().await.unwrap();
+
+    let seen = "elsewhere/all=9";
+    let mut ads = plane.ads_as(&member, node_that_saw("web-1", seen)).await.unwrap();
+    ads.resume(ENDPOINTS, &[WEB], &held).await;
+    ads.resume(VIRTUAL_HOST, &[WEB_HOST], &held).await;
+    ads.resume(LISTENER, &["*"], &held).await;
+    assert_eq!(ads.next_of(LISTENER).await, (vec![], vec![]));
+    let mut agent = plane.agent(&member, registration("web-1", "web", "127.0.0.1:7001")).await;
+    agent.next().await;
+    // It keeps something by itself: nothing is said then.
+    let resource = HeldResource { type_url: LISTENER.to_owned(), name: "inbound".to_owned(), part: "a".to_owned() };
+    let own = plane.running().revision().to_string();
+    let keeps = |resources| HeldRemovals { revision: seen.to_owned(), elsewhere: own.clone(), resources };
+    agent.say(Message::Held(keeps(vec![resource]))).await;
+    let receipts = |revision: &str| Message::Receipts(Receipts { receipts: Vec::new(), revision: revision.to_owned() });
+    agent.say(receipts(seen)).await;
+    eventually("its word", async || {
+        let elsewhere = plane.client().status().await.unwrap().elsewhere;
+        elsewhere.first().is_some_and(|it| it.held == 1).then_some(())
+    })
+    .await;
+    agent.say(Message::Held(keeps(Vec::new()))).await;
+    let told = eventually_told(&mut agent).await;
+    assert_eq!(told, NothingLost { revision: own.clone(), named: 4 });
+    // It goes on with this history from there, and nobody is asked.
+    agent.say(receipts(&own)).await;
+    eventually("that nobody holds to another history", async || {
+        plane.client().status().await.unwrap().elsewhere.is_empty().then_some(())
+    })
+    .await;
+    ads.says_nothing_before("outbound/probe").await;
+}
+
+/// What the control plane says once a heartbeat finds that nothing would be lost.
+async fn eventually_told(agent: &mut Agent) -> NothingLost {
+    loop {
+        agent.say(Message::Heartbeat(Heartbeat {})).await;
+        if let Ok(answer) = tokio::time::timeout(Duration::from_millis(100), agent.answers.message()).await {
+            match answer.unwrap().unwrap().message {
+                Some(control_message::Message::NothingLost(told)) => return told,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
 }
 
 #[tokio::test]

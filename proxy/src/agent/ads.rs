@@ -30,7 +30,7 @@ use super::{
     bootstrap::{Bootstrap, ControlPlaneAddress},
     channel::{self, CurrentConfig, MAX_MESSAGE_BYTES, status_text},
     effects::{Effect, Effects},
-    guard::Kept,
+    guard::{Kept, Word},
     last_good::LastGood,
     receipts,
     shared::Shared,
@@ -154,7 +154,7 @@ struct Driver {
     effects: Effects,
     /// What is kept of resources that a control plane of another history sends with less.
     kept: Kept,
-    confirmed: watch::Receiver<Option<Revision>>,
+    words: watch::Receiver<Option<Word>>,
     /// Why there is no stream, as it was last logged: an outage is one line, not one for each attempt.
     logged: String,
 }
@@ -167,8 +167,8 @@ impl Driver {
         let (assembler, first) = Assembler::new(scope, services);
         let client = Client::new(node(bootstrap));
         let (received, effects, kept) = (BTreeMap::new(), Effects::default(), Kept::default());
-        let (confirmed, logged) = (shared.guard.confirmations(), String::new());
-        let mut driver = Self { shared, client, assembler, received, effects, kept, confirmed, logged };
+        let (words, logged) = (shared.guard.words(), String::new());
+        let mut driver = Self { shared, client, assembler, received, effects, kept, words, logged };
         driver.step(first);
         driver.restore(last_good);
         driver
@@ -211,7 +211,7 @@ impl Driver {
                 Some(event) = events.recv() => self.heard(event),
                 () = shared.progress.moved() => self.settle(),
                 () = shared.ports.asking.notified() => self.ask_again(),
-                Ok(()) = self.confirmed.changed() => self.confirm(),
+                Ok(()) = self.words.changed() => self.hear(),
             }
         }
     }
@@ -269,8 +269,8 @@ impl Driver {
                     self.ask_again();
                     None
                 }
-                Ok(()) = self.confirmed.changed() => {
-                    self.confirm();
+                Ok(()) = self.words.changed() => {
+                    self.hear();
                     None
                 }
                 successor = &mut renewed => Some(successor),
@@ -384,12 +384,27 @@ impl Driver {
         held.or_else(|| self.shared.config().held(key).cloned())
     }
 
-    /// A person has confirmed the control plane's history: what was kept against it goes.
-    fn confirm(&mut self) {
-        let Some(revision) = self.confirmed.borrow_and_update().clone() else { return };
-        tracing::info!(%revision, "the removals are confirmed");
+    /// Takes the control plane's word on what is kept against it.
+    fn hear(&mut self) {
+        let word = self.words.borrow_and_update().clone();
+        let adopted = match word {
+            Some(Word::Confirmed(revision)) => Some(revision),
+            // Said again with the next heartbeat, where it was too early.
+            Some(Word::NothingLost(revision, named)) => {
+                (self.kept.is_empty() && self.client.settle(&revision, named)).then_some(revision)
+            }
+            None => None,
+        };
+        if let Some(revision) = adopted {
+            self.confirm(&revision);
+        }
+    }
+
+    /// The control plane's history is taken for this proxy's own: what was kept against it goes.
+    fn confirm(&mut self, revision: &Revision) {
+        tracing::info!(%revision, "nothing is kept any more against the control plane's history");
         let mut updates = Vec::new();
-        for key in self.client.confirm(&revision) {
+        for key in self.client.confirm(revision) {
             self.received.remove(&key);
             updates.push(Update::Removed(key));
         }

@@ -15,13 +15,14 @@ use tonic::{Status, Streaming, transport::Channel};
 use weft_decide::Backoff;
 use weft_proto::weft::{
     AdminAnswer, AdminQuery, AgentMessage, BoundListener, BoundListeners, ControlMessage, Draining, EdgeSummaries,
-    EdgeSummary as WireEdge, Heartbeat, HeldRemovals, Receipt, Receipts, Registered, RemovalsConfirmed,
+    EdgeSummary as WireEdge, Heartbeat, HeldRemovals, NothingLost, Receipt, Receipts, Registered, RemovalsConfirmed,
     agent_message::Message, agent_service_client::AgentServiceClient, control_message::Message as Control,
 };
 
 use super::{
     admin::Admin,
     channel::{self, CurrentConfig, MAX_MESSAGE_BYTES, status_text},
+    guard::Word,
     health::{self, Verdict},
     http::{Answer, Handler},
     lifecycle::{Stop, asked_to_stop},
@@ -179,7 +180,7 @@ async fn attach(shared: &Arc<Shared>, channel: Channel) -> Result<(Session, Dura
             }
             Some(Control::Refused(refused)) => return Err(Ended::Refused(refused.reason)),
             // Before the registration, or a message of a later version: not answered.
-            Some(Control::Query(_) | Control::Confirmed(_)) | None => {}
+            Some(Control::Query(_) | Control::Confirmed(_) | Control::NothingLost(_)) | None => {}
         }
     }
 }
@@ -266,7 +267,7 @@ impl Session {
             Some(Control::Refused(refused)) => Err(Ended::Refused(refused.reason)),
             Some(Control::Confirmed(RemovalsConfirmed { revision })) => {
                 match revision.parse() {
-                    Ok(revision) => self.shared.guard.confirm(revision),
+                    Ok(revision) => self.shared.guard.hear(Word::Confirmed(revision)),
                     Err(error) => tracing::warn!(revision, %error, "removals are confirmed for what is no revision"),
                 }
                 Ok(())
@@ -274,6 +275,13 @@ impl Session {
             Some(Control::Registered(_)) => {
                 if self.says_draining {
                     self.shared.lifecycle.set_told();
+                }
+                Ok(())
+            }
+            Some(Control::NothingLost(NothingLost { revision, named })) => {
+                match revision.parse() {
+                    Ok(revision) => self.shared.guard.hear(Word::NothingLost(revision, named)),
+                    Err(error) => tracing::warn!(revision, %error, "nothing is said to be lost at what is no revision"),
                 }
                 Ok(())
             }

@@ -82,10 +82,19 @@ impl SignError {
         }
     }
 
+    /// Whether a join token will never be taken. One that the control plane cannot honour (too many labels are
+    /// granted to its identity) is refused as a failed precondition; of a proof by an expired certificate the same means
+    /// that another way may do.
+    fn refuses_token(&self) -> bool {
+        self.is_final() || matches!(self, Self::Status(status) if status.code() == Code::FailedPrecondition)
+    }
+
     /// What to do about a join that fails so, for people.
     fn hint(&self) -> &'static str {
         match self {
-            Self::Status(_) if self.is_final() => "make a new join file with `weft token create`, and start with that",
+            Self::Status(_) if self.refuses_token() => {
+                "make a new join file with `weft token create`, and start with that"
+            }
             Self::OtherCa { .. } => {
                 "is that the address of the control plane that made the join file? it has another CA, or the file's \
                  caSha256 was changed: make a new join file with `weft token create`, and start with that"
@@ -227,8 +236,9 @@ async fn obtain(
             Err(error) => error,
         };
         let why = match &asked {
-            Asked::ByToken(_) if error.is_final() => return Err(refusal(shared, token.as_ref(), &error)),
-            Asked::ByExpired(_) if error.is_final() && secret.take().is_some() => {
+            Asked::ByToken(_) if error.refuses_token() => return Err(refusal(shared, token.as_ref(), &error)),
+            Asked::ByExpired(_) if secret.is_some() && error.refuses_token() => {
+                secret = None;
                 tracing::warn!(%error, "the join token is refused; the expired certificate is tried instead");
                 continue;
             }

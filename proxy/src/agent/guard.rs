@@ -6,6 +6,7 @@ use std::{
 
 use tokio::sync::watch;
 use weft_ir::{InboundChain, ListenerBody, Resource, ResourceKey};
+use weft_model::Revision;
 use weft_proto::weft::{HeldRemovals, HeldResource};
 use weft_xds::{Version, kept_with, type_url};
 
@@ -35,6 +36,11 @@ impl Kept {
             self.sent.remove(&key);
         }
         kept
+    }
+
+    /// Whether everything is in effect as it was sent.
+    pub(super) fn is_empty(&self) -> bool {
+        self.sent.is_empty()
     }
 
     /// Ends it: everything comes into effect as it was sent.
@@ -84,23 +90,32 @@ fn held(key: &ResourceKey) -> HeldResource {
     HeldResource { type_url, name: key.name.to_string(), part: String::new() }
 }
 
+/// The control plane's word on what is kept against it.
+#[derive(Clone, Debug)]
+pub(super) enum Word {
+    /// A person has confirmed its history at this revision.
+    Confirmed(Revision),
+    /// At this revision it has nothing less than this many resources, which it was named.
+    NothingLost(Revision, u64),
+}
+
 /// What the guard keeps now, for whoever tells it.
 #[derive(Debug, Default)]
 pub(super) struct Guarded {
     state: watch::Sender<Arc<HeldRemovals>>,
-    confirmed: watch::Sender<Option<weft_model::Revision>>,
+    word: watch::Sender<Option<Word>>,
 }
 
 impl Guarded {
     /// Tells what is kept: `withheld` removals, and parts of what was sent.
     pub(super) fn tell<'a>(
         &self,
-        revision: Option<&weft_model::Revision>,
-        elsewhere: Option<&weft_model::Revision>,
+        revision: Option<&Revision>,
+        elsewhere: Option<&Revision>,
         withheld: impl Iterator<Item = &'a ResourceKey>,
         kept: &Kept,
     ) {
-        let text = |revision: Option<&weft_model::Revision>| revision.map(ToString::to_string).unwrap_or_default();
+        let text = |revision: Option<&Revision>| revision.map(ToString::to_string).unwrap_or_default();
         let resources: Vec<_> = withheld.map(held).chain(kept.parts()).take(NAMED).collect();
         let state = match elsewhere {
             Some(_) => HeldRemovals { revision: text(revision), elsewhere: text(elsewhere), resources },
@@ -147,13 +162,13 @@ impl Guarded {
         ))
     }
 
-    /// A person has confirmed the control plane's history at this revision.
-    pub(super) fn confirm(&self, revision: weft_model::Revision) {
-        self.confirmed.send_replace(Some(revision));
+    /// Takes the control plane's word.
+    pub(super) fn hear(&self, word: Word) {
+        self.word.send_replace(Some(word));
     }
 
-    /// Confirmations as they come.
-    pub(super) fn confirmations(&self) -> watch::Receiver<Option<weft_model::Revision>> {
-        self.confirmed.subscribe()
+    /// Its words as they come; the last counts.
+    pub(super) fn words(&self) -> watch::Receiver<Option<Word>> {
+        self.word.subscribe()
     }
 }

@@ -86,6 +86,10 @@ struct State {
     signed: usize,
     /// How many of these were given for a proof by an expired certificate.
     recovered: usize,
+    /// Why no token can be honoured, however good it is.
+    unmet: Option<String>,
+    /// How many requests by a token were refused for one of these reasons, or because it is not known.
+    refused_tokens: usize,
     /// How many certificates are still to be signed without the answer's reaching the proxy.
     lost_answers: usize,
     /// The highest revision that the client of each ADS stream said that it has seen.
@@ -134,6 +138,11 @@ impl Mesh {
         self.update(|state| state.lost_answers = count);
     }
 
+    /// From now on no token can be honoured, for this reason.
+    pub(crate) fn honour_no_token(&self, why: &str) {
+        self.update(|state| state.unmet = Some(why.to_owned()));
+    }
+
     pub(crate) fn ask(&self, id: u64, path: &str) {
         let _ = self.news.send(News::Ask(AdminQuery { id, path: path.to_owned() }));
     }
@@ -158,10 +167,19 @@ impl Mesh {
         let deadline = Instant::now() + DEADLINE;
         let mut state = self.lock();
         loop {
-            let State { streams, messages, heard, signed, recovered, revisions, leaves, fewest_agents, .. } = &*state;
-            let (signed, recovered, fewest_agents) = (*signed, *recovered, *fewest_agents);
-            let all = Seen { streams, messages, heard, signed, recovered, revisions, leaves, fewest_agents };
-            if let Some(seen) = seen(&all) {
+            let State { streams, messages, heard, revisions, leaves, .. } = &*state;
+            let seen_now = Seen {
+                streams,
+                messages,
+                heard,
+                signed: state.signed,
+                recovered: state.recovered,
+                refused_tokens: state.refused_tokens,
+                revisions,
+                leaves,
+                fewest_agents: state.fewest_agents,
+            };
+            if let Some(seen) = seen(&seen_now) {
                 return seen;
             }
             let left = deadline.saturating_duration_since(Instant::now());
@@ -188,6 +206,7 @@ pub(crate) struct Seen<'a> {
     pub(crate) heard: &'a [Instant],
     pub(crate) signed: usize,
     pub(crate) recovered: usize,
+    pub(crate) refused_tokens: usize,
     pub(crate) revisions: &'a [Option<String>],
     pub(crate) leaves: &'a [Option<CaPin>],
     pub(crate) fewest_agents: Option<usize>,
@@ -381,8 +400,14 @@ impl Services {
 impl Services {
     fn redeem(&self, token: &str, csr: &[u8], now: SystemTime) -> Result<SpiffeId, Status> {
         let mut state = self.0.lock();
-        let record = state.tokens.iter_mut().find(|record| record.hash.matches(token));
-        let record = record.ok_or_else(|| Status::permission_denied("the join token is not known"))?;
+        if let Some(unmet) = state.unmet.clone() {
+            state.refused_tokens += 1;
+            return Err(Status::failed_precondition(unmet));
+        }
+        let Some(record) = state.tokens.iter_mut().find(|record| record.hash.matches(token)) else {
+            state.refused_tokens += 1;
+            return Err(Status::permission_denied("the join token is not known"));
+        };
         let key = request_key(csr).map_err(|error| Status::invalid_argument(error.to_string()))?;
         let id = redeem_for(record, token, &key, now).map_err(|error| Status::permission_denied(error.to_string()))?;
         *record = record.clone().spent_for(key);

@@ -350,6 +350,18 @@ fn a_token_that_is_refused_ends_the_proxy_with_the_reason() {
 }
 
 #[test]
+fn a_token_that_cannot_be_honoured_as_it_is_ends_the_proxy_too() {
+    let (mesh, _control_plane, machine) = set_up(DAY);
+    mesh.honour_no_token("too many labels are granted already");
+    let proxy = machine.start();
+    let text = proxy.wait_ready(DEADLINE).unwrap_err().to_string();
+    assert!(text.contains("too many labels are granted already"), "{text}");
+    let why = proxy.not_admitted().unwrap();
+    assert!(why.reason.contains("too many labels") && why.hint.contains("weft token create"), "{why:?}");
+    proxy.join();
+}
+
+#[test]
 fn a_proxy_that_never_got_ready_drains_all_the_same() {
     let (_mesh, control_plane, machine) = set_up(DAY);
     drop(control_plane);

@@ -62,3 +62,25 @@ fn a_recovery_whose_answer_was_lost_succeeds_at_the_next_attempt() {
     proxy.wait_ready(DEADLINE).unwrap();
     assert_eq!(mesh.until("counts", |seen| Some(seen.recovered)), 3);
 }
+
+#[test]
+fn a_token_that_is_refused_beside_an_expired_certificate_leaves_the_proof_with_that() {
+    let (mesh, address, machine, mut proxy) = set_up_and_lose();
+    for unmet in [None, Some("too many labels are granted already")] {
+        until("the certificate has expired", || is_expired(&proxy));
+        drop(proxy);
+        // Unknown to the control plane, then such as it cannot honour: neither ends the proxy.
+        let mut file = mesh.join_file(address);
+        file.token = Some(weft_certs::join::Token::generate().unwrap());
+        file.save(&machine.join_file()).unwrap();
+        unmet.iter().for_each(|why| mesh.honour_no_token(why));
+        let before = mesh.until("counts", |seen| Some((seen.recovered, seen.refused_tokens)));
+        proxy = machine.start();
+        let control_plane = ControlPlane::start(&mesh, address);
+        proxy.wait_ready(DEADLINE).unwrap();
+        assert!(proxy.not_admitted().is_none());
+        let after = mesh.until("counts", |seen| Some((seen.recovered, seen.refused_tokens)));
+        assert_eq!(after, (before.0 + 1, before.1 + 1), "{unmet:?}");
+        drop(control_plane);
+    }
+}

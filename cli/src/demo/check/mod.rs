@@ -86,6 +86,7 @@ pub(super) async fn run(mesh: &mut Mesh, started: Instant) -> Result<bool, Failu
     report.claim("gRPC messages pass one by one, both ways, while the stream is open", grpc::streaming(mesh).await)?;
     report.claim("a refused gRPC call has its status, and `weft explain` finds why", grpc::refusal(mesh).await)?;
     report.claim("a bad object is refused by field and reason, and nothing changes", change::refused(mesh).await)?;
+    report.claim("every certificate lives an hour again", rotation::settled(mesh).await)?;
     let outage = outage::survive(mesh).await;
     let (load, back) = match outage {
         Ok(seen) => (seen.load, seen.back),
@@ -105,7 +106,7 @@ pub(super) async fn run(mesh: &mut Mesh, started: Instant) -> Result<bool, Failu
     };
     report.claim("a control plane that comes back with an empty store takes nothing from any proxy", kept)?;
     report.claim("`weft confirm-removals` lists what would go, and lets it go", confirmed)?;
-    report.claim("the old store's return brings everything back in sync", restored)?;
+    report.claim("the old store's return brings everything back, and nobody need confirm it", restored)?;
     let took = started.elapsed().as_secs_f64();
     report.claim("the tour takes less than 60 s", figure(took < 60.0, format!("{took:.1} s")))?;
     output::line(format!("\n{report}"))?;

@@ -30,6 +30,11 @@ pub(super) async fn alone(mesh: &mut Mesh) -> Found {
     let served = served.ok_or_else(|| Failure::new("no request passed within 10 s"))?;
     let back =
         back.ok_or_else(|| Failure::new("it did not have everything in effect after the control plane's return"))?;
+    if !said.contains("last good") {
+        return Err(Failure::new(format!(
+            "its /ready does not say that it serves the last good configuration: {said:?}"
+        )));
+    }
     let text = format!(
         "a request went through all services {:.0} ms after the kill; /ready said {said:?}; everything in effect {:.0} ms after the \
          control plane's return",

@@ -1,8 +1,10 @@
 //! Certificates that are renewed under load.
 use std::{
     collections::BTreeMap,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
+
+use weft_certs::rfc3339_of;
 
 use super::{Found, figure, outage};
 use crate::{
@@ -16,6 +18,8 @@ use crate::{
 
 /// Requests a second.
 const RATE: u32 = 100;
+/// What is left of a certificate of the demo's life for long after it was made.
+const LONG: Duration = Duration::from_secs(50 * 60);
 /// How long two renewals of every sidecar may take: certificates live 20 s and are renewed at about half of that.
 const BOUND: Duration = Duration::from_secs(30);
 
@@ -61,6 +65,24 @@ pub(super) async fn settle(mesh: &mut Mesh) -> Result<(), Failure> {
         Some(_) => Ok(()),
         None => Err(Failure::new("the sidecars did not have everything in effect after the control plane's restart")),
     }
+}
+
+/// Every sidecar must have made that renewal, about half of a short life after the restart.
+pub(super) async fn settled(mesh: &Mesh) -> Found {
+    let until_when = rfc3339_of(SystemTime::now() + LONG);
+    let renewed = until(BOUND, async || {
+        let mut shortest: Option<String> = None;
+        for instance in &mesh.instances {
+            let secrets = mesh.api().ok()?.proxy("shop", instance.plan.instance, "/config/secrets").await.ok()?;
+            let until = secrets["secrets"][0]["notAfter"].as_str()?.to_owned();
+            shortest = shortest.into_iter().chain([until]).min();
+        }
+        // Both in UTC and of one form.
+        shortest.filter(|shortest| *shortest > until_when)
+    });
+    let proxies = mesh.instances.len();
+    let shortest = renewed.await.ok_or_else(|| Failure::new(format!("not each of {proxies} is until {until_when}")))?;
+    Ok(format!("{proxies} of {proxies}, the shortest until {shortest}"))
 }
 
 /// The hash of the certificate that a sidecar shows now.

@@ -149,34 +149,28 @@ async fn confirmed(mesh: &Mesh) -> Found {
     Ok(format!("{line:?}; reviews is {} for catalog {after:.0} ms after the command was started", gone.as_u16()))
 }
 
-/// The old store has it all again. By now it is another history to the proxies, but one that takes nothing: that is what
-/// `weft confirm-removals` must say of it.
+/// The old store has it all again. By now it is another history to the proxies, but one that takes nothing from them: they
+/// must go on with it by themselves, and `weft confirm-removals` have nothing to ask.
 async fn restored(mesh: &Mesh, before: &Held) -> Found {
     let back = outage::acknowledged(mesh).await;
     let back = back.ok_or_else(|| Failure::new("the sidecars did not acknowledge all that it has for them in 10 s"))?;
     let whole = until(BOUND, async || access::shop(mesh).await.ok().map(|_| ()));
     whole.await.ok_or_else(|| Failure::new("no request goes through the shop"))?;
-    // A sidecar's own listener is known again once it has registered.
-    let known = until(BOUND, async || {
-        let removals = mesh.api().ok()?.removals().await.ok()?;
-        removals.items.is_empty().then_some(())
-    });
-    known.await.ok_or_else(|| Failure::new("proxies hold what the old store does not have"))?;
-    let listed = command::printed(mesh, &["confirm-removals", "--yes"], "").await?;
-    let nothing = "nothing would go";
-    if !listed.contains(nothing) {
-        return Err(Failure::new(format!("`weft confirm-removals` does not say {nothing:?}: {listed}")));
-    }
     let one = until(BOUND, async || {
         let status = mesh.api().ok()?.status().await.ok()?;
         status.elsewhere.is_empty().then_some(())
     });
-    one.await.ok_or_else(|| Failure::new("proxies still hold to another history after it was confirmed"))?;
+    one.await.ok_or_else(|| Failure::new("proxies still hold to another history, though this one has all"))?;
+    let listed = command::printed(mesh, &["confirm-removals"], "").await?;
+    let nothing = "no proxy holds to another history";
+    if !listed.contains(nothing) {
+        return Err(Failure::new(format!("`weft confirm-removals` does not say {nothing:?}: {listed}")));
+    }
     before.still(mesh).await?;
     let proxies = mesh.instances.len();
     Ok(format!(
-        "{proxies} of {proxies} had acknowledged everything {:.0} ms after its return, with all that they held at first; \
-         `weft confirm-removals` says of it that {nothing}",
+        "{proxies} of {proxies} had acknowledged everything {:.0} ms after its return, with all that they held at first, and \
+         took it for theirs unasked: {nothing}",
         back.as_secs_f64() * 1000.0
     ))
 }

@@ -72,6 +72,8 @@ pub struct Client {
     connected: bool,
     introduced: bool,
     guard: LastDefence,
+    /// How many names of what is held were told to the present stream's server.
+    named: u64,
     counts: ClientCounts,
 }
 
@@ -112,6 +114,7 @@ impl Client {
             connected: false,
             introduced: false,
             guard: LastDefence::default(),
+            named: 0,
             counts: ClientCounts::default(),
         }
     }
@@ -174,6 +177,7 @@ impl Client {
         self.introduced = false;
         self.answers.clear();
         self.guard.connected();
+        self.named = 0;
         self.counts.streams += 1;
         self.types.values_mut().for_each(|interest| interest.opened = false);
     }
@@ -204,6 +208,7 @@ impl Client {
         };
         if let Some(interest) = resource_type(&request.type_url).and_then(|it| self.types.get_mut(&it)) {
             interest.speak(&mut request);
+            self.named += request.initial_resource_versions.len() as u64;
         }
         if !std::mem::replace(&mut self.introduced, true) {
             request.node = Some(node::describe(&self.node, self.guard.revision()));
@@ -295,6 +300,16 @@ impl Client {
     pub fn confirm(&mut self, revision: &Revision) -> Vec<ResourceKey> {
         let gone = self.guard.confirm(revision);
         gone.into_iter().filter(|key| self.remove(key)).collect()
+    }
+
+    /// The server says that at this revision it has nothing less than the `named` names that this client came with. Where
+    /// those are all that it holds from before this stream, nothing can be lost: the server's history is taken for its own,
+    /// and nobody need confirm that. Returns whether it is.
+    pub fn settle(&mut self, revision: &Revision, named: u64) -> bool {
+        let has_named_all = self.connected
+            && self.named == named
+            && self.types.values().all(|interest| interest.opened || interest.held() == 0);
+        has_named_all && self.guard.settle(revision)
     }
 
     /// What is in effect under a key is not the version that was sent: it was put together with what was held before.

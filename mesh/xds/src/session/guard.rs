@@ -14,13 +14,14 @@ pub struct Guard {
     seen: Option<Revision>,
     elsewhere: bool,
     held: BTreeSet<ResourceKey>,
+    awaited: BTreeSet<ResourceKey>,
 }
 
 impl Guard {
     /// A stream's guard: `seen` is the highest revision that its client names, `own` the server's.
     pub fn new(seen: Option<Revision>, own: &Revision) -> Self {
         let elsewhere = seen.as_ref().is_some_and(|seen| is_elsewhere(seen, own));
-        Self { seen, elsewhere, held: BTreeSet::new() }
+        Self { seen, elsewhere, held: BTreeSet::new(), awaited: BTreeSet::new() }
     }
 
     /// Whether the client has seen another store, or a later state of this one, and nobody has confirmed that it may
@@ -42,22 +43,49 @@ impl Guard {
         }
     }
 
+    /// The client holds this key and the server does not know it, but would by the client's registration, which it has
+    /// not heard since it started. In whatever history: it is not told to be gone, nor is it what a confirmation is about.
+    pub fn claimed_unregistered(&mut self, key: ResourceKey) {
+        if self.awaited.len() < 2 * MAX_NAMES {
+            self.awaited.insert(key);
+        }
+    }
+
     /// The server knows this key now: from here on it may go like any other of its own.
     pub fn appeared(&mut self, key: &ResourceKey) {
         self.held.remove(key);
+        self.awaited.remove(key);
     }
 
     /// Whether the absence of this key is not told.
     pub fn holds(&self, key: &ResourceKey) -> bool {
-        self.held.contains(key)
+        self.held.contains(key) || self.awaited.contains(key)
     }
 
-    /// Everything whose absence is not told, ordered.
+    /// What would go with a confirmation, ordered.
     pub fn held(&self) -> &BTreeSet<ResourceKey> {
         &self.held
     }
 
-    /// A person has confirmed: what was held may go. Every type is to be looked at again.
+    /// How many keys' absence is not told.
+    pub fn len(&self) -> usize {
+        self.held.len() + self.awaited.len()
+    }
+
+    /// Whether everything is told as it is.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether the client comes from another history and would lose nothing of what it has named so far, so that nobody
+    /// need be asked. What it has not named yet is not in that: the client is told how much was, and judges by what it
+    /// knows to hold ([`Client::settle`](super::Client::settle)).
+    pub fn is_lossless(&self) -> bool {
+        self.elsewhere && self.is_empty()
+    }
+
+    /// A person has confirmed: what was held may go, but for what comes back with a registration. Every type is to be
+    /// looked at again.
     pub fn confirm(&mut self) {
         self.elsewhere = false;
         self.held.clear();
@@ -166,6 +194,18 @@ impl LastDefence {
         if of_another { BTreeSet::new() } else { std::mem::take(&mut self.withheld) }
     }
 
+    /// The server of this revision has nothing less than what this client has named to it: its history is taken for the
+    /// client's own. Returns whether it is: not where it is another server's word, or something is withheld after all.
+    pub(super) fn settle(&mut self, revision: &Revision) -> bool {
+        let of_it = self.elsewhere.as_ref().is_some_and(|said| said.epoch() == revision.epoch());
+        if !of_it || !self.withheld.is_empty() {
+            return false;
+        }
+        self.adopt(revision.clone());
+        self.accepted = Some(revision.epoch().to_owned());
+        true
+    }
+
     fn adopt(&mut self, revision: Revision) {
         self.revision = Some(revision);
         self.elsewhere = None;
@@ -239,5 +279,27 @@ mod tests {
             assert!(!guard.is_elsewhere() && guard.held().is_empty());
         }
         assert!(!Guard::new(None, &revision("e/all=1")).is_elsewhere());
+    }
+
+    #[test]
+    fn what_comes_back_with_a_registration_is_neither_offered_nor_taken() {
+        let [a, b] = keys(&["a", "b"]).try_into().unwrap();
+        for own in ["e/all=5", "e/all=4", "f/all=9"] {
+            let mut guard = Guard::new(Some(revision("e/all=5")), &revision(own));
+            guard.claimed_unregistered(a.clone());
+            guard.claimed_unknown(b.clone());
+            assert!(guard.holds(&a) && !guard.held().contains(&a) && !guard.is_lossless(), "{own}");
+            guard.appeared(&b);
+            assert!(!guard.is_lossless(), "{own}: it has not registered");
+            guard.confirm();
+            assert!(guard.holds(&a), "{own}: a confirmation is not about it");
+            guard.appeared(&a);
+            assert!(guard.is_empty(), "{own}");
+        }
+        let mut guard = Guard::new(Some(revision("e/all=5")), &revision("f/all=1"));
+        assert!(guard.is_lossless() && guard.is_elsewhere());
+        guard.claimed_unknown(b);
+        assert!(!guard.is_lossless(), "also where it is named late");
+        assert!(!Guard::new(Some(revision("e/all=5")), &revision("e/all=5")).is_lossless());
     }
 }

@@ -12,7 +12,7 @@ use weft_control_plane::wire::{ConfirmRequest, Status};
 use weft_harness::{Connection, eventually};
 use weft_proxy::agent::Proxy;
 
-use crate::shop::{Shop, route};
+use crate::shop::{OBJECTS, Shop, route};
 
 /// Requests for `reviews` without pause; each must be answered with 200.
 struct Load {
@@ -207,6 +207,84 @@ spec:
         (connection.get("reviews", "/", &[]).await.unwrap().text() == "v2").then_some(())
     })
     .await;
+    load.end().await;
+}
+
+/// Each confirmation once needed another: what came back whole was another history to the proxies, and was held back from
+/// until a person had confirmed that nothing would go.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_store_that_has_all_again_is_gone_on_with_unasked_and_what_is_deleted_then_goes() {
+    let mut shop = Shop::open().await;
+    let load = Load::start(&shop).await;
+    shop.mesh.stop_control_plane().await;
+    shop.mesh.empty_store().await.unwrap();
+    shop.mesh.start_control_plane().await.unwrap();
+    held_back(&shop, 4).await;
+    let (web, _) = OBJECTS.split_once("---").unwrap();
+    shop.mesh.apply(web).await.unwrap();
+    // Not all of it: each still lacks something.
+    held_back(&shop, 4).await;
+    shop.mesh.apply(&format!("{OBJECTS}---{}", route(1, 0))).await.unwrap();
+    eventually("nobody to hold to another history", async || {
+        let status = shop.mesh.client().status().await.ok()?;
+        (status.elsewhere.is_empty() && status.proxies.in_effect == 4).then_some(())
+    })
+    .await;
+    assert_eq!(ready(&shop.web.proxy).await, "ready\n");
+    load.end().await;
+    // It is their own history now: deletions flow.
+    shop.mesh.client().delete("HTTPRoute", "shop", "reviews").await.unwrap();
+    for service in ["reviews", "reviews-v1"] {
+        shop.mesh.client().delete("Service", "shop", service).await.unwrap();
+    }
+    let mut connection = shop.web.connect().await.unwrap();
+    eventually("what was deleted to go", async || {
+        (connection.get("reviews", "/", &[]).await.unwrap().status != 200).then_some(())
+    })
+    .await;
+}
+
+/// A sidecar's own listener was offered for removal until its registration had come back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_confirmation_right_after_a_restart_takes_no_listener_of_a_sidecar_that_has_not_registered_yet() {
+    let mut shop = Shop::open().await;
+    shop.mesh.stop_control_plane().await;
+    let copy = shop.mesh.copy_store().unwrap();
+    shop.mesh.start_control_plane().await.unwrap();
+    let (web, _) = OBJECTS.split_once("---").unwrap();
+    // What the copy does not know: the sidecars that serve it have seen a later state than the copy's.
+    shop.mesh.apply(&web.replace("name: web,", "name: later,").replace("app: web", "app: reviews")).await.unwrap();
+    for (sidecar, part) in [("reviews-v1-0", "listeners"), ("reviews-v2-0", "listeners"), ("web-0", "routes")] {
+        let mut connection = shop.web.connect().await.unwrap();
+        eventually(&format!("{sidecar} to have the later service"), async || {
+            connection.get("later", "/", &[]).await.unwrap();
+            let config = shop.mesh.client().proxy("shop", sidecar, &format!("/config/{part}")).await.ok()?;
+            config.to_string().contains("later").then_some(())
+        })
+        .await;
+    }
+    let load = Load::start(&shop).await;
+    shop.mesh.stop_control_plane().await;
+    shop.mesh.put_store_back(&copy).unwrap();
+    shop.mesh.start_control_plane().await.unwrap();
+    // At the first moment at which there is anything to confirm: before most have registered.
+    let removals = eventually("what would go", async || {
+        let removals = shop.mesh.client().removals().await.ok()?;
+        let own = removals.items.iter().find(|it| it.name.starts_with("inbound/") && it.part.is_empty());
+        assert_eq!(own, None, "a live listener is offered for removal");
+        (!removals.items.is_empty()).then_some(removals)
+    })
+    .await;
+    shop.mesh.client().confirm_removals(&ConfirmRequest { epoch: removals.epoch }).await.unwrap();
+    eventually("nobody to hold to another history", async || {
+        let status = shop.mesh.client().status().await.ok()?;
+        (status.elsewhere.is_empty() && status.proxies.in_effect == 4).then_some(())
+    })
+    .await;
+    for sidecar in ["reviews-v1-0", "reviews-v2-0"] {
+        let listeners = shop.mesh.client().proxy("shop", sidecar, "/config/listeners").await.unwrap().to_string();
+        assert!(listeners.contains(&format!("inbound/shop/{sidecar}")), "{listeners}");
+    }
     load.end().await;
 }
 
