@@ -155,6 +155,7 @@ async fn a_listener_whose_workload_has_not_registered_yet_is_neither_offered_for
     let gone = "local/shop/gone:80";
     let mut ads = plane.ads_as(&member, node_that_saw("web-1", "elsewhere/all=9")).await.unwrap();
     ads.resume(LISTENER, &["*"], &held).await;
+    ads.held.clone_from(&held);
     assert_eq!(ads.next_of(LISTENER).await, (vec![], vec![]));
     let claimed = [((CLUSTER.to_owned(), gone.to_owned()), "0123456789abcdef".to_owned())].into();
     ads.resume(CLUSTER, &[gone], &claimed).await;

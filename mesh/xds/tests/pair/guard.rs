@@ -45,6 +45,8 @@ enum Step {
     SayLossless,
     /// The word arrives, perhaps long after.
     Told,
+    /// Another history that has all again, and time enough to find that.
+    Again,
 }
 
 /// What one stream's server answers from.
@@ -198,7 +200,22 @@ impl Mesh {
             Step::Confirm => self.confirm(),
             Step::SayLossless => self.say_lossless(),
             Step::Told => self.be_told(),
+            Step::Again => self.go_on(),
         }
+    }
+
+    fn go_on(&mut self) {
+        for step in [Step::Other(NAMES), Step::Connect, Step::Register] {
+            self.step(step);
+        }
+        loop {
+            self.speak();
+            if !self.server_hears() & !self.client_hears() {
+                break;
+            }
+        }
+        self.step(Step::SayLossless);
+        self.step(Step::Told);
     }
 
     fn change(&mut self, change: impl FnOnce(&mut World) -> ResourceKey) {
@@ -450,6 +467,7 @@ fn step(unsubscribes: bool) -> impl Strategy<Value = Step> {
         2 => of_type().prop_map(|(it, at)| Step::Remove(it, at)),
         1 => (1u8..20).prop_map(Step::Older),
         1 => (0..NAMES).prop_map(Step::Other),
+        1 => Just(Step::Again),
         1 => Just(Step::Same),
         1 => Just(Step::Break),
         8 => Just(Step::Connect),

@@ -314,7 +314,10 @@ impl Stream {
             before.insert(key, (version, had));
         }
         for name in &response.removed_resources {
-            self.has.remove(&ResourceKey::new(resource_type, name.as_str()));
+            let key = ResourceKey::new(resource_type, name.as_str());
+            self.has.remove(&key);
+            // What comes again after that is another resource, whatever its bytes.
+            self.refused.retain(|(refused, _)| *refused != key);
         }
         let outstanding = Outstanding { nonce: response.nonce.clone(), before };
         assert!(self.outstanding.insert(resource_type, outstanding).is_none(), "two responses of a type are under way");
