@@ -3,6 +3,7 @@ use bytes::Bytes;
 use h2::{client, server};
 
 use super::prefixed::Prefixed;
+use crate::dataplane::http::MAX_HEAD;
 
 /// The most streams of one connection at a time (Envoy: 2^31 - 1, 100 in its guide for edges; nginx: 128).
 pub(super) const MAX_STREAMS: u32 = 100;
@@ -17,9 +18,11 @@ const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// The most bytes of one stream that wait for the socket.
 const SEND_BUFFER: usize = 64 * 1024;
 
-/// The largest head, decoded (Envoy: 60 KiB). What is larger is answered 431; h2 derives from it how many CONTINUATION
-/// frames it reads (5), and ends connections that send more.
-const MAX_HEADER_LIST: u32 = 60 * 1024;
+/// The largest head that h2 reads, decoded: twice what we take ([`MAX_HEAD`]), so that what is too large for us is refused by
+/// us, with a record and its id. What is larger than this too is answered 431 by h2 alone; it derives from it how many
+/// CONTINUATION frames it reads, and ends connections that send more.
+const MAX_HEADER_LIST: u32 = 120 * 1024;
+const _: () = assert!(MAX_HEADER_LIST as usize == 2 * MAX_HEAD);
 
 /// How many streams a peer may open and reset before they were looked at; more of them end the connection.
 const MAX_PENDING_RESETS: usize = 100;

@@ -13,7 +13,7 @@ use ::http::{
 use weft_decide::{FieldEdits, RequestHead};
 
 use super::{grpc, trailers::remove_ours};
-use crate::dataplane::http::{Forward, Incoming, MAX_FIELDS, Malformed, ResponseHead};
+use crate::dataplane::http::{Forward, Incoming, MAX_FIELDS, MAX_HEAD, Malformed, ResponseHead};
 
 /// The head of an HTTP/2 client's request, with the fields that are passed on.
 pub(in crate::dataplane) struct Head {
@@ -37,6 +37,9 @@ impl Head {
         let Parts { method, uri, headers: mut fields, .. } = parts;
         if fields.len() > MAX_FIELDS {
             return Err(Malformed::TooManyFields);
+        }
+        if size(&method, &uri, &fields) > MAX_HEAD {
+            return Err(Malformed::HeadTooLarge);
         }
         // The http crate takes `"` in a name; RFC 9110 §5.6.2 does not, nor does a strict HTTP/1.1 reader.
         if fields.keys().any(|name| name.as_str().contains('"')) {
@@ -180,6 +183,16 @@ pub(super) fn edit(edits: &FieldEdits<'_>, fields: &mut HeaderMap) {
             fields.append(name, value);
         }
     }
+}
+
+/// How large a head is, decoded, as RFC 9113 §10.5.1 counts it: each field with 32 bytes beside its name and value.
+fn size(method: &Method, uri: &Uri, fields: &HeaderMap) -> usize {
+    const EACH: usize = 32;
+    let fields = fields.iter().map(|(name, value)| name.as_str().len() + value.len() + EACH).sum::<usize>();
+    let authority = uri.authority().map_or(0, |authority| ":authority".len() + authority.as_str().len() + EACH);
+    let path = uri.path_and_query().map_or(0, |path| ":path".len() + path.as_str().len() + EACH);
+    let scheme = uri.scheme_str().map_or(0, |scheme| ":scheme".len() + scheme.len() + EACH);
+    ":method".len() + method.as_str().len() + EACH + scheme + authority + path + fields
 }
 
 /// RFC 9113 §8.2.3: crumbs are one field to whoever does not speak HTTP/2, policies and routes among them.

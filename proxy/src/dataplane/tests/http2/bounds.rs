@@ -1,5 +1,5 @@
 //! What a client may make us bear.
-use ::http::HeaderValue;
+use ::http::{HeaderValue, header::CONTENT_TYPE};
 use h2::Reason;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -49,8 +49,15 @@ async fn a_head_that_is_too_large_is_answered_431_and_the_connection_goes_on() {
             HeaderValue::from_bytes(&[b'x'; 4000]).unwrap(),
         );
     }
-    let (call, _) = caller.open(head, true).await;
-    assert_eq!(whole(call).await.unwrap().head.status(), 431);
+    let mut call = head.clone();
+    call.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    for (head, status, grpc_status) in [(head, 431, ""), (call, 200, "8")] {
+        let (call, _) = caller.open(head, true).await;
+        let refused = whole(call).await.unwrap();
+        assert_eq!((refused.head.status().as_u16(), refused.field("grpc-status")), (status, grpc_status));
+        let record = mesh.web.log.record(refused.field("x-weft-decision")).await;
+        assert_eq!((&record["status"], &record["outcome"]), (&status.into(), &"malformed".into()), "{record}");
+    }
     let (call, _) = caller.open(request("GET", "/").body(()).unwrap(), true).await;
     answer(App::accept(&mesh.application).await.asked().await.1, "reply");
     assert_eq!(whole(call).await.unwrap().text(), "reply");

@@ -331,6 +331,33 @@ async fn what_nobody_knows_is_left_aside() {
     assert_eq!(wire.reaction().await, Some(Answer(200)));
 }
 
+#[tokio::test]
+async fn server_and_client_say_their_windows_before_anything_else() {
+    let mesh = mesh().await;
+    let mut server = Wire::connect(&mesh).await;
+    server.stream.write_all(&get(&[])).await.unwrap();
+    let (mut stream, _) = mesh.application.accept().await.unwrap();
+    let mut preface = [0; PREFACE.len()];
+    stream.read_exact(&mut preface).await.unwrap();
+    assert_eq!(preface, PREFACE);
+    let mut client = Wire { stream, heard: Vec::new() };
+    for wire in [&mut server, &mut client] {
+        let (kind, flags, stream, settings) = wire.next().await.unwrap();
+        assert_eq!((kind, flags, stream), (SETTINGS, 0, 0));
+        // RFC 9113 §6.5.2: SETTINGS_INITIAL_WINDOW_SIZE is 4.
+        let window = settings.chunks(6).find(|setting| setting[..2] == [0, 4]).expect("the stream's window");
+        assert_eq!(window[2..], (256 * 1024_u32).to_be_bytes());
+        let raised = loop {
+            match wire.next().await.unwrap() {
+                (WINDOW_UPDATE, _, 0, by) => break by,
+                (HEADERS | DATA, ..) => panic!("the connection's window comes late"),
+                _ => {}
+            }
+        };
+        assert_eq!(raised, (1024 * 1024 - 65_535_u32).to_be_bytes());
+    }
+}
+
 /// CVE-2019-9512 and CVE-2019-9515: each is to be acknowledged. Who does not read the acknowledgements is not read from
 /// any more, so that they take up no memory; who does gets them all.
 #[tokio::test]
