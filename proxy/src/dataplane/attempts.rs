@@ -25,7 +25,7 @@
 //!
 //! How an attempt failed is told as an [`Outcome`], because what is proven of the request decides what may be repeated
 //! (invariant 7): an HTTP/2 stream that was refused (REFUSED_STREAM), or whose id lies above a GOAWAY's last, is
-//! [`Outcome::NotProcessed`] with its [`Proof`](weft_decide::Proof); what may have been processed is [`Outcome::Reset`]; what is not the
+//! [`Outcome::NotProcessed`] with its [`Proof`]; what may have been processed is [`Outcome::Reset`]; what is not the
 //! upstream's doing is [`Outcome::Ours`]. What fails after the answer was passed on needs no other outcome: the loop
 //! knows, and repeats nothing then, whatever the policy.
 use std::{

@@ -1,9 +1,9 @@
 //! HTTP/2, gRPC's included: framing and HPACK by the h2 crate, everything else as for HTTP/1.1.
 //!
-//! A connection is one task ([`serve`]); each of its streams is another task of the same worker, with one record, taken
+//! A connection is one task (`serve`); each of its streams is another task of the same worker, with one record, taken
 //! through the same stages by the same functions. Between sidecars a request goes on as what it came as; the inbound side
 //! translates where its application speaks the other version. What differs between the versions stands in two traits,
-//! [`Client`](side::Client) and [`Upstream`](side::Upstream), and one [`Exchange`](exchange::Exchange) passes heads,
+//! `side::Client` and `side::Upstream`, and one `exchange::Exchange` passes heads,
 //! bodies and trailers between any two of them, both ways at once.
 //!
 //! Windows are explicit: a peer is given back what it sent when the other side has taken it, and not before.
