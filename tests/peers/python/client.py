@@ -118,7 +118,8 @@ def is_cancelled(echo):
 
 def deadline(echo):
     left = int(echo.unary("TimeLeft")(b"", timeout=PATIENCE))
-    assert 0 < left <= PATIENCE * 1000, left
+    # gRPC's own client rounds what it sends up, by less than a hundredth.
+    assert 0 < left <= PATIENCE * 1010, left
     call = echo.out("Wait")(b"", timeout=1)
     equal(next(call), b"waiting")
     equal(failure(lambda: next(call))[0], grpc.StatusCode.DEADLINE_EXCEEDED)

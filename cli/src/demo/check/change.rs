@@ -23,7 +23,7 @@ pub(super) async fn effect(mesh: &Mesh, [v1, v2]: [u32; 2]) -> Found {
         .replace(WEIGHTS[0], &format!("port: 80, weight: {v1}"))
         .replace(WEIGHTS[1], &format!("port: 80, weight: {v2}"));
     let wanted = [("reviews-v1", v1), ("reviews-v2", v2)]
-        .map(|(name, weight)| json!({ "cluster": format!("local/shop/{name}:80"), "weight": weight, "refusal": null }));
+        .map(|(name, weight)| json!({ "cluster": format!("local/shop/{name}:80"), "weight": weight }));
     // The proxy holds the route once a request has asked for its host.
     super::canary::version(&mesh.outbound("catalog-0")?, &[]).await?;
     let api = mesh.api()?;
@@ -47,10 +47,13 @@ pub(super) async fn effect(mesh: &Mesh, [v1, v2]: [u32; 2]) -> Found {
     figure(seen.is_some() && started.elapsed() <= Duration::from_secs(2), text)
 }
 
-/// Whether each of the wanted values stands somewhere in `value`.
+/// Whether for each of the wanted objects there is one somewhere in `value` that has all of its fields.
 fn holds(value: &Value, wanted: &[Value]) -> bool {
+    fn has_all(value: &Value, wanted: &Value) -> bool {
+        wanted.as_object().is_some_and(|wanted| wanted.iter().all(|(name, wanted)| value.get(name) == Some(wanted)))
+    }
     fn contains(value: &Value, wanted: &Value) -> bool {
-        value == wanted
+        has_all(value, wanted)
             || match value {
                 Value::Array(items) => items.iter().any(|item| contains(item, wanted)),
                 Value::Object(fields) => fields.values().any(|field| contains(field, wanted)),

@@ -6,13 +6,13 @@
 //! `trailers`), values with control characters, and bodies of another length than Content-Length says.
 use ::http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version,
-    header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, HOST, TE, TRANSFER_ENCODING},
+    header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, TE, TRANSFER_ENCODING},
     request::Parts,
     uri::{Authority, PathAndQuery, Scheme},
 };
 use weft_decide::{FieldEdits, RequestHead};
 
-use super::{grpc, trailers::remove_ours};
+use super::trailers::remove_ours;
 use crate::dataplane::http::{Forward, Incoming, MAX_FIELDS, MAX_HEAD, Malformed, ResponseHead};
 
 /// The head of an HTTP/2 client's request, with the fields that are passed on.
@@ -98,11 +98,6 @@ impl Head {
     /// Whether it asks for a tunnel.
     pub(super) fn is_connect(&self) -> bool {
         self.method == Method::CONNECT
-    }
-
-    /// Whether it is gRPC's.
-    pub(super) fn is_grpc(&self) -> bool {
-        self.fields.get(CONTENT_TYPE).is_some_and(|value| grpc::is_grpc(value.as_bytes()))
     }
 
     /// Whether the method is HEAD, whose answers have no body.

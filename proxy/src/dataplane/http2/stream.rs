@@ -1,7 +1,11 @@
 //! One stream: a request, its answer, one record.
 use std::rc::Rc;
 
-use ::http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header::CONTENT_LENGTH, header::CONTENT_TYPE};
+use ::http::{
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
+    header::{CONTENT_LENGTH, CONTENT_TYPE},
+    request::Parts,
+};
 use bytes::Bytes;
 use h2::{Reason, RecvStream, server::SendResponse};
 use weft_decide::FieldEdits;
@@ -35,11 +39,12 @@ pub(super) async fn serve<P: Path>(
     let (parts, body) = request.into_parts();
     let ended = body.is_end_stream();
     let mut client = Client::new(body, respond);
+    let asked = Told::to(&parts);
     let head = match Head::read(parts, ended, P::DIRECTION == Direction::Outbound) {
         Ok(head) => head,
         Err(malformed) => {
             let failure = Failure::new(Ending::Malformed(malformed), malformed.to_string());
-            return refuse(&mut client, &mut record, failure, Told::Http { to_head: false });
+            return refuse(&mut client, &mut record, failure, asked);
         }
     };
     let mut progress = Progress::default();
@@ -60,8 +65,7 @@ pub(super) async fn serve<P: Path>(
             let told = match progress.status {
                 // Only a reset says that it is not whole.
                 Some(_) => Told::Begun,
-                None if head.is_grpc() => Told::Grpc,
-                None => Told::Http { to_head: head.is_head() },
+                None => asked,
             };
             refuse(&mut client, &mut record, failure, told);
         }
@@ -77,6 +81,16 @@ enum Told {
     Grpc,
     /// Not in words: its answer was begun.
     Begun,
+}
+
+impl Told {
+    /// As whoever sent this head understands it, also one that cannot be used.
+    fn to(head: &Parts) -> Self {
+        match head.headers.get(CONTENT_TYPE) {
+            Some(value) if grpc::is_grpc(value.as_bytes()) => Self::Grpc,
+            _ => Self::Http { to_head: head.method == Method::HEAD },
+        }
+    }
 }
 
 /// Answers for ourselves, or resets the stream, and ends the record.
