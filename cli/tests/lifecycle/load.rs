@@ -36,10 +36,13 @@ impl Target {
     }
 }
 
+/// The methods that change something, in turn.
+pub(crate) const CHANGES: [&str; 4] = ["POST", "PUT", "PATCH", "DELETE"];
+
 /// What is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// HTTP/1.1, every fifth a POST, which nobody may send twice.
+    /// HTTP/1.1, every fifth of a method that changes something ([`CHANGES`]), which nobody may send twice.
     Request,
     /// HTTP/1.1 to an application that closes connections without notice, every third a POST.
     Careless,
@@ -132,9 +135,12 @@ impl Load {
         let exchange = async {
             match kind {
                 // What is left of five and of ten belongs to other kinds.
-                Kind::Request => self.request(&target, "reviews", number, number % 5 == 1).await,
+                Kind::Request => self.request(&target, "reviews", number, method(number)).await,
                 // Numbers of this kind are tens.
-                Kind::Careless => self.request(&target, "careless", number, (number / 10).is_multiple_of(3)).await,
+                Kind::Careless => {
+                    let method = if (number / 10).is_multiple_of(3) { "POST" } else { "GET" };
+                    self.request(&target, "careless", number, method).await
+                }
                 Kind::Call => call(target.ratings.clone()).await,
                 Kind::Stream => converse(target.ratings.clone()).await,
                 Kind::Tcp => self.connection(&target).await,
@@ -150,14 +156,14 @@ impl Load {
         }
     }
 
-    async fn request(&self, target: &Target, host: &str, number: u64, post: bool) -> Ended {
-        match self.exchange(target, host, number, post).await {
+    async fn request(&self, target: &Target, host: &str, number: u64, method: &str) -> Ended {
+        match self.exchange(target, host, number, method).await {
             Ok(ended) => ended,
             Err(error) => error.into(),
         }
     }
 
-    async fn exchange(&self, target: &Target, host: &str, number: u64, post: bool) -> io::Result<Ended> {
+    async fn exchange(&self, target: &Target, host: &str, number: u64, method: &str) -> io::Result<Ended> {
         let mut address = target.outbound;
         let mut connection = match self.pool.take(address).await {
             Ok(connection) => connection,
@@ -171,7 +177,6 @@ impl Load {
                 Connection::open(address).await?
             }
         };
-        let method = if post { "POST" } else { "GET" };
         let head = format!("{method} /{number} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\n\r\n");
         connection.send(head.as_bytes()).await?;
         let reply = connection.receive().await?;
@@ -181,7 +186,7 @@ impl Load {
         let text = reply.text();
         Ok(match reply.status {
             200 => Ended::Answered,
-            502 if post && host == "careless" && text.contains("the upstream") => Ended::UpstreamClosed,
+            502 if method == "POST" && host == "careless" && text.contains("the upstream") => Ended::UpstreamClosed,
             status => Ended::Lost(format!("{method} was answered {status}: {}", text.trim())),
         })
     }
@@ -199,6 +204,13 @@ impl Load {
             Err(error) => error.into(),
         }
     }
+}
+
+fn method(number: u64) -> &'static str {
+    if number % 5 != 1 {
+        return "GET";
+    }
+    CHANGES[usize::try_from(number / 5).unwrap() % CHANGES.len()]
 }
 
 async fn call(mut client: Client) -> Ended {

@@ -16,7 +16,7 @@ use weft_harness::{
     record,
 };
 
-use crate::load::{Load, RATE, Target};
+use crate::load::{CHANGES, Load, RATE, Target};
 
 /// The careless application answers so many requests on a connection before it closes it.
 const UNTIL_CLOSED: usize = 20;
@@ -75,15 +75,16 @@ impl Instance {
         Self { sidecar, served }
     }
 
-    /// Its sidecar drains; its application goes last. Adds the POSTs that it has seen.
-    async fn leave(mut self, posts: &mut Vec<String>) {
+    /// Its sidecar drains; its application goes last. Adds the changes that it has seen.
+    async fn leave(mut self, changes: &mut Vec<String>) {
         self.sidecar.drain(LEAVE).await.unwrap();
-        self.posts(posts);
+        self.changes(changes);
     }
 
-    fn posts(&self, posts: &mut Vec<String>) {
+    fn changes(&self, changes: &mut Vec<String>) {
         if let Served::Http(application) = &self.served {
-            posts.extend(application.seen().into_iter().map(|it| it.line).filter(|line| line.starts_with("POST")));
+            let is_change = |line: &String| CHANGES.iter().any(|method| line.starts_with(method));
+            changes.extend(application.seen().into_iter().map(|it| it.line).filter(is_change));
         }
     }
 }
@@ -121,12 +122,12 @@ async fn replacing_every_instance_and_every_sidecar_under_load_loses_nothing() {
     let (begun, over) = (Instant::now(), Arc::new(AtomicBool::new(false)));
     let each = Arc::clone(&load);
     let running = tokio::spawn(open_loop(RATE, Arc::clone(&over), move |number, _| Arc::clone(&each).one(number)));
-    let (mut number, mut rounds, mut posts) = (instances.len(), 0, Vec::new());
+    let (mut number, mut rounds, mut changes) = (instances.len(), 0, Vec::new());
     while rounds == 0 || begun.elapsed() < duration() {
         for (account, slot) in &mut instances {
             let next = Instance::start(&mesh, account, number).await;
             number += 1;
-            std::mem::replace(slot, next).leave(&mut posts).await;
+            std::mem::replace(slot, next).leave(&mut changes).await;
         }
         let next = caller(&mesh, number).await;
         number += 1;
@@ -138,26 +139,26 @@ async fn replacing_every_instance_and_every_sidecar_under_load_loses_nothing() {
     let sent = running.await.unwrap();
     let seconds = begun.elapsed().as_secs();
     for (_, instance) in &instances {
-        instance.posts(&mut posts);
+        instance.changes(&mut changes);
     }
-    let seen = posts.len();
-    posts.sort_unstable();
-    posts.dedup();
+    let seen = changes.len();
+    changes.sort_unstable();
+    changes.dedup();
 
     let outcome = load.outcome();
     let processes = mesh.folder().join("processes");
     let (cut_posts, cut_gets) = (cut(&processes, "POST"), cut(&processes, "GET"));
     let summary = format!(
         "{sent} sent in {seconds} s ({}) while {number} sidecar processes and their instances were replaced one after the \
-         other in {rounds} rounds: {} lost, {} of {seen} POSTs seen twice; {} POSTs answered 502 as upstream closed \
+         other in {rounds} rounds: {} lost, {} of {seen} POST, PUT, PATCH and DELETE seen twice; {} POSTs answered 502 as upstream closed \
          (records: {cut_posts}), {cut_gets} GETs cut in the same way and repeated",
         outcome.kinds,
         outcome.lost.len(),
-        seen - posts.len(),
+        seen - changes.len(),
         outcome.upstream_closed,
     );
     println!("{summary}");
-    let passed = outcome.lost.is_empty() && seen == posts.len();
+    let passed = outcome.lost.is_empty() && seen == changes.len();
     if duration() >= FULL {
         let passed = if passed { "passed" } else { "**failed**" };
         let command = "cargo xtask test --suite hold --full";
@@ -166,6 +167,7 @@ async fn replacing_every_instance_and_every_sidecar_under_load_loses_nothing() {
     assert!(passed, "{summary}\n{}", outcome.lost.join("\n"));
     // Without them the careless application would show nothing, and without records nobody could count them.
     assert!(cut_gets > 0 && outcome.upstream_closed > 0 && cut_posts == outcome.upstream_closed, "{summary}");
-    // The machine may be slow, but it was a load.
-    assert!(sent >= u64::from(RATE) * seconds / 2, "only {sent} in {seconds} s");
+    // The machine may be slow, but it was a load; a run that is recorded was the whole load.
+    let share = if duration() >= FULL { 95 } else { 50 };
+    assert!(sent * 100 >= u64::from(RATE) * seconds * share, "only {sent} in {seconds} s");
 }
