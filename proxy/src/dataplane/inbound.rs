@@ -30,6 +30,11 @@ use super::{
     worker::{View, Worker},
 };
 
+/// What a caller's time is exceeded by before this side says that it is over. Its own sidecar says so first: that no answer
+/// came in time is then its own finding, and not the endpoint's 504. What it was told is in whole milliseconds, rounded
+/// down, and clocks tick in milliseconds.
+const TELLS_ITSELF: Duration = Duration::from_millis(5);
+
 /// Serves a peer's connection to the inbound listener; `stranger` is its place among those who have not proven who they are.
 pub(super) async fn connection(worker: &Rc<Worker>, (tcp, stranger): (TcpStream, Stranger), peer: PeerAddr) {
     let mut record = Record::begin(worker.ledger(), Direction::Inbound, true, peer);
@@ -225,7 +230,7 @@ impl Path for Inbound {
         let application = Application { worker, address, protocol: chain.protocol };
         let carried = job.to_application(head, application, &forward);
         let Some(bound) = bound else { return carried.await };
-        timeout_at(started + bound, carried).await.unwrap_or_else(|_| {
+        timeout_at(started + bound + TELLS_ITSELF, carried).await.unwrap_or_else(|_| {
             Err(Failure::new(Ending::Timeout, format!("no whole answer within the {bound:?} that its caller has")))
         })
     }

@@ -52,7 +52,7 @@ async fn a_deadline_is_shortened_passed_on_and_kept_on_both_sides() {
     let reply = connection.get("reviews", "/", &[("grpc-timeout", "300m")]).await.unwrap();
     assert_eq!(reply.status, 504);
     assert!(reply.header("x-weft-decision").is_some());
-    // Either side may be first.
+    // The caller's side is first, unless the machine holds it up.
     let (by_caller, by_called) = ("300ms that the client has", "ms that its caller has");
     assert!([by_caller, by_called].iter().any(|it| reply.text().contains(it)), "{}", reply.text());
 }
