@@ -65,7 +65,12 @@ impl Backend {
         });
         let shared = Arc::clone(&state);
         let task = tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
+            loop {
+                let Ok((stream, _)) = listener.accept().await else {
+                    // Descriptors have run out, or a client was gone at once: the next one is served again.
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                    continue;
+                };
                 let state = Arc::clone(&shared);
                 // A client that goes away in the middle is not the application's concern.
                 tokio::spawn(async move { state.connection(stream).await.is_ok() });

@@ -28,9 +28,9 @@ pub(crate) async fn run(drill: Drill) -> Result<Verdict> {
     mesh.plane.kill().await?;
 
     let mut verdict = Verdict::default();
-    let (mut slowest, mut lost, mut unmarked) = (Duration::ZERO, 0, 0);
+    let (mut slowest, mut lost, mut unmarked) = (Duration::ZERO, Vec::new(), 0);
     let rounds = drill.count(5, 50);
-    for _ in 0..rounds {
+    for round in 0..rounds {
         mesh.web.kill().await?;
         let pod = draws.random_range(0..mesh.stock.len());
         let pod = mesh.stock.get_mut(pod).context("a pod")?;
@@ -42,14 +42,18 @@ pub(crate) async fn run(drill: Drill) -> Result<Verdict> {
         mesh.web.ready(Duration::from_secs(10)).await?;
         let mut connection = Connection::open(mesh.web.outbound()?).await?;
         for _ in 0..20 {
-            lost += usize::from(connection.get("stock", "/again", &[]).await?.status != 200);
+            let reply = connection.get("stock", "/again", &[]).await?;
+            if reply.status != 200 {
+                lost.push(format!("round {round}: {} {}", reply.status, reply.text().trim()));
+            }
         }
         let marked = mesh.web.metric_where("weft_config_source", "last-good").await? == 1.0;
         unmarked += usize::from(!marked || !mesh.web.says("/ready").await?.contains("last good"));
     }
     verdict.told("restarts", rounds);
     verdict.time("slowest to serve again", slowest, Duration::from_secs(2));
-    verdict.none("lost after a restart", lost);
+    verdict.none("lost after a restart", lost.len());
+    verdict.told("causes", lost.join(", "));
     verdict.none("restarts that do not tell of the cache, by text and metric", unmarked);
 
     new.launch().await?;
