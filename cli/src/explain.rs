@@ -153,6 +153,7 @@ impl Explanation {
             ("rule", field("rule")),
             ("route", field("route")),
             ("endpoint", field("endpoint")),
+            ("picked by", field("endpoint").map(|_| field("pickedBy").unwrap_or_else(|| "round robin".to_owned()))),
             ("blame", field("blame")),
         ];
         lines.extend(objects.iter().map(|named| ("object", Some(named.text()))));

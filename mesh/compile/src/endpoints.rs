@@ -39,7 +39,7 @@ fn endpoint(names: &MeshNames, workload: &Workload) -> Option<Endpoint> {
         workload: workload.reference(),
         address: EndpointAddress::Socket(workload.address),
         identity: SpiffeId::of_account(domain, &workload.meta.namespace, &workload.account),
-        locality: workload.locality.clone(),
+        locality: workload.locality.or_labels(&workload.meta.labels),
         network: workload.network.clone(),
         cluster: workload.cluster.clone(),
         weight: workload.weight,

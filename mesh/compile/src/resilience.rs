@@ -1,7 +1,7 @@
 //! What policies say of resilience, with defaults where they leave something open.
 use std::{collections::BTreeSet, time::Duration};
 
-use weft_ir::{Affinity, Breaker, Ejection, Limits, Retry, RetryBackoff, RetryBudget};
+use weft_ir::{Affinity, Breaker, Ejection, Limits, NearFirst, Retry, RetryBackoff, RetryBudget, SlowStart};
 use weft_model::{ObjectRef, TrafficPolicy};
 
 use crate::policy::Covering;
@@ -21,6 +21,33 @@ pub(crate) fn limits(policies: &Covering<'_>, origins: &mut Origins) -> Limits {
         max_pending: max_pending.or_else(|| max_connections.map(|_| Limits::DEFAULT_MAX_PENDING)),
         max_requests: policies.field(origins, |policy| policy.limits.max_requests),
     }
+}
+
+pub(crate) fn near_first(policies: &Covering<'_>, origins: &mut Origins) -> Option<NearFirst> {
+    if !policies.is_on(origins, |policy| policy.locality.as_ref(), |block| block.enabled) {
+        return None;
+    }
+    let default = NearFirst::default();
+    let more = policies.field(origins, |policy| policy.locality?.overprovisioning_percent);
+    let panic_percent = policies.field(origins, |policy| policy.locality?.panic_percent);
+    Some(NearFirst {
+        overprovisioning_percent: more.unwrap_or(default.overprovisioning_percent),
+        panic_percent: panic_percent.unwrap_or(default.panic_percent),
+    })
+}
+
+pub(crate) fn slow_start(policies: &Covering<'_>, origins: &mut Origins) -> Option<SlowStart> {
+    if !policies.is_on(origins, |policy| policy.slow_start.as_ref(), |block| block.enabled) {
+        return None;
+    }
+    let default = SlowStart::default();
+    let aggression = policies.field(origins, |policy| policy.slow_start?.aggression_percent);
+    let least = policies.field(origins, |policy| policy.slow_start?.min_weight_percent);
+    Some(SlowStart {
+        window: policies.field(origins, |policy| policy.slow_start?.window).unwrap_or(default.window),
+        aggression_percent: aggression.unwrap_or(default.aggression_percent),
+        min_weight_percent: least.unwrap_or(default.min_weight_percent),
+    })
 }
 
 pub(crate) fn breaker(policies: &Covering<'_>, origins: &mut Origins) -> Option<Breaker> {

@@ -27,8 +27,13 @@ pub(crate) fn clusters(names: &MeshNames, objects: &Objects, reference: &ObjectR
     let balance = match policies.field(&mut origins, |policy| policy.balancing) {
         Some(Balancing::RoundRobin) | None => Balance::RoundRobin,
         Some(Balancing::LeastRequest) => Balance::LeastRequest,
+        Some(Balancing::Random) => Balance::Random,
+        Some(Balancing::PeakEwma) => Balance::PeakEwma,
         Some(Balancing::RingHash) => Balance::RingHash,
+        Some(Balancing::Maglev) => Balance::Maglev,
     };
+    let near_first = resilience::near_first(&policies, &mut origins);
+    let slow_start = resilience::slow_start(&policies, &mut origins).filter(|_| balance.can_start_slowly());
     let limits = resilience::limits(&policies, &mut origins);
     let breaker = resilience::breaker(&policies, &mut origins);
     let ejection = resilience::ejection(&policies, &mut origins);
@@ -50,6 +55,8 @@ pub(crate) fn clusters(names: &MeshNames, objects: &Objects, reference: &ObjectR
             protocol,
             tls,
             balance,
+            near_first,
+            slow_start,
             connect_timeout: CONNECT_TIMEOUT,
             limits,
             breaker,

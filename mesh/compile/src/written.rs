@@ -1,5 +1,7 @@
 //! Which fields a TrafficPolicy writes, and what each of them changes.
-use weft_model::{BreakerFields, EjectionFields, FieldPath, LimitFields, RetryFields, TrafficPolicy};
+use weft_model::{
+    BreakerFields, EjectionFields, FieldPath, LimitFields, LocalityFields, RetryFields, SlowStartFields, TrafficPolicy,
+};
 
 /// Turns a block off, or says that it is on.
 const ENABLED: &str = "enabled";
@@ -44,6 +46,8 @@ pub(crate) fn written(policy: &TrafficPolicy) -> Vec<Written> {
         meta: _,
         targets: _,
         balancing,
+        locality,
+        slow_start,
         affinity,
         limits: LimitFields { max_connections, max_pending, max_requests },
         breaker,
@@ -58,6 +62,12 @@ pub(crate) fn written(policy: &TrafficPolicy) -> Vec<Written> {
         found.extend(leaves.map(|leaf| Written { block, leaf, reach }));
     };
     block("spec.loadBalancing", Reach::Clusters, &[("type", balancing.is_some())]);
+    if let Some(locality) = locality {
+        block("spec.loadBalancing.locality", Reach::Clusters, &locality_leaves(locality));
+    }
+    if let Some(slow_start) = slow_start {
+        block("spec.loadBalancing.slowStart", Reach::Clusters, &slow_start_leaves(slow_start));
+    }
     let limits = [
         ("maxConnections", max_connections.is_some()),
         ("maxPending", max_pending.is_some()),
@@ -76,6 +86,27 @@ pub(crate) fn written(policy: &TrafficPolicy) -> Vec<Written> {
         block("spec.retries", Reach::Routes, &retry_leaves(retries));
     }
     found
+}
+
+fn locality_leaves(locality: &LocalityFields) -> [(&'static str, bool); 4] {
+    let LocalityFields { enabled, overprovisioning_percent, panic_percent } = locality;
+    [
+        ("", true),
+        (ENABLED, enabled.is_some()),
+        ("overprovisioningPercent", overprovisioning_percent.is_some()),
+        ("panicPercent", panic_percent.is_some()),
+    ]
+}
+
+fn slow_start_leaves(slow_start: &SlowStartFields) -> [(&'static str, bool); 5] {
+    let SlowStartFields { enabled, window, aggression_percent, min_weight_percent } = slow_start;
+    [
+        ("", true),
+        (ENABLED, enabled.is_some()),
+        ("window", window.is_some()),
+        ("aggressionPercent", aggression_percent.is_some()),
+        ("minWeightPercent", min_weight_percent.is_some()),
+    ]
 }
 
 fn breaker_leaves(breaker: &BreakerFields) -> [(&'static str, bool); 6] {

@@ -1,11 +1,11 @@
-//! What makes requests belong together: a cookie or a header.
-use std::fmt;
+//! What makes requests belong together: a cookie, a header, a query parameter, where they come from.
+use std::{fmt, net::IpAddr};
 
 use smallvec::SmallVec;
 use weft_ir::Affinity;
 use weft_model::AffinityKey;
 
-use crate::rendezvous::hash;
+use crate::{Normal, rendezvous::hash};
 
 /// A request's affinity: the hash of its key, and the cookie that its answer sets where it had none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,11 +37,13 @@ impl fmt::Display for SetCookie<'_> {
 }
 
 /// The affinity of a request. One that lacks its cookie gets one whose value is `draw`, and goes where that leads already
-/// now; one that lacks its header has none.
-pub(crate) fn sticky<'s>(affinity: &'s Affinity, headers: &[(&[u8], &[u8])], draw: u64) -> Option<Sticky<'s>> {
+/// now; one that lacks its header or parameter, or of which nobody knows where it comes from, has none.
+pub(crate) fn sticky<'s>(affinity: &'s Affinity, request: &Normal<'_>, draw: u64) -> Option<Sticky<'s>> {
+    let headers = request.headers;
+    let key = |text: &[u8]| Sticky { key: hash(text), cookie: None };
     match &affinity.key {
         AffinityKey::Cookie { name, path, ttl } => Some(match cookie(headers, name.as_bytes()) {
-            Some(value) => Sticky { key: hash(value), cookie: None },
+            Some(value) => key(value),
             None => {
                 let cookie = SetCookie { name, path, max_age: ttl.map(|ttl| ttl.as_secs()), value: draw };
                 Sticky { key: hash(format!("{draw:016x}").as_bytes()), cookie: Some(cookie) }
@@ -55,8 +57,17 @@ pub(crate) fn sticky<'s>(affinity: &'s Affinity, headers: &[(&[u8], &[u8])], dra
                 joined.push(b',');
                 joined.extend_from_slice(value);
             }
-            (!joined.is_empty()).then(|| Sticky { key: hash(&joined), cookie: None })
+            (!joined.is_empty()).then(|| key(&joined))
         }
+        AffinityKey::Query { name } => {
+            let value = request.target.parameter(name).filter(|value| !value.is_empty())?;
+            Some(key(value.as_bytes()))
+        }
+        // An IPv4 address is one also where a socket of IPv6 shows it.
+        AffinityKey::SourceAddress => Some(match request.source?.to_canonical() {
+            IpAddr::V4(address) => key(&address.octets()),
+            IpAddr::V6(address) => key(&address.octets()),
+        }),
     }
 }
 

@@ -56,6 +56,8 @@ pub struct Forwarded {
     pub cluster: ServicePort,
     /// The endpoint's workload.
     pub workload: WorkloadRef,
+    /// Why it is this one ([`Why`](crate::Why)).
+    pub picked_by: String,
     /// The endpoint's address.
     #[serde(serialize_with = "address")]
     pub address: EndpointAddress,
@@ -175,6 +177,7 @@ fn finish(routing: Routing<'_>, request: Option<&Normal<'_>>, turn: &Turn<'_>) -
             route: routed.origin().cloned(),
             cluster: picked.cluster().name.clone(),
             workload: picked.endpoint().workload.clone(),
+            picked_by: picked.why().to_string(),
             address: picked.address(),
             identity: picked.identity().clone(),
             target: rewritten.as_ref().map(|(rewritten, query)| match query {

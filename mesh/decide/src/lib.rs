@@ -43,10 +43,13 @@ mod detect;
 mod edits;
 mod ejection;
 mod evaluate;
+mod ewma;
 mod grpc;
 mod health;
 mod hop;
 mod lease;
+mod maglev;
+mod nearness;
 mod normalize;
 mod outcome;
 mod permit;
@@ -57,8 +60,10 @@ mod renewal;
 mod retry;
 mod rewrite;
 mod route;
+mod smooth;
 mod snapshot;
 mod trace;
+mod warming;
 
 pub use affinity::{SetCookie, cookie};
 pub use backoff::Backoff;
@@ -72,16 +77,18 @@ pub use evaluate::{
     Accepted, Answered, Decision, Draws, Forwarded, InboundDecision, evaluate_inbound, evaluate_outbound,
     evaluate_outbound_in, evaluate_tcp, evaluate_tcp_in,
 };
+pub use ewma::PeakEwma;
 pub use grpc::{GRPC_UNKNOWN, grpc_status, is_grpc_failure};
 pub use health::{Health, HealthCheck};
 pub use hop::{Hop, Left};
 pub use lease::{Held, Lease, Shares};
+pub use nearness::Nearness;
 pub use normalize::{Authority, BadRequest, MAX_TARGET, Normal, RequestHead, Target, normalize};
 pub use outcome::{Outcome, Proof, Verdict};
 pub use permit::{
     Admitted, Denied, Permit, Permitted, PermittedAnswer, permit, permit_answer, permit_outbound, repermit,
 };
-pub use pick::{Circumstances, Loads, Picked, Turn, pick, pick_with};
+pub use pick::{Circumstances, Cold, Loads, Picked, PickedBy, Turn, Why, pick, pick_with};
 pub use refusal::{Destination, LimitKind, Refusal};
 pub use renewal::Renewal;
 pub use retry::{Attempted, NoRepeat, PROVEN_REPEATS, Repeats};
@@ -93,6 +100,7 @@ pub use snapshot::{
 };
 
 pub use trace::{TraceParent, request_id};
+pub use warming::{Newcomers, Warming};
 
 #[cfg(test)]
 mod testing;

@@ -1,14 +1,14 @@
 //! From a cluster to one of its endpoints.
-use std::sync::Arc;
+use std::{cell::Cell, fmt, sync::Arc};
 
 use serde::Serialize;
 use weft_ir::{Balance, Cluster, Endpoint, EndpointAddress, Endpoints};
-use weft_model::SpiffeId;
+use weft_model::{AffinityKey, SpiffeId};
 
 use crate::{
-    ClusterEntry, Ejected, Permitted, Refusal,
-    rendezvous::{choose, mix},
-    snapshot::Candidate,
+    Ejected, Nearness, Permitted, Refusal,
+    rendezvous::mix,
+    snapshot::{Candidate, Group},
 };
 
 /// An endpoint that a permitted request or connection goes to.
@@ -17,7 +17,60 @@ pub struct Picked<'s> {
     permitted: Permitted<'s>,
     endpoint: &'s Endpoint,
     index: usize,
+    why: Why<'s>,
     second: bool,
+    cold: u32,
+}
+
+/// Why it was this endpoint, in all; its text is for records and people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Why<'s> {
+    /// What chose it among its like.
+    pub by: PickedBy<'s>,
+    /// How near it is, where near ones come first.
+    pub nearness: Option<Nearness>,
+    /// Whether so few work there that ejected ones are chosen too.
+    pub panic: bool,
+}
+
+impl Why<'_> {
+    /// What a record does not say: where nobody has asked for anything else.
+    pub const DEFAULT: Self = Self { by: PickedBy::Balance(Balance::RoundRobin), nearness: None, panic: false };
+}
+
+impl fmt::Display for Why<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.by)?;
+        if let Some(nearness) = self.nearness {
+            write!(f, ", {nearness}")?;
+        }
+        if self.panic { f.write_str(", in panic") } else { Ok(()) }
+    }
+}
+
+/// What chose an endpoint among its like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PickedBy<'s> {
+    /// As the cluster is balanced.
+    Balance(Balance),
+    /// By the hash of this key of the request.
+    Key(&'s AffinityKey),
+    /// The same from the cluster's table.
+    Table(&'s AffinityKey),
+}
+
+impl fmt::Display for PickedBy<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Balance(Balance::RoundRobin) => f.write_str("round robin"),
+            Self::Balance(Balance::LeastRequest) => f.write_str("the fewest requests of two"),
+            Self::Balance(Balance::Random) => f.write_str("chance"),
+            Self::Balance(Balance::PeakEwma) => f.write_str("the least peak EWMA of two"),
+            Self::Balance(Balance::RingHash | Balance::Maglev) => f.write_str("chance: the request has no key"),
+            Self::Key(key) => write!(f, "the hash of {key}"),
+            Self::Table(key) => write!(f, "the hash of {key} (Maglev)"),
+        }
+    }
 }
 
 impl<'s> Picked<'s> {
@@ -36,9 +89,14 @@ impl<'s> Picked<'s> {
         self.index
     }
 
+    /// Why it was this one.
+    pub fn why(&self) -> Why<'s> {
+        self.why
+    }
+
     /// What this pick depended on beside snapshot and draws, for the record of what it was picked for.
     pub fn circumstances(&self, turn: &Turn<'_>) -> Circumstances {
-        Circumstances { ejected: turn.ejected.clone(), avoided: turn.avoid, second: self.second }
+        Circumstances { ejected: turn.ejected.clone(), avoided: turn.avoid, second: self.second, cold: self.cold }
     }
 
     /// All endpoints of the cluster.
@@ -78,13 +136,26 @@ pub struct Turn<'a> {
     pub avoid: Option<usize>,
     /// How busy endpoints are.
     pub loads: Loads<'a>,
+    /// Which are turned away for being new.
+    pub cold: Cold<'a>,
 }
 
-/// How busy the endpoints of a cluster are; asked of two of them where the balance is by least request.
+/// Which draws are turned away, for another, because the endpoint is new and has a part of its weight only.
+#[derive(Clone, Copy)]
+pub enum Cold<'a> {
+    /// By which part of its weight the endpoint of that place has ([`Warming::part`](crate::Warming::part)): so often its
+    /// draw stands.
+    By(&'a dyn Fn(usize) -> f64),
+    /// Only what came of it, for replaying a record: a bit for each draw in their order, set where it was turned away.
+    Told(u32),
+}
+
+/// How busy the endpoints of a cluster are; asked of two of them where the balance is by least request or peak EWMA.
 #[derive(Clone, Copy)]
 pub enum Loads<'a> {
-    /// How many requests are on the endpoint of that place, as far as this worker knows without asking others: its own.
-    By(&'a dyn Fn(usize) -> u32),
+    /// Of the endpoint of that place, as far as this worker knows without asking others: for least request how many
+    /// requests are on it, for peak EWMA [`PeakEwma::cost`](crate::PeakEwma::cost).
+    By(&'a dyn Fn(usize) -> u64),
     /// Only what came of it: whether the second of the two was less busy. For replaying a record.
     Second(bool),
 }
@@ -92,7 +163,7 @@ pub enum Loads<'a> {
 impl Turn<'static> {
     /// Nothing is ejected, nothing avoided, and all are equally busy.
     pub fn new(draw: u64) -> Self {
-        Self { draw, ejected: Ejected::none(), avoid: None, loads: Loads::Second(false) }
+        Self { draw, ejected: Ejected::none(), avoid: None, loads: Loads::Second(false), cold: Cold::Told(0) }
     }
 }
 
@@ -106,12 +177,15 @@ pub struct Circumstances {
     pub avoided: Option<usize>,
     /// Whether the second of two endpoints was less busy.
     pub second: bool,
+    /// Which draws were turned away because the endpoint is new: a bit for each, in their order.
+    pub cold: u32,
 }
 
 impl Circumstances {
     /// The same turn again.
     pub const fn turn(&self, draw: u64) -> Turn<'_> {
-        Turn { draw, ejected: &self.ejected, avoid: self.avoided, loads: Loads::Second(self.second) }
+        let (loads, cold) = (Loads::Second(self.second), Cold::Told(self.cold));
+        Turn { draw, ejected: &self.ejected, avoid: self.avoided, loads, cold }
     }
 }
 
@@ -125,14 +199,23 @@ pub fn pick(permitted: Permitted<'_>, cursor: u64) -> Result<Picked<'_>, Refusal
 
 /// Picks an endpoint for what was permitted. The same snapshot and turn give the same pick.
 ///
-/// - With an affinity, by its key, whatever the balance: each key has an order of endpoints of its own (weighted
-///   rendezvous hashing), and goes to the first that may be picked.
+/// - With an affinity, by its key, whatever the balance: from a Maglev table where the cluster is balanced so; else each
+///   key has an order of endpoints of its own (weighted rendezvous hashing), and goes to the first that may be picked.
 /// - Round robin: each endpoint as many times as its weight within each run of as many cursors as the weights sum to,
-///   evenly spread. Count a cursor for each cluster, from a random start for each worker: one that clusters share skips
-///   endpoints in step. The turns of what is ejected go to the others at random by weight.
+///   evenly spread (where their sum is at most 16,384, within less than one turn of its share at any time). Count a
+///   cursor for each cluster, from a random start for each worker: one that clusters share skips endpoints in step. The
+///   turns of what is ejected go to the others at random by weight.
 /// - Least request: of two drawn by weight (two different ones where there are), the one with fewer requests for its
 ///   weight (Mitzenmacher 2001).
-/// - Ring hash without a key: at random by weight.
+/// - Peak EWMA: of two drawn so, the one that costs less for its weight ([`PeakEwma`](crate::PeakEwma)).
+/// - Random, and ring hash and Maglev without a key: at random by weight.
+///
+/// Where near endpoints come first, a draw (or the key) chooses the level by what each can take, and all of this happens
+/// within it; the others stand in, by falling nearness, where nothing of it may be picked. What was ejected from a level
+/// in panic is picked like all else; what says of itself that it takes no work never is.
+///
+/// A draw that falls to an endpoint that is new is turned away as often as [`Turn::cold`] says, and drawn again; not with a
+/// key, nor where chance alone chooses.
 ///
 /// What is ejected or avoided is not picked while there is another. An avoided endpoint goes before an ejected one. Where
 /// all are ejected, which happens only for a moment, while the snapshot is younger than the ejections, it is as if none
@@ -145,60 +228,104 @@ pub fn pick_with<'s>(permitted: Permitted<'s>, turn: &Turn<'_>) -> Result<Picked
     let all = &entry.endpoints().endpoints;
     let ejected = |it: &Candidate| all.get(it.index()).is_some_and(|it| turn.ejected.contains(&it.address));
     let avoided = |it: &Candidate| turn.avoid == Some(it.index());
-    let key = permitted.routed().key();
-    let choice = choose_one(entry, key, turn, |it| !ejected(it) && !avoided(it))
-        .or_else(|| choose_one(entry, key, turn, |it| !ejected(it)))
-        .or_else(|| choose_one(entry, key, turn, |it| !avoided(it)))
-        .or_else(|| choose_one(entry, key, turn, |_| true));
-    let found = choice.and_then(|it| Some((all.get(it.candidate.index())?, it)));
+    let routed = permitted.routed();
+    let key = routed.affinity().zip(routed.key());
+    let balance = entry.cluster().balance;
+    let levels = entry.levels(key.map_or(turn.draw, |(_, hash)| hash), turn.ejected);
+    let coins = Coins { turn, tossed: Cell::new(0), declined: Cell::new(0) };
+    // From all levels what is neither ejected nor avoided; else what is not ejected, what is not avoided, anything.
+    let choice =
+        [(true, true), (true, false), (false, true), (false, false)].into_iter().find_map(|(shuns, avoids)| {
+            levels.iter().find_map(|(level, panic)| {
+                let may = |it: &Candidate| {
+                    let left_out = (shuns && !panic && ejected(it)) || (avoids && avoided(it));
+                    !left_out
+                };
+                let choice = choose_one((balance, &level.group), key, &coins, may)?;
+                Some((choice, level.nearness, *panic))
+            })
+        });
+    let found = choice.and_then(|(it, nearness, panic)| Some((all.get(it.candidate.index())?, it, nearness, panic)));
     match found {
-        Some((endpoint, Choice { candidate, second })) => {
-            Ok(Picked { permitted, endpoint, index: candidate.index(), second })
+        Some((endpoint, Choice { candidate, by, second }, nearness, panic)) => {
+            let why = Why { by, nearness, panic };
+            let (index, cold) = (candidate.index(), coins.declined.get());
+            Ok(Picked { permitted, endpoint, index, why, second, cold })
         }
         None => Err(Refusal::NoHealthyEndpoint { cluster: entry.cluster().name.clone(), endpoints: all.len() }),
     }
 }
 
+/// Whether draws stand that fall to new endpoints.
+struct Coins<'t> {
+    turn: &'t Turn<'t>,
+    tossed: Cell<u32>,
+    declined: Cell<u32>,
+}
+
+impl Coins<'_> {
+    fn stands(&self, candidate: &Candidate) -> bool {
+        let number = self.tossed.get();
+        self.tossed.set(number + 1);
+        let stands = match self.turn.cold {
+            Cold::Told(declined) => declined.checked_shr(number).is_none_or(|rest| rest & 1 == 0),
+            Cold::By(part) => {
+                let part = part(candidate.index());
+                part >= 1.0 || mix(!self.turn.draw ^ mix(number.into())) < (part * 2f64.powi(64)) as u64
+            }
+        };
+        if !stands {
+            self.declined.set(self.declined.get() | 1u32.checked_shl(number).unwrap_or(0));
+        }
+        // What could not be told is not done.
+        stands || number >= u32::BITS
+    }
+}
+
 struct Choice<'s> {
     candidate: &'s Candidate,
+    by: PickedBy<'s>,
     second: bool,
 }
 
 fn choose_one<'s>(
-    entry: &'s ClusterEntry,
-    key: Option<u64>,
-    turn: &Turn<'_>,
+    (balance, group): (Balance, &'s Group),
+    key: Option<(&'s AffinityKey, u64)>,
+    coins: &Coins<'_>,
     may: impl Fn(&Candidate) -> bool,
 ) -> Option<Choice<'s>> {
-    if let Some(key) = key {
-        let candidates = entry.candidates().iter().filter(|it| may(it));
-        let candidate = choose(key, candidates.map(|it| (it, it.seed, it.weight)))?;
-        return Some(Choice { candidate, second: false });
+    if let Some((key, hash)) = key {
+        let (candidate, tabled) = group.of_key(hash, may)?;
+        let by = if tabled { PickedBy::Table(key) } else { PickedBy::Key(key) };
+        return Some(Choice { candidate, by, second: false });
     }
-    let candidate = match entry.cluster().balance {
-        Balance::RoundRobin => match entry.turn(turn.draw).filter(|it| may(it)) {
-            None => entry.drawn(mix(turn.draw), may)?,
+    let by = PickedBy::Balance(balance);
+    let (turn, warm) = (coins.turn, |it: &Candidate| coins.stands(it));
+    let candidate = match balance {
+        Balance::RoundRobin => match group.turn(turn.draw).filter(|it| may(it) && warm(it)) {
+            None => group.drawn(mix(turn.draw), may, warm)?,
             Some(candidate) => candidate,
         },
-        Balance::RingHash => entry.drawn(mix(turn.draw), may)?,
-        Balance::LeastRequest => {
-            let first = entry.drawn(mix(turn.draw), &may)?;
-            let second = entry.drawn(mix(!turn.draw), |it| may(it) && it.index() != first.index());
+        Balance::Random | Balance::RingHash | Balance::Maglev => group.drawn(mix(turn.draw), may, |_| true)?,
+        Balance::LeastRequest | Balance::PeakEwma => {
+            let first = group.drawn(mix(turn.draw), &may, warm)?;
+            let others = |it: &Candidate| may(it) && it.index() != first.index();
+            let second = group.drawn(mix(!turn.draw), others, warm);
             return Some(match second.filter(|second| is_less_busy(second, first, turn.loads)) {
-                Some(candidate) => Choice { candidate, second: true },
-                None => Choice { candidate: first, second: false },
+                Some(candidate) => Choice { candidate, by, second: true },
+                None => Choice { candidate: first, by, second: false },
             });
         }
     };
-    Some(Choice { candidate, second: false })
+    Some(Choice { candidate, by, second: false })
 }
 
-/// Whether `one` has fewer requests than `other`, each for its weight and with the one to come.
+/// Whether `one` has less on it than `other`, each for its weight and with one more to come.
 fn is_less_busy(one: &Candidate, other: &Candidate, loads: Loads<'_>) -> bool {
     match loads {
         Loads::By(load) => {
-            let busy = |it: &Candidate| u64::from(load(it.index())) + 1;
-            u128::from(busy(one)) * u128::from(other.weight) < u128::from(busy(other)) * u128::from(one.weight)
+            let busy = |it: &Candidate| u128::from(load(it.index())) + 1;
+            busy(one) * u128::from(other.weight) < busy(other) * u128::from(one.weight)
         }
         Loads::Second(second) => second,
     }

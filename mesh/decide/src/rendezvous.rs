@@ -18,6 +18,11 @@ impl Seed {
         let whole = parts.iter().fold(fnv(FNV_OFFSET, &[kind]), |hash, part| fnv(fnv(hash, part), &[0xff]));
         Self(mix(whole))
     }
+
+    /// A number of the candidate's own for each salt.
+    pub(crate) const fn with(self, salt: u64) -> u64 {
+        mix(self.0 ^ mix(salt))
+    }
 }
 
 /// The hash of a key's text.

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 use weft_ir::{HostPort, Retry, Route, RouteAction, RouteOrigin, ServicePort, WeightedCluster};
-use weft_model::{HeaderChanges, HeaderFilters, PathMatch, Redirect, TextMatch};
+use weft_model::{AffinityKey, HeaderChanges, HeaderFilters, PathMatch, Redirect, TextMatch};
 
 use crate::{
     ClusterEntry, Destination, FieldEdits, HostEntry, Lookup, Normal, OwnAnswer, Refusal, Rewritten, SetCookie,
@@ -133,6 +133,11 @@ impl<'s> Routed<'s> {
         self.sticky.map(|sticky| sticky.key)
     }
 
+    /// By what the route keeps requests together; `None` for TCP and where each goes its own way.
+    pub fn affinity(&self) -> Option<&'s AffinityKey> {
+        self.route.and_then(|route| route.affinity.as_ref()).map(|affinity| &affinity.key)
+    }
+
     /// The cookie that the answer sets, because the route has affinity by cookie and the request had none.
     pub fn set_cookie(&self) -> Option<SetCookie<'s>> {
         self.sticky.and_then(|sticky| sticky.cookie)
@@ -214,7 +219,7 @@ fn forward<'s>(
             return Routing::Refused(Refusal::BackendMissing { origin, cause });
         }
     };
-    let sticky = route.affinity.as_ref().and_then(|affinity| sticky(affinity, request.headers, split));
+    let sticky = route.affinity.as_ref().and_then(|affinity| sticky(affinity, request, split));
     let chosen = match sticky {
         Some(sticky) => share_by_key(clusters, sticky.key),
         None => share(clusters, split),
@@ -287,17 +292,9 @@ fn matches(route: &Route, patterns: &Patterns, request: &Normal<'_>, lane: usize
         && (route.matches.headers.iter().zip(&patterns.headers))
             .all(|(header, pattern)| header_matches((&header.name, &header.value), pattern, request, lane))
         && (route.matches.query.iter().zip(&patterns.query)).all(|(parameter, pattern)| {
-            let value = first_value(request.target.query, &parameter.name);
+            let value = request.target.parameter(&parameter.name);
             value.is_some_and(|value| text_matches(&parameter.value, pattern, value.as_bytes(), lane))
         })
-}
-
-/// The value of the first parameter of that name, as it stands in the query; of one without `=` it is empty.
-fn first_value<'q>(query: Option<&'q str>, name: &str) -> Option<&'q str> {
-    query?.split('&').find_map(|parameter| {
-        let (its, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-        (its == name).then_some(value)
-    })
 }
 
 fn text_matches(value: &TextMatch, pattern: &HeaderPattern, text: &[u8], lane: usize) -> bool {

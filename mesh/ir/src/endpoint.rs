@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 use serde::Serialize;
 use weft_model::{ClusterName, Locality, NetworkName, ObjectRef, Protocol, SpiffeId, WorkloadRef};
 
-use crate::{Breaker, Ejection, Limits, ServicePort};
+use crate::{Breaker, Ejection, Limits, NearFirst, ServicePort, SlowStart};
 
 /// How to reach one service port; who stands behind it is in [`Endpoints`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -17,6 +17,10 @@ pub struct Cluster {
     pub tls: UpstreamTls,
     /// How an endpoint is chosen.
     pub balance: Balance,
+    /// That near endpoints come first; `None`: places make no difference.
+    pub near_first: Option<NearFirst>,
+    /// How an endpoint that is new begins; `None`: with its whole weight.
+    pub slow_start: Option<SlowStart>,
     /// How long connecting may take, the TLS handshake included.
     pub connect_timeout: Duration,
     /// How much of it a proxy uses at once.
@@ -43,9 +47,27 @@ pub enum Balance {
     RoundRobin,
     /// Of two drawn at random (by weight), the one with fewer requests of this proxy on it.
     LeastRequest,
+    /// At random, by weight.
+    Random,
+    /// Of two drawn at random (by weight), the one whose answers take less time for the requests of this proxy on it.
+    PeakEwma,
     /// By the hash of the route's affinity key on a ring of the endpoints (by weight): when one is lost, only its keys
     /// move. Without a key, at random.
     RingHash,
+    /// By the hash of the route's affinity key in a table of the endpoints (by weight): a pick costs the same whatever
+    /// their number. Without a key, at random.
+    Maglev,
+}
+
+impl Balance {
+    /// Every one.
+    pub const ALL: [Self; 6] =
+        [Self::RoundRobin, Self::LeastRequest, Self::Random, Self::PeakEwma, Self::RingHash, Self::Maglev];
+
+    /// Whether there is a [`SlowStart`] for it: not where endpoints are chosen by chance or by a key.
+    pub const fn can_start_slowly(self) -> bool {
+        matches!(self, Self::RoundRobin | Self::LeastRequest | Self::PeakEwma)
+    }
 }
 
 /// The endpoints of one cluster.

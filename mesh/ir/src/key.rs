@@ -2,10 +2,10 @@
 use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use serde::Serialize;
-use weft_model::{PathMatch, Protocol};
+use weft_model::{AffinityKey, PathMatch, Protocol};
 
 use crate::{
-    Cluster, Endpoints, HostPort, Listener, ListenerBody, Route, RouteAction, RouteConfiguration, ServicePort,
+    Balance, Cluster, Endpoints, HostPort, Listener, ListenerBody, Route, RouteAction, RouteConfiguration, ServicePort,
     VirtualHost,
 };
 
@@ -130,7 +130,11 @@ impl Resource {
             Self::Endpoints(_) | Self::RouteConfiguration(_) => BTreeSet::new(),
             Self::Cluster(cluster) => {
                 let http2 = (cluster.protocol == Protocol::Http2).then_some(Feature::Http2Application);
-                cluster.breaker.map(|_| Feature::CircuitBreaker).into_iter().chain(http2).collect()
+                let breaker = cluster.breaker.map(|_| Feature::CircuitBreaker);
+                let balances = matches!(cluster.balance, Balance::Random | Balance::PeakEwma | Balance::Maglev);
+                let balances = balances || cluster.near_first.is_some() || cluster.slow_start.is_some();
+                let balances = balances.then_some(Feature::Balances);
+                [breaker, http2, balances].into_iter().flatten().collect()
             }
             Self::Listener(listener) => match &listener.body {
                 ListenerBody::Inbound(inbound) => {
@@ -146,10 +150,17 @@ impl Resource {
                 let regex = any(|route| matches!(route.matches.path, PathMatch::Regex(_)), Feature::PathRegex);
                 let retry = any(|route| route.retry.is_some(), Feature::RepeatSafety);
                 let filters = any(is_filtered, Feature::RouteFilters);
-                [regex, retry, filters].into_iter().flatten().collect()
+                let keys = any(has_later_key, Feature::Balances);
+                [regex, retry, filters, keys].into_iter().flatten().collect()
             }
         }
     }
+}
+
+/// Whether a route is kept together by a key that the first readers did not know.
+fn has_later_key(route: &Route) -> bool {
+    let key = route.affinity.as_ref().map(|affinity| &affinity.key);
+    matches!(key, Some(AffinityKey::Query { .. } | AffinityKey::SourceAddress))
 }
 
 /// Whether a route says something that the first readers did not know.
@@ -180,11 +191,14 @@ pub enum Feature {
     Http2Application,
     /// Matches on query parameters, changes of header fields, rewrites, redirects, and a bound on each try.
     RouteFilters,
+    /// Balance at random, by peak EWMA and by Maglev, near endpoints first, a slow start; affinity by query parameter and
+    /// source address.
+    Balances,
 }
 
 impl Feature {
     /// Every feature that this version reads.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::AccessByIdentity,
         Self::HostsOnDemand,
         Self::PathRegex,
@@ -192,6 +206,7 @@ impl Feature {
         Self::CircuitBreaker,
         Self::Http2Application,
         Self::RouteFilters,
+        Self::Balances,
     ];
 
     /// The feature's text on the wire.
@@ -204,6 +219,7 @@ impl Feature {
             Self::CircuitBreaker => "circuit-breaker",
             Self::Http2Application => "http2-application",
             Self::RouteFilters => "route-filters",
+            Self::Balances => "balances",
         }
     }
 

@@ -80,6 +80,44 @@ impl Default for Ejection {
     }
 }
 
+/// Near endpoints come first: those of the proxy's own zone, then of its region, then all others. What does not work of a
+/// place sends a part of its requests on to the next (Envoy's priority levels).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct NearFirst {
+    /// How much more than its share the working part of a place is trusted with, 100 to 1000 percent: with 140, a place
+    /// keeps all of its requests while five of seven endpoints work.
+    pub overprovisioning_percent: u32,
+    /// Where less than this part of a place works, 0 to 100 percent, and all places together cannot take all requests,
+    /// what was ejected there is chosen again: a few endpoints must not get what many could not bear.
+    pub panic_percent: u8,
+}
+
+impl Default for NearFirst {
+    /// Envoy's.
+    fn default() -> Self {
+        Self { overprovisioning_percent: 140, panic_percent: 50 }
+    }
+}
+
+/// An endpoint that is new has a part of its weight, which grows with the time since this proxy knows of it: the greater
+/// of `min_weight_percent` and (time / `window`) ^ (100 / `aggression_percent`). Picks by key do not look at it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct SlowStart {
+    /// Until it has its whole weight; above zero.
+    pub window: Duration,
+    /// 10 to 1000 percent; 100 grows in proportion to time.
+    pub aggression_percent: u32,
+    /// With what it begins, 1 to 100 percent.
+    pub min_weight_percent: u8,
+}
+
+impl Default for SlowStart {
+    /// Envoy's form (in proportion, from 10 %); it has no window by default.
+    fn default() -> Self {
+        Self { window: Duration::from_secs(30), aggression_percent: 100, min_weight_percent: 10 }
+    }
+}
+
 /// How requests of a route are repeated.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Retry {

@@ -43,5 +43,7 @@ pub use route::{
 };
 pub use service::{Protocol, Service, ServicePortSpec, TargetPort};
 pub use spiffe::{InvalidSpiffeId, SpiffeId, TrustDomain};
-pub use traffic::{Balancing, BreakerFields, EjectionFields, LimitFields, RetryFields, TrafficPolicy};
+pub use traffic::{
+    Balancing, BreakerFields, EjectionFields, LimitFields, LocalityFields, RetryFields, SlowStartFields, TrafficPolicy,
+};
 pub use workload::{Locality, Workload, WorkloadRef};

@@ -162,11 +162,30 @@ pub enum AffinityKey {
         /// The header's name in lower case.
         name: String,
     },
+    /// By a query parameter's value, as it stands in the query; of several of that name, by the first. Requests without it
+    /// go anywhere.
+    Query {
+        /// The parameter's name, whose case counts.
+        name: String,
+    },
+    /// By the IP address that the client's connection comes from.
+    SourceAddress,
 }
 
 impl AffinityKey {
     /// The cookie's name where a policy gives none.
     pub const DEFAULT_COOKIE: &'static str = "weft-affinity";
+}
+
+impl fmt::Display for AffinityKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cookie { name, .. } => write!(f, "cookie {name}"),
+            Self::Header { name } => write!(f, "header {name}"),
+            Self::Query { name } => write!(f, "query parameter {name}"),
+            Self::SourceAddress => f.write_str("source address"),
+        }
+    }
 }
 
 #[cfg(test)]

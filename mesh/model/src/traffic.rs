@@ -17,6 +17,10 @@ pub struct TrafficPolicy {
     pub targets: Vec<PolicyTarget>,
     /// How an endpoint is chosen.
     pub balancing: Option<Balancing>,
+    /// Whether near endpoints come first.
+    pub locality: Option<LocalityFields>,
+    /// How an endpoint that is new begins.
+    pub slow_start: Option<SlowStartFields>,
     /// By what requests are kept together.
     pub affinity: Option<AffinityKey>,
     /// How much of a Service a proxy uses at once.
@@ -38,6 +42,8 @@ impl TrafficPolicy {
             meta,
             targets,
             balancing: None,
+            locality: None,
+            slow_start: None,
             affinity: None,
             limits: LimitFields::default(),
             breaker: None,
@@ -55,8 +61,38 @@ pub enum Balancing {
     RoundRobin,
     /// Of two drawn at random, the one with fewer requests on it.
     LeastRequest,
-    /// By the affinity key's hash on a ring of the endpoints.
+    /// At random, by weight.
+    Random,
+    /// Of two drawn at random, the one that answers sooner for the requests on it.
+    PeakEwma,
+    /// By the affinity key's hash: the fewest keys move.
     RingHash,
+    /// By the affinity key's hash in a table: as fast for many endpoints as for few.
+    Maglev,
+}
+
+/// `loadBalancing.locality`: written, even without a field, near endpoints come first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+pub struct LocalityFields {
+    /// The most specific policy that writes the block decides: `false` takes back what a wider one turns on.
+    pub enabled: Option<bool>,
+    /// How much more than its share the working part of a place is trusted with, 100 to 1000 percent.
+    pub overprovisioning_percent: Option<u32>,
+    /// Below which part of working endpoints a place is in panic, 0 to 100 percent.
+    pub panic_percent: Option<u8>,
+}
+
+/// `loadBalancing.slowStart`: written, even without a field, it is on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+pub struct SlowStartFields {
+    /// The most specific policy that writes the block decides: `false` takes back what a wider one turns on.
+    pub enabled: Option<bool>,
+    /// How long it takes until an endpoint has its whole weight; above zero.
+    pub window: Option<Duration>,
+    /// How steep it begins, 10 to 1000 percent: above 100 faster than in proportion to time.
+    pub aggression_percent: Option<u32>,
+    /// With how much of its weight it begins, 1 to 100 percent.
+    pub min_weight_percent: Option<u8>,
 }
 
 /// `limits`: what is over one is refused at once. Numbers are for one proxy as a whole; a million at most.

@@ -3,7 +3,9 @@ use std::{collections::BTreeMap, fmt, net::SocketAddr};
 
 use serde::Serialize;
 
-use crate::{AccountName, ClusterName, LocalityName, Meta, Name, Namespace, NetworkName, Port, PortName, TrustDomain};
+use crate::{
+    AccountName, ClusterName, Labels, LocalityName, Meta, Name, Namespace, NetworkName, Port, PortName, TrustDomain,
+};
 
 /// One running instance, written by a user or made from a registration on an Agent stream (see `weft.v1`).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -66,4 +68,17 @@ pub struct Locality {
     /// Rack or host of the zone.
     #[serde(skip_serializing_if = "Option::is_none", rename = "subZone")]
     pub sub_zone: Option<LocalityName>,
+}
+
+impl Locality {
+    /// The label that names a region, and the one that names a zone (Kubernetes, "Well-Known Labels").
+    pub const LABELS: [&'static str; 2] = ["topology.kubernetes.io/region", "topology.kubernetes.io/zone"];
+
+    /// With what labels say where nothing else does.
+    #[must_use]
+    pub fn or_labels(&self, labels: &Labels) -> Self {
+        let [region, zone] = Self::LABELS.map(|label| labels.get(label).and_then(|value| value.parse().ok()));
+        let Self { region: its_region, zone: its_zone, sub_zone } = self.clone();
+        Self { region: its_region.or(region), zone: its_zone.or(zone), sub_zone }
+    }
 }

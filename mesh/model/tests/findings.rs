@@ -372,7 +372,7 @@ fn a_traffic_policys_findings_are_all_told() {
     - {{kind: HTTPRoute, name: c, sectionName: rule}}
     - {{kind: Pod, name: d, group: core}}
     - {{kind: Service, group: core}}
-  loadBalancing: {{type: Random}}
+  loadBalancing: {{type: Fastest}}
   timeouts: {{request: 1 s, connect: 1s}}
   retrys: {{}}
 "
@@ -386,7 +386,7 @@ fn a_traffic_policys_findings_are_all_told() {
     shop.yaml:12: error[invalid-value]: TrafficPolicy shop/slow: spec.targetRefs[6].kind: "Pod" is not one of its values (write `Mesh` or `Namespace` or `Service` or `HTTPRoute` or `GRPCRoute`)
     shop.yaml:13: error[missing-field]: TrafficPolicy shop/slow: spec.targetRefs[7].name: the field is required
     shop.yaml:13: error[invalid-value]: TrafficPolicy shop/slow: spec.targetRefs[7].group: the kind is not of the group "core" (write `group: ""`)
-    shop.yaml:14: error[invalid-value]: TrafficPolicy shop/slow: spec.loadBalancing.type: "Random" is not one of its values (write `RoundRobin` or `LeastRequest` or `RingHash`)
+    shop.yaml:14: error[invalid-value]: TrafficPolicy shop/slow: spec.loadBalancing.type: "Fastest" is not one of its values (write `RoundRobin` or `LeastRequest` or `Random` or `PeakEwma` or `RingHash` or `Maglev`)
     shop.yaml:15: error[invalid-value]: TrafficPolicy shop/slow: spec.timeouts.request: "1 s" is not a duration (write up to four numbers of at most five digits with h, m, s or ms, such as 1m30s or 500ms)
     shop.yaml:15: error[unknown-field]: TrafficPolicy shop/slow: spec.timeouts.connect: there is no such field (its fields are request)
     shop.yaml:16: error[unknown-field]: TrafficPolicy shop/slow: spec.retrys: there is no such field (did you mean `retries`?)

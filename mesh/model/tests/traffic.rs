@@ -2,8 +2,8 @@
 use std::{num::NonZeroU32, time::Duration};
 
 use weft_model::{
-    AffinityKey, Balancing, BreakerFields, EjectionFields, GrpcCode, LimitFields, Object, RepeatSafety, RetryCondition,
-    RetryFields, TrafficPolicy, decode, encode,
+    AffinityKey, Balancing, BreakerFields, EjectionFields, GrpcCode, LimitFields, LocalityFields, Object, RepeatSafety,
+    RetryCondition, RetryFields, SlowStartFields, TrafficPolicy, decode, encode,
 };
 
 /// The policy that the fields of a `spec` make.
@@ -29,7 +29,10 @@ fn text(fields: &str) -> String {
     format!("{head}  targetRefs: [{{kind: Service, name: web}}]\n{fields}")
 }
 
-const WHOLE: &str = "  loadBalancing: {type: LeastRequest}
+const WHOLE: &str = "  loadBalancing:
+    type: LeastRequest
+    locality: {overprovisioningPercent: 150, panicPercent: 40}
+    slowStart: {window: 30s, aggressionPercent: 200, minWeightPercent: 5}
   affinity: {cookie: {name: user, path: /shop, ttl: 1h}}
   limits: {maxConnections: 100, maxPending: 10, maxRequests: 200}
   circuitBreaker: {consecutiveFailures: 7, openTime: 2s, maxOpenTime: 30s, probes: 3}
@@ -49,6 +52,15 @@ fn every_field_is_read() {
     let read = policy(WHOLE);
     let limit = NonZeroU32::new;
     assert_eq!(read.balancing, Some(Balancing::LeastRequest));
+    let locality = LocalityFields { enabled: None, overprovisioning_percent: Some(150), panic_percent: Some(40) };
+    assert_eq!(read.locality, Some(locality));
+    let slow_start = SlowStartFields {
+        enabled: None,
+        window: Some(Duration::from_secs(30)),
+        aggression_percent: Some(200),
+        min_weight_percent: Some(5),
+    };
+    assert_eq!(read.slow_start, Some(slow_start));
     let ttl = Some(Duration::from_secs(3600));
     assert_eq!(read.affinity, Some(AffinityKey::Cookie { name: "user".into(), path: "/shop".into(), ttl }));
     let limits = LimitFields { max_connections: limit(100), max_pending: limit(10), max_requests: limit(200) };
@@ -104,15 +116,50 @@ fn a_policy_is_shown_as_it_was_written() {
 }
 
 #[test]
-fn an_empty_block_turns_its_part_on_and_a_cookie_has_defaults() {
+fn an_empty_block_turns_its_part_on_and_every_key_and_type_is_read() {
     let read = policy("  circuitBreaker: {}\n  outlierEjection: {}\n  retries: {}\n  affinity: {cookie: {}}\n");
     assert_eq!(read.breaker, Some(BreakerFields::default()));
     assert_eq!(read.ejection, Some(EjectionFields::default()));
     assert_eq!(read.retries, Some(RetryFields::default()));
     let cookie = AffinityKey::Cookie { name: "weft-affinity".into(), path: "/".into(), ttl: None };
     assert_eq!(read.affinity, Some(cookie));
-    let read = policy("  affinity: {header: {name: X-User}}\n");
-    assert_eq!(read.affinity, Some(AffinityKey::Header { name: "x-user".into() }));
+    for (key, read) in [
+        ("header: {name: X-User}", AffinityKey::Header { name: "x-user".into() }),
+        ("query: {name: User}", AffinityKey::Query { name: "User".into() }),
+        ("sourceAddress: {}", AffinityKey::SourceAddress),
+    ] {
+        assert_eq!(policy(&format!("  affinity: {{{key}}}\n")).affinity, Some(read), "{key}");
+    }
+    for (name, balancing) in [
+        ("RoundRobin", Balancing::RoundRobin),
+        ("LeastRequest", Balancing::LeastRequest),
+        ("Random", Balancing::Random),
+        ("PeakEwma", Balancing::PeakEwma),
+        ("RingHash", Balancing::RingHash),
+        ("Maglev", Balancing::Maglev),
+    ] {
+        assert_eq!(policy(&format!("  loadBalancing: {{type: {name}}}\n")).balancing, Some(balancing));
+    }
+}
+
+#[test]
+fn near_first_and_a_slow_start_need_no_type_but_something_must_be_said() {
+    let read = policy("  loadBalancing: {locality: {}, slowStart: {enabled: false}}\n");
+    assert_eq!((read.balancing, read.locality), (None, Some(LocalityFields::default())));
+    assert_eq!(read.slow_start, Some(SlowStartFields { enabled: Some(false), ..SlowStartFields::default() }));
+    let fields = "  loadBalancing:
+    locality: {overprovisioningPercent: 99, panicPercent: 101, zone: a}
+    slowStart: {window: 0s, aggressionPercent: 9, minWeightPercent: 0}
+";
+    insta::assert_snapshot!(told(fields), @r#"
+    7: error[invalid-value]: loadBalancing.locality.overprovisioningPercent: 99 is out of bounds (write a number from 100 to 1000)
+    7: error[invalid-value]: loadBalancing.locality.panicPercent: 101 is out of bounds (write a number from 0 to 100)
+    7: error[unknown-field]: loadBalancing.locality.zone: there is no such field (its fields are enabled, overprovisioningPercent, panicPercent)
+    8: error[invalid-value]: loadBalancing.slowStart.window: 0s is out of bounds (write a duration from 1ms to 1h)
+    8: error[invalid-value]: loadBalancing.slowStart.aggressionPercent: 9 is out of bounds (write a number from 10 to 1000)
+    8: error[invalid-value]: loadBalancing.slowStart.minWeightPercent: 0 is out of bounds (write a number from 1 to 100)
+    "#);
+    assert!(told("  loadBalancing: {}\n").contains("loadBalancing.type: the field is required"));
 }
 
 /// Stores of the first builds hold it so.
@@ -195,7 +242,7 @@ fn words_that_are_not_known_are_told_with_those_that_are() {
     numRetries: 3
 ";
     insta::assert_snapshot!(told(fields), @r#"
-    6: error[invalid-value]: affinity: it has both a cookie and a header (write `cookie: {}` or `header: {name: x-user}`)
+    6: error[invalid-value]: affinity: it has more than one key: cookie, header (write one of `cookie: {}`, `header: {name: x-user}`, `query: {name: user}` and `sourceAddress: {}`)
     7: error[unknown-field]: circuitBreaker.consecutiveErrors: there is no such field (did you mean `consecutiveFailures`?)
     8: error[unknown-field]: outlierEjection.consecutiveFailures: there is no such field (its fields are enabled, consecutiveErrors, baseTime, maxTime, maxSharePercent)
     8: error[unknown-field]: outlierEjection.baseEjectionTime: there is no such field (its fields are enabled, consecutiveErrors, baseTime, maxTime, maxSharePercent)
@@ -209,7 +256,7 @@ fn words_that_are_not_known_are_told_with_those_that_are() {
     "#);
     insta::assert_snapshot!(told("  retries: {on: []}\n  affinity: {}\n"), @r#"
     6: error[missing-field]: retries.on: the list is empty (write at least 1)
-    7: error[invalid-value]: affinity: it has no key (write `cookie: {}` or `header: {name: x-user}`)
+    7: error[invalid-value]: affinity: it has no key (write one of `cookie: {}`, `header: {name: x-user}`, `query: {name: user}` and `sourceAddress: {}`)
     "#);
 }
 
@@ -231,4 +278,6 @@ fn cookies_that_no_client_would_keep_are_told() {
         assert!(told.contains(part) && told.lines().count() == 1, "{cookie}: {told}");
     }
     assert!(told("  affinity: {header: {name: 'a b'}}\n").contains("is not a header name"));
+    assert!(told("  affinity: {query: {name: 'a&b=c d'}}\n").contains("is not a name"));
+    assert!(told("  affinity: {sourceAddress: {prefix: 24}}\n").contains("there is no such field"));
 }

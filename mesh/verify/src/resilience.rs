@@ -2,21 +2,31 @@
 //!
 //! Only what is targeted by name is looked at: a policy of the mesh or a namespace meets Services of every kind.
 use weft_compile::Compiler;
-use weft_ir::{Resource, ResourceKey, Route, VirtualHost};
+use weft_ir::{Balance, Resource, ResourceKey, Route, RouteAction, ServicePort, VirtualHost};
 use weft_model::{
-    AnyRoute, Code, Diagnostic, Object, ObjectRef, PolicyTarget, RepeatSafety, Service, TargetKind, TrafficPolicy,
-    duration,
+    AffinityKey, AnyRoute, Code, Diagnostic, Locality, Object, ObjectRef, PolicyTarget, RepeatSafety, Service,
+    TargetKind, TrafficPolicy, duration,
 };
 
-use crate::{findings::service_port, shadow};
+use crate::{
+    findings::{self, service_port},
+    shadow,
+};
 
 pub(crate) fn doubts(compiler: &Compiler, object: &ObjectRef, policy: &TrafficPolicy) -> Vec<Diagnostic> {
-    let mut found = Vec::new();
+    let mut found: Vec<_> = one_source(object, policy).into_iter().collect();
     for target in &policy.targets {
         let Some(target_ref) = target.object() else { continue };
         let stored = compiler.stored(&target_ref).map(|stored| &stored.object);
         if let (Some(Object::Service(service)), true) = (stored, policy.ejection.is_some()) {
             found.extend(lonely(compiler, object, &target_ref, service));
+        }
+        if policy.balancing.is_some() && target.kind == TargetKind::Service {
+            found.extend(keyless(compiler, object, &target_ref));
+        }
+        if let Some(Object::Service(service)) = stored {
+            found.extend(placeless(compiler, object, policy, &target_ref, service));
+            found.extend(no_slow_start(compiler, object, policy, &target_ref, service));
         }
         for (_, route) in routes(compiler, target, stored).filter(|(host, _)| host.origins.contains(object)) {
             found.extend(unreached_bound(object, policy, route));
@@ -84,6 +94,96 @@ fn lonely<'a>(
         Diagnostic::warning(object, "spec.outlierEjection", Code::NoEffect, text)
             .hint("start another; a circuitBreaker is what spares a single instance")
     })
+}
+
+/// A Service that is balanced by a key that no route to it has.
+fn keyless(compiler: &Compiler, object: &ObjectRef, service: &ObjectRef) -> Option<Diagnostic> {
+    let name = |name: &ServicePort| findings::service_ref(name) == *service;
+    let own = shadow::of_service(compiler, service, None);
+    let port = own.first()?.service.clone();
+    let Some(Resource::Cluster(cluster)) = compiler.resource(&ResourceKey::cluster(&port)) else { return None };
+    let balance = match cluster.balance {
+        _ if !cluster.origins.contains(object) => return None,
+        Balance::RingHash => "RingHash",
+        Balance::Maglev => "Maglev",
+        Balance::RoundRobin | Balance::LeastRequest | Balance::Random | Balance::PeakEwma => return None,
+    };
+    let referrers = compiler.referrers(service).filter_map(|it| AnyRoute::of(&compiler.stored(it)?.object));
+    let hosts = own.into_iter().chain(referrers.flat_map(|route| shadow::hosts(compiler, route)));
+    let mut routes = hosts.flat_map(|host| &host.routes).filter(|route| match &route.action {
+        RouteAction::Forward(shares) => shares.iter().any(|share| name(&share.cluster)),
+        RouteAction::Redirect(_) | RouteAction::Refuse { .. } => false,
+    });
+    if routes.any(|route| route.affinity.is_some()) {
+        return None;
+    }
+    let text = format!(
+        "no route to {}/{} has an affinity, so that {balance} has no key and picks by chance",
+        service.namespace, service.name
+    );
+    let hint = "write spec.affinity in a policy of this Service or of what routes to it";
+    Some(Diagnostic::warning(object, "spec.loadBalancing.type", Code::NoEffect, text).hint(hint))
+}
+
+/// Near endpoints first, where nobody knows of any where it is.
+fn placeless(
+    compiler: &Compiler,
+    object: &ObjectRef,
+    policy: &TrafficPolicy,
+    service_ref: &ObjectRef,
+    service: &Service,
+) -> Option<Diagnostic> {
+    policy.locality.filter(|block| block.enabled != Some(false))?;
+    let endpoints = service.ports.iter().filter_map(|spec| {
+        match compiler.resource(&ResourceKey::endpoints(&service_port(compiler, service_ref, spec.port))) {
+            Some(Resource::Endpoints(it)) => Some(&it.endpoints),
+            _ => None,
+        }
+    });
+    let mut places =
+        endpoints.flatten().map(|it| it.locality.region.is_some() || it.locality.zone.is_some()).peekable();
+    places.peek()?;
+    if places.any(|known| known) {
+        return None;
+    }
+    let (namespace, name) = (&service_ref.namespace, &service_ref.name);
+    let text = format!("no workload behind {namespace}/{name} says where it runs: none is nearer than another");
+    let hint = format!(
+        "label the workloads {} and {}, or start their sidecars with --region and --zone",
+        Locality::LABELS[0],
+        Locality::LABELS[1]
+    );
+    Some(Diagnostic::warning(object, "spec.loadBalancing.locality", Code::NoEffect, text).hint(hint))
+}
+
+/// A slow start where chance or keys choose.
+fn no_slow_start(
+    compiler: &Compiler,
+    object: &ObjectRef,
+    policy: &TrafficPolicy,
+    service_ref: &ObjectRef,
+    service: &Service,
+) -> Option<Diagnostic> {
+    policy.slow_start.filter(|block| block.enabled != Some(false))?;
+    let spec = service.ports.first()?;
+    let key = ResourceKey::cluster(&service_port(compiler, service_ref, spec.port));
+    let Some(Resource::Cluster(cluster)) = compiler.resource(&key) else { return None };
+    if cluster.balance.can_start_slowly() {
+        return None;
+    }
+    let text = "there is no slow start where endpoints are chosen by chance or by a key";
+    let hint = "balance by RoundRobin, LeastRequest or PeakEwma";
+    Some(Diagnostic::warning(object, "spec.loadBalancing.slowStart", Code::NoEffect, text).hint(hint))
+}
+
+/// A sidecar's clients are one application, on one machine.
+fn one_source(object: &ObjectRef, policy: &TrafficPolicy) -> Option<Diagnostic> {
+    let by_source = matches!(policy.affinity, Some(AffinityKey::SourceAddress));
+    let text = "a sidecar that serves its own application alone sees one source address: all requests of one instance go \
+                to one endpoint";
+    let hint =
+        "use a header, a cookie or a query parameter, unless other machines send to the sidecar's outbound listener";
+    by_source.then(|| Diagnostic::warning(object, "spec.affinity.sourceAddress", Code::NoEffect, text).hint(hint))
 }
 
 /// A bound on each try that is longer than the one on the request.

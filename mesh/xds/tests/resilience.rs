@@ -3,12 +3,16 @@ use std::{num::NonZeroU32, time::Duration};
 
 use prost::Message;
 use weft_ir::{
-    Affinity, Balance, Breaker, Cluster, Dialect, Ejection, Feature, HostPort, Limits, Resource, ResourceType, Retry,
-    Route, RouteAction, RouteMatch, RouteOrigin, UpstreamTls, View, VirtualHost, WeightedCluster,
+    Affinity, Balance, Breaker, Cluster, Dialect, Ejection, Feature, HostPort, Limits, NearFirst, Resource,
+    ResourceType, Retry, Route, RouteAction, RouteMatch, RouteOrigin, SlowStart, UpstreamTls, View, VirtualHost,
+    WeightedCluster,
 };
 use weft_model::{AffinityKey, GrpcCode, Kind, ObjectRef, PathMatch, Port, Protocol, RepeatSafety, RetryCondition};
 use weft_proto::envoy::config::{
-    cluster::v3::{self as wire, cluster::LbPolicy},
+    cluster::v3::{
+        self as wire,
+        cluster::{LbConfig, LbPolicy, SlowStartConfig},
+    },
     route::v3::{self as route_wire, RouteAction as WireAction, route::Action, route_action::hash_policy},
 };
 use weft_xds::{Rejected, decode, encode, type_url};
@@ -22,6 +26,8 @@ fn cluster() -> Cluster {
         protocol: Protocol::Http,
         tls: UpstreamTls { sni: "80.web.shop.mesh.weft.local".into() },
         balance: Balance::LeastRequest,
+        near_first: None,
+        slow_start: None,
         connect_timeout: Duration::from_secs(1),
         limits: Limits { max_connections: NonZeroU32::new(100), max_pending: None, max_requests: NonZeroU32::new(7) },
         breaker: Some(Breaker::default()),
@@ -149,6 +155,92 @@ fn retries_and_affinity_stand_in_the_fields_that_envoy_reads() {
 }
 
 #[test]
+fn balances_stand_in_the_fields_that_envoy_reads_or_beside_the_nearest_that_it_has() {
+    let expected = [
+        LbPolicy::RoundRobin,
+        LbPolicy::LeastRequest,
+        LbPolicy::Random,
+        LbPolicy::LeastRequest,
+        LbPolicy::RingHash,
+        LbPolicy::Maglev,
+    ];
+    for (balance, policy) in Balance::ALL.into_iter().zip(expected) {
+        let cluster = Cluster { balance, limits: Limits::default(), breaker: None, ejection: None, ..cluster() };
+        let message = cluster_message(cluster.clone());
+        assert_eq!(message.lb_policy(), policy, "{balance:?}");
+        let new = matches!(balance, Balance::Random | Balance::PeakEwma | Balance::Maglev);
+        let resource = Resource::Cluster(cluster.into());
+        assert_eq!(resource.needs().contains(&Feature::Balances), new, "{balance:?}");
+        assert_eq!(read_cluster(&message), Ok(resource));
+    }
+}
+
+#[test]
+fn near_endpoints_and_a_slow_start_stand_in_the_fields_that_envoy_reads() {
+    let slow_start = Some(SlowStart { aggression_percent: 150, ..SlowStart::default() });
+    for balance in [Balance::RoundRobin, Balance::LeastRequest] {
+        let near_first = Some(NearFirst::default());
+        let cluster = Cluster { balance, near_first, slow_start, breaker: None, ..cluster() };
+        let message = cluster_message(cluster.clone());
+        let panic = message.common_lb_config.as_ref().unwrap().healthy_panic_threshold;
+        assert_eq!(panic.unwrap().value, 50.0);
+        let config = match message.lb_config.clone().unwrap() {
+            LbConfig::RoundRobinLbConfig(it) => it.slow_start_config.unwrap(),
+            LbConfig::LeastRequestLbConfig(it) => it.slow_start_config.unwrap(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(config.slow_start_window.unwrap().seconds, 30);
+        assert_eq!(config.aggression.unwrap().default_value, 1.5);
+        assert_eq!(config.min_weight_percent.unwrap().value, 10.0);
+        assert!(Resource::Cluster(cluster.clone().into()).needs().contains(&Feature::Balances));
+        assert_eq!(read_cluster(&message), Ok(Resource::Cluster(cluster.into())));
+    }
+    let refused = |change: fn(&mut wire::Cluster)| {
+        let cluster = Cluster { near_first: Some(NearFirst::default()), slow_start, ..cluster() };
+        let mut message = cluster_message(cluster);
+        change(&mut message);
+        read_cluster(&message).unwrap_err().field
+    };
+    let start = |it: &mut wire::Cluster, change: fn(&mut SlowStartConfig)| match it.lb_config.as_mut().unwrap() {
+        LbConfig::LeastRequestLbConfig(config) => change(config.slow_start_config.as_mut().unwrap()),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(refused(|it| it.common_lb_config = None), "common_lb_config");
+    assert_eq!(
+        refused(|it| it.common_lb_config.as_mut().unwrap().ignore_new_hosts_until_first_hc = true),
+        "common_lb_config.ignore_new_hosts_until_first_hc"
+    );
+    let wrong = |change: fn(&mut SlowStartConfig)| {
+        let mut message = cluster_message(Cluster { slow_start, ..cluster() });
+        start(&mut message, change);
+        read_cluster(&message).unwrap_err().field
+    };
+    assert_eq!(
+        wrong(|it| it.slow_start_window = Some(Default::default())),
+        "lb_config.slow_start_config.slow_start_window"
+    );
+    assert_eq!(wrong(|it| it.aggression = None), "lb_config.slow_start_config.aggression");
+    assert_eq!(wrong(|it| it.min_weight_percent = None), "lb_config.slow_start_config.min_weight_percent");
+}
+
+#[test]
+fn keys_stand_in_the_fields_that_envoy_reads() {
+    let with = |key| {
+        let affinity = Some(Affinity { key });
+        let route = Route { affinity, retry: None, ..host().routes[0].clone() };
+        let resource = Resource::VirtualHost(VirtualHost { routes: vec![route], ..host() }.into());
+        assert!(resource.needs().contains(&Feature::Balances));
+        let mut message = route_wire::VirtualHost::decode(&*encode(&resource, &WEFT).bytes).unwrap();
+        action(&mut message).hash_policy.remove(0).policy_specifier.unwrap()
+    };
+    let query = hash_policy::QueryParameter { name: "user".into() };
+    let expected = hash_policy::PolicySpecifier::QueryParameter(query);
+    assert_eq!(with(AffinityKey::Query { name: "user".into() }), expected);
+    let source = hash_policy::ConnectionProperties { source_ip: true };
+    assert_eq!(with(AffinityKey::SourceAddress), hash_policy::PolicySpecifier::ConnectionProperties(source));
+}
+
+#[test]
 fn what_only_weft_has_is_needed_of_a_reader() {
     let needs = |resource: Resource| resource.needs().into_iter().collect::<Vec<_>>();
     assert_eq!(needs(Resource::Cluster(cluster().into())), [Feature::CircuitBreaker]);
@@ -161,6 +253,7 @@ fn nonsense_about_clusters_is_refused_by_its_field() {
     let number = |value| Some(weft_proto::google::protobuf::UInt32Value { value });
     let thresholds = |it: &mut wire::Cluster| it.circuit_breakers.take().unwrap().thresholds.remove(0);
     let refused = [
+        refused_cluster(|it| it.lb_policy = LbPolicy::ClusterProvided.into()),
         refused_cluster(|it| it.lb_policy = LbPolicy::Random.into()),
         refused_cluster(|it| it.lb_config = None),
         refused_cluster(|it| it.circuit_breakers.as_mut().unwrap().thresholds.clear()),
@@ -178,6 +271,7 @@ fn nonsense_about_clusters_is_refused_by_its_field() {
     ];
     let expected = [
         "lb_policy",
+        "lb_config",
         "lb_config",
         "circuit_breakers.thresholds",
         "circuit_breakers.thresholds",
@@ -218,6 +312,15 @@ fn nonsense_about_retries_and_affinity_is_refused_by_its_field() {
         cookie(|it| it.path = "/\r\nset-cookie: a=b".into()),
         cookie(|it| it.attributes.clear()),
         refused_route(|it| it.hash_policy.push(it.hash_policy[0].clone())),
+        refused_route(|it| {
+            let nothing = hash_policy::ConnectionProperties { source_ip: false };
+            let specifier = hash_policy::PolicySpecifier::ConnectionProperties(nothing);
+            it.hash_policy[0].policy_specifier = Some(specifier);
+        }),
+        refused_route(|it| {
+            let specifier = hash_policy::PolicySpecifier::QueryParameter(Default::default());
+            it.hash_policy[0].policy_specifier = Some(specifier);
+        }),
     ];
     let expected = [
         "retry_policy.retry_on",
@@ -235,6 +338,8 @@ fn nonsense_about_retries_and_affinity_is_refused_by_its_field() {
         "hash_policy[0].cookie.path",
         "hash_policy[0].cookie.attributes",
         "hash_policy",
+        "hash_policy[0]",
+        "hash_policy[0].query_parameter.name",
     ];
     assert_eq!(refused, expected);
 }

@@ -162,7 +162,8 @@ struct Driver {
 impl Driver {
     fn new(shared: Arc<Shared>, last_good: LastGood) -> Self {
         let bootstrap = &shared.bootstrap;
-        let scope = Scope { namespace: bootstrap.namespace.clone(), names: bootstrap.mesh.clone() };
+        let (namespace, names) = (bootstrap.namespace.clone(), bootstrap.mesh.clone());
+        let scope = Scope { namespace, names, locality: bootstrap.locality.or_labels(&bootstrap.labels) };
         let services = bootstrap.tcp.iter().map(|listener| listener.service.clone());
         let (assembler, first) = Assembler::new(scope, services);
         let client = Client::new(node(bootstrap));

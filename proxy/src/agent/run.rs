@@ -18,7 +18,7 @@ use weft_certs::{
     sealing::{SealingKey, SealingKeyError},
 };
 use weft_decide::HealthCheck;
-use weft_model::{Locality, Name, PortName};
+use weft_model::{Locality, LocalityName, Name, PortName};
 
 use super::{
     AccessLog, NotAdmitted, Options, Proxy, StartError,
@@ -44,6 +44,13 @@ pub struct Args {
     /// The instance's name, unique in its namespace; the account's name if absent.
     #[arg(long, value_name = "NAME", conflicts_with = "config")]
     pub workload: Option<Name>,
+    /// The region that this machine is in; by default what the label topology.kubernetes.io/region says. Near endpoints
+    /// come first where a TrafficPolicy says so.
+    #[arg(long, value_name = "NAME", conflicts_with = "config")]
+    pub region: Option<LocalityName>,
+    /// Its zone; by default what the label topology.kubernetes.io/zone says.
+    #[arg(long, value_name = "NAME", conflicts_with = "config")]
+    pub zone: Option<LocalityName>,
     /// A label of the workload, by which Services select it; may be repeated.
     #[arg(long = "label", value_name = "KEY=VALUE", conflicts_with = "config")]
     pub labels: Vec<KeyValue>,
@@ -274,7 +281,7 @@ impl Args {
             state_directory,
             workload: self.workload,
             labels: self.labels.into_iter().map(|KeyValue { key, value }| (key, value)).collect(),
-            locality: Locality::default(),
+            locality: Locality { region: self.region, zone: self.zone, sub_zone: None },
             applications: self.applications.into_iter().map(|Application { port, address }| (port, address)).collect(),
             health: HealthCheck::default(),
             inbound: inbound.address(),

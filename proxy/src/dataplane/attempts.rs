@@ -40,8 +40,8 @@ use std::{
 
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use weft_decide::{
-    Admission, Attempted, Circumstances, Draws, LimitKind, Loads, NoRepeat, Outcome, Permitted, Picked, Proof, Refusal,
-    Repeats, Turn, Verdict, is_grpc_failure, pick_with,
+    Admission, Attempted, Circumstances, Cold, Draws, LimitKind, Loads, NoRepeat, Outcome, Permitted, Picked, Proof,
+    Refusal, Repeats, Turn, Verdict, Why, is_grpc_failure, pick_with,
 };
 use weft_ir::{Balance, Cluster, EndpointAddress, Retry};
 use weft_model::Kind;
@@ -165,6 +165,8 @@ pub(super) struct Attempt<'a, 'v> {
     again: Option<Again>,
     /// A good answer that is not whole yet.
     answered: Option<Outcome>,
+    /// Since when it is measured, where the cluster is balanced by that.
+    since: Option<Duration>,
 }
 
 impl<'v> Attempt<'_, 'v> {
@@ -210,6 +212,7 @@ impl<'v> Attempt<'_, 'v> {
             true => Outcome::NotProcessed(Proof::Misdirected),
             false => Outcome::Answered { status, grpc },
         };
+        self.measure(outcome);
         let probes = matches!(self.admission, Some(Admission::Probe(_)));
         if outcome.verdict() == Verdict::Good && !probes {
             // A head is no whole answer yet: what is cut again and again must not count as well in between.
@@ -245,6 +248,7 @@ impl<'v> Attempt<'_, 'v> {
 
     /// A connection was made that is not judged by an answer: the endpoint works. What is to be kept as long as it.
     pub(super) fn established(&mut self, connection: Option<Connection>) -> Kept {
+        self.measure(Outcome::Answered { status: 200, grpc: None });
         self.report(Outcome::Answered { status: 200, grpc: None });
         Kept { _connection: connection, _serving: self.place.take() }
     }
@@ -253,6 +257,14 @@ impl<'v> Attempt<'_, 'v> {
     fn whole(&mut self) {
         if let Some(outcome) = self.answered.take() {
             self.report(outcome);
+        }
+    }
+
+    /// Takes how long the upstream took; once.
+    fn measure(&mut self, outcome: Outcome) {
+        if let (Some(since), Some(place)) = (self.since.take(), &self.place) {
+            let now = self.worker().now();
+            place.0.measure(now.saturating_sub(since), outcome.verdict(), now);
         }
     }
 
@@ -320,6 +332,7 @@ impl<'v> Attempt<'_, 'v> {
             Outcome::Reset | Outcome::ConnectFailed | Outcome::NotProcessed(_) if self.passed_on.get() => Outcome::Cut,
             other => other,
         };
+        self.measure(outcome);
         self.report(outcome);
         if outcome == Outcome::Ours {
             return Err(failure);
@@ -435,6 +448,7 @@ impl<'v> Attempts<'v> {
                 passed_on: &passed_on,
                 again: None,
                 answered: None,
+                since: (cluster.balance == Balance::PeakEwma).then(|| self.worker.now()),
             };
             let failed = match self.in_time(carrier, &mut attempt).await {
                 Ok(done) => {
@@ -503,16 +517,30 @@ impl<'v> Attempts<'v> {
         let in_turn = cluster.balance == Balance::RoundRobin && routed.key().is_none();
         let draw = if in_turn { local.cursor() } else { self.worker.draw() };
         record.decided_by(&self.view.revision, Draws { split: self.split, pick: draw });
-        let loads = |index: usize| endpoints.get(index).map_or(0, |endpoint| local.load(endpoint.address));
-        let ejected = local.ejected();
-        let turn = Turn { draw, ejected: &ejected, avoid, loads: Loads::By(&loads) };
+        let now = self.worker.now();
+        let loads = |index: usize| match endpoints.get(index) {
+            Some(endpoint) if cluster.balance == Balance::PeakEwma => local.cost(endpoint.address, now),
+            Some(endpoint) => local.load(endpoint.address),
+            None => 0,
+        };
+        let (ejected, warming) = (local.ejected(), local.warming());
+        let part = |index: usize| match (endpoints.get(index), &cluster.slow_start) {
+            (Some(endpoint), Some(policy)) => warming.part(policy, &endpoint.address, now),
+            _ => 1.0,
+        };
+        let cold = if warming.is_empty() { Cold::Told(0) } else { Cold::By(&part) };
+        let turn = Turn { draw, ejected: &ejected, avoid, loads: Loads::By(&loads), cold };
         let picked = pick_with(self.permitted, &turn)?;
         let circumstances = picked.circumstances(&turn);
         if circumstances != Circumstances::default() {
             record.note(Key::Circumstances, Told(&circumstances));
         }
+        if picked.why() != Why::DEFAULT {
+            record.note(Key::PickedBy, picked.why());
+        }
         record.note(Key::Endpoint, &picked.endpoint().workload);
-        let counted = cluster.ejection.is_some() || cluster.balance == Balance::LeastRequest;
+        let by_load = matches!(cluster.balance, Balance::LeastRequest | Balance::PeakEwma);
+        let counted = cluster.ejection.is_some() || by_load;
         let place = counted.then(|| Serving::begin(local.place(picked.address(), endpoints.len())));
         Ok((picked, place))
     }
@@ -573,15 +601,19 @@ fn seconds(value: &[u8]) -> Option<Duration> {
     std::str::from_utf8(value).ok()?.trim().parse().ok().map(Duration::from_secs)
 }
 
-/// Circumstances as a record tells them: `second avoided=1 ejected=10.0.0.1:80,10.0.0.2:80`, what applies of it.
+/// Circumstances as a record tells them: `second cold=1 avoided=1 ejected=10.0.0.1:80,10.0.0.2:80`, what applies of it.
 struct Told<'a>(&'a Circumstances);
 
 impl fmt::Display for Told<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Circumstances { ejected, avoided, second } = self.0;
+        let Circumstances { ejected, avoided, second, cold } = self.0;
         let mut gap = "";
         if *second {
             f.write_str("second")?;
+            gap = " ";
+        }
+        if *cold != 0 {
+            write!(f, "{gap}cold={cold}")?;
             gap = " ";
         }
         if let Some(index) = avoided {

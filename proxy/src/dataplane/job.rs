@@ -18,7 +18,7 @@ pub(super) trait Head {
     /// hop does not see, decides by what anybody may add.
     fn fields(&self) -> Vec<(&[u8], &[u8])>;
 
-    /// What the evaluator looks at.
+    /// What the evaluator looks at; where it comes from, the path knows.
     fn decided<'a>(&'a self, fields: &'a [(&'a [u8], &'a [u8])]) -> RequestHead<'a>;
 
     /// The host to forward in place of the one that was written; `None` where that is normal already, and goes out as it

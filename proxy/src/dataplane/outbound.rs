@@ -4,7 +4,8 @@ use std::{rc::Rc, time::Duration};
 
 use tokio::net::TcpStream;
 use weft_decide::{
-    Draws, FieldEdits, Hop, Refusal, Rewritten, Routing, normalize, permit_answer, permit_outbound, route, route_tcp,
+    Draws, FieldEdits, Hop, Refusal, RequestHead, Rewritten, Routing, normalize, permit_answer, permit_outbound, route,
+    route_tcp,
 };
 use weft_ir::ServicePort;
 use weft_net::{PeerAddr, Relay};
@@ -97,7 +98,9 @@ impl Path for Outbound {
         // From here on, so that a refusal is replayed as well as a forwarded request.
         job.record().decided_by(&view.revision, Draws { split, pick: 0 });
         let fields = head.fields();
-        let request = normalize(view.snapshot.scope(), &head.decided(&fields)).map_err(Refusal::from)?;
+        let source = Some(job.record().peer().0.ip());
+        let decided = RequestHead { source, ..head.decided(&fields) };
+        let request = normalize(view.snapshot.scope(), &decided).map_err(Refusal::from)?;
         job.record().note(Key::Method, request.method);
         job.record().note(Key::Authority, &request.authority);
         job.record().note(Key::Path, &request.target.path);

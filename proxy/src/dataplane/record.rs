@@ -51,7 +51,8 @@ struct Note {
 }
 
 /// Which texts a record may keep; `caller` and `server` are the identities that the peer has proven, `rewritten` the host and path
-/// that are forwarded where they differ, `circumstances` what the pick depended on beside the draws, and `notRepeated` why a failed request was not sent again.
+/// that are forwarded where they differ, `pickedBy` why it is this endpoint where that is not its turn, `circumstances` what the pick
+/// depended on beside the draws, and `notRepeated` why a failed request was not sent again.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Key {
     Caller,
@@ -62,6 +63,7 @@ pub(super) enum Key {
     Route,
     Rule,
     Endpoint,
+    PickedBy,
     Service,
     Destination,
     Rewritten,
@@ -74,7 +76,7 @@ pub(super) enum Key {
     Detail,
 }
 
-const KEYS: [(Key, &str); 18] = [
+const KEYS: [(Key, &str); 19] = [
     (Key::Caller, "caller"),
     (Key::Server, "server"),
     (Key::Authority, "authority"),
@@ -83,6 +85,7 @@ const KEYS: [(Key, &str); 18] = [
     (Key::Route, "route"),
     (Key::Rule, "rule"),
     (Key::Endpoint, "endpoint"),
+    (Key::PickedBy, "pickedBy"),
     (Key::Service, "service"),
     (Key::Destination, "destination"),
     (Key::Rewritten, "rewritten"),
@@ -158,6 +161,11 @@ impl Record {
     /// Which way it goes.
     pub(super) fn direction(&self) -> Direction {
         self.direction
+    }
+
+    /// Where its connection comes from.
+    pub(super) fn peer(&self) -> PeerAddr {
+        self.peer
     }
 
     /// Since when it runs.

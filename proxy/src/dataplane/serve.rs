@@ -82,6 +82,7 @@ impl Head for Incoming {
             authority: head.host.bytes(bytes),
             target: head.target.bytes(bytes),
             headers: fields,
+            source: None,
         }
     }
 

@@ -16,7 +16,7 @@ use tokio::{
     task::{JoinHandle, LocalSet, spawn_local},
     time::{self, Instant, timeout, timeout_at},
 };
-use weft_decide::{Destination, Ejected, Refusal, Snapshot};
+use weft_decide::{Destination, Refusal, Snapshot};
 use weft_ir::ServicePort;
 use weft_net::{PeerAddr, reset_on_close};
 
@@ -33,7 +33,7 @@ use super::{
     outbound,
     pool::Pool,
     progress::Taker,
-    resilience::{Local, Reported, Shared, Table, Unused},
+    resilience::{Local, News, Reported, Shared, Table, Told, Unused},
     tls::LocalIdentity,
     watch::{self, Watch},
 };
@@ -48,8 +48,8 @@ const LAST_WORDS: Duration = Duration::from_millis(100);
 pub(super) enum Command {
     /// Decide from this snapshot from now on, with what workers share under it. It has this number.
     Snapshot(Arc<Snapshot>, Arc<Table>, u64),
-    /// Leave these endpoints of a cluster out, and no others.
-    Ejected(ServicePort, Arc<Ejected>),
+    /// What is to be known of a cluster's endpoints: which to leave out, which are new; those and no others.
+    Told(ServicePort, News),
     /// Accept there too.
     Listen(Role, std::net::TcpListener),
     /// Prove yourself by this identity from now on.
@@ -126,7 +126,7 @@ pub(super) struct Worker {
     random: Cell<u64>,
     locals: RefCell<HashMap<ServicePort, Rc<Local>>>,
     /// What is left out, where anything is: a state that is made anew begins with it.
-    ejected: RefCell<HashMap<ServicePort, Rc<Ejected>>>,
+    told: RefCell<HashMap<ServicePort, Told>>,
     workers: usize,
     epoch: Instant,
     reports: SyncSender<Reported>,
@@ -237,10 +237,10 @@ impl Worker {
             return local.clone();
         }
         let shared = view.table.get(name).map_or_else(Arc::<Shared>::default, Arc::clone);
-        let ejected = self.ejected.borrow().get(name).cloned().unwrap_or_default();
+        let told = self.told.borrow().get(name).cloned().unwrap_or_default();
         let place = (self.ledger.worker(), self.workers);
         // Its round robin starts anywhere, so that workers do not go in step.
-        let local = Rc::new(Local::new(name.clone(), shared, place, self.draw(), ejected));
+        let local = Rc::new(Local::new(name.clone(), shared, place, self.draw(), told));
         locals.insert(name.clone(), local.clone());
         local
     }
@@ -298,17 +298,15 @@ impl Worker {
             }
             // The loop's own: it holds the listeners.
             Command::Listen(..) => {}
-            Command::Ejected(cluster, ejected) => {
-                // A copy of its own: a request counts the references that it makes.
-                let ejected = Rc::new((*ejected).clone());
+            Command::Told(cluster, news) => {
+                let mut all = self.told.borrow_mut();
+                let mut told = all.remove(&cluster).unwrap_or_default();
+                told.take(news);
                 if let Some(local) = self.locals.borrow().get(&cluster) {
-                    local.set_ejected(ejected.clone());
+                    local.set_told(told.clone());
                 }
-                let mut all = self.ejected.borrow_mut();
-                if ejected.is_empty() {
-                    all.remove(&cluster);
-                } else {
-                    all.insert(cluster, ejected);
+                if !told.is_empty() {
+                    all.insert(cluster, told);
                 }
             }
             Command::Identity(identity) => {
@@ -429,7 +427,7 @@ async fn work(ledger: Rc<Ledger>, start: Start, mut commands: mpsc::UnboundedRec
         events,
         random: Cell::new(seed),
         locals: RefCell::default(),
-        ejected: RefCell::default(),
+        told: RefCell::default(),
         workers,
         epoch,
         reports,

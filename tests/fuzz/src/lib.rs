@@ -112,7 +112,7 @@ pub fn spiffe_id(bytes: &[u8]) {
 
 /// Paths: what is accepted is a fixed point and holds nothing that could be read in two ways.
 pub fn path_normalization(bytes: &[u8]) {
-    let head = RequestHead { method: b"GET", authority: b"catalog.shop", target: bytes, headers: &[] };
+    let head = RequestHead { method: b"GET", authority: b"catalog.shop", target: bytes, headers: &[], source: None };
     let scope = scope();
     let Ok(normal) = normalize(&scope, &head) else { return };
     let forwarded = normal.target.to_string();
@@ -130,7 +130,7 @@ pub fn path_normalization(bytes: &[u8]) {
 
 /// Authorities: what is accepted is lower case, has no user information, and is a fixed point.
 pub fn authority_normalization(bytes: &[u8]) {
-    let head = RequestHead { method: b"GET", authority: bytes, target: b"/", headers: &[] };
+    let head = RequestHead { method: b"GET", authority: bytes, target: b"/", headers: &[], source: None };
     let scope = scope();
     let Ok(normal) = normalize(&scope, &head) else { return };
     let Ok(canonical) = normal.authority.host_port() else { return };
@@ -185,5 +185,5 @@ pub(crate) fn scope() -> Scope {
         mesh_domain: weft_model::Host::default_mesh_domain(),
         cluster: weft_model::ClusterName::local(),
     };
-    Scope { namespace: weft_model::Namespace::default_namespace(), names }
+    Scope { namespace: weft_model::Namespace::default_namespace(), names, locality: Default::default() }
 }

@@ -29,6 +29,8 @@ pub struct Plan {
     pub account: String,
     /// Its labels.
     pub labels: Vec<(String, String)>,
+    /// In which region and zone it runs.
+    pub locality: Locality,
     /// The application's ports by name.
     pub applications: Vec<(String, SocketAddr)>,
     /// How the application's ports are checked.
@@ -47,6 +49,7 @@ impl Plan {
             namespace: "shop".to_owned(),
             account: account.to_owned(),
             labels: vec![("app".to_owned(), account.to_owned())],
+            locality: Locality::default(),
             applications: Vec::new(),
             health: HealthCheck::default(),
             tcp: Vec::new(),
@@ -58,6 +61,13 @@ impl Plan {
     #[must_use]
     pub fn label(mut self, key: &str, value: &str) -> Self {
         self.labels.push((key.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// In that zone of a region; names that are none leave it unknown.
+    #[must_use]
+    pub fn at(mut self, region: &str, zone: &str) -> Self {
+        self.locality = Locality { region: region.parse().ok(), zone: zone.parse().ok(), sub_zone: None };
         self
     }
 
@@ -192,7 +202,7 @@ fn choices(state: &Path, plan: &Plan) -> Result<LocalChoices> {
         state_directory: state.to_owned(),
         workload: Some(plan.workload.parse()?),
         labels: plan.labels.iter().cloned().collect::<Labels>(),
-        locality: Locality::default(),
+        locality: plan.locality.clone(),
         health: plan.health,
         inbound: (!applications.is_empty()).then_some(any),
         applications,

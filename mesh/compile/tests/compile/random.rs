@@ -153,7 +153,8 @@ fn targets() -> impl Strategy<Value = Vec<PolicyTarget>> {
 }
 
 fn traffic_policy() -> impl Strategy<Value = Object> {
-    let balancing = proptest::option::of(sample::select(&[Balancing::RoundRobin, Balancing::RingHash][..]));
+    let balancing =
+        proptest::option::of(sample::select(&[Balancing::RoundRobin, Balancing::RingHash, Balancing::Maglev][..]));
     let few = || proptest::option::of(1u32..3);
     let on = || proptest::option::weighted(0.2, any::<bool>());
     let breaker = proptest::option::of((on(), few()).prop_map(|(enabled, probes)| BreakerFields {

@@ -1,7 +1,7 @@
 //! Limits, breaking, ejection, retries and affinity: field by field by specificity, with defaults for the rest.
 use std::{num::NonZeroU32, time::Duration};
 
-use weft_ir::{Balance, Breaker, Cluster, Ejection, Limits, Retry, RetryBackoff, RetryBudget};
+use weft_ir::{Balance, Breaker, Cluster, Ejection, Limits, NearFirst, Retry, RetryBackoff, RetryBudget, SlowStart};
 use weft_model::{AffinityKey, Code, Kind, RepeatSafety};
 
 use crate::support::{Mesh, service};
@@ -51,8 +51,9 @@ fn retries(mesh: &Mesh) -> Vec<Option<Retry>> {
 #[test]
 fn nothing_is_limited_broken_ejected_or_repeated_unless_it_is_written() {
     let mesh = Mesh::of(&(service("web") + SPLIT));
-    let Cluster { balance, limits, breaker, ejection, .. } = cluster(&mesh);
+    let Cluster { balance, near_first, slow_start, limits, breaker, ejection, .. } = cluster(&mesh);
     assert_eq!((balance, limits, breaker, ejection), (Balance::RoundRobin, Limits::default(), None, None));
+    assert_eq!((near_first, slow_start), (None, None));
     assert!(mesh.host(HOST).unwrap().routes.iter().all(|route| route.retry.is_none() && route.affinity.is_none()));
 }
 
@@ -140,6 +141,21 @@ fn bounds_of_different_policies_never_cross() {
     assert_eq!(ejection.unwrap().max_time, Duration::from_secs(600));
     let backoff = retries(&mesh)[0].clone().unwrap().backoff;
     assert_eq!(backoff, RetryBackoff { base: Duration::from_secs(1), max: Duration::from_secs(1) });
+}
+
+#[test]
+fn near_endpoints_come_first_and_new_ones_start_slowly_where_that_is_written() {
+    let wide = "loadBalancing: {type: LeastRequest, locality: {panicPercent: 30}, slowStart: {window: 1m}}";
+    let narrow = "loadBalancing: {locality: {overprovisioningPercent: 200}, slowStart: {minWeightPercent: 5}}";
+    let mut mesh = Mesh::of(&(service("web") + &policy("wide", MESH, wide) + &policy("web", WEB, narrow)));
+    let Cluster { balance, near_first, slow_start, .. } = cluster(&mesh);
+    assert_eq!(balance, Balance::LeastRequest, "a block without a type leaves it to others");
+    assert_eq!(near_first, Some(NearFirst { overprovisioning_percent: 200, panic_percent: 30 }));
+    let window = Duration::from_secs(60);
+    assert_eq!(slow_start, Some(SlowStart { window, min_weight_percent: 5, ..SlowStart::default() }));
+    mesh.put(&policy("web", WEB, "loadBalancing: {type: Random, locality: {enabled: false}}"));
+    let Cluster { near_first, slow_start, .. } = cluster(&mesh);
+    assert_eq!((near_first, slow_start), (None, None), "there is no slow start by chance");
 }
 
 #[test]

@@ -3,9 +3,19 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::{
+    RequestHead, normalize,
+    testing::{get, scope},
+};
 
 fn by_cookie(ttl: Option<Duration>) -> Affinity {
     Affinity { key: AffinityKey::Cookie { name: "weft-affinity".to_owned(), path: "/shop".to_owned(), ttl } }
+}
+
+/// The affinity of a request of no query with these fields.
+fn sticky_of<'s>(affinity: &'s Affinity, headers: &[(&[u8], &[u8])], draw: u64) -> Option<Sticky<'s>> {
+    let head = RequestHead { headers, ..get("web", "/") };
+    sticky(affinity, &normalize(&scope(), &head).unwrap(), draw)
 }
 
 fn by_header() -> Affinity {
@@ -41,21 +51,47 @@ fn cookies_are_read_as_servers_are_told_to() {
 #[test]
 fn a_request_without_its_cookie_gets_one_that_leads_where_it_went() {
     let affinity = by_cookie(Some(Duration::from_secs(90)));
-    let first = sticky(&affinity, &[(b"cookie", b"other=1")], 0xabc).unwrap();
+    let first = sticky_of(&affinity, &[(b"cookie", b"other=1")], 0xabc).unwrap();
     let set = first.cookie.unwrap().to_string();
     assert_eq!(set, "weft-affinity=0000000000000abc; Path=/shop; Max-Age=90; HttpOnly");
     let pair = set.split(';').next().unwrap();
-    let second = sticky(&affinity, &[(b"cookie", pair.as_bytes())], 0xdef).unwrap();
+    let second = sticky_of(&affinity, &[(b"cookie", pair.as_bytes())], 0xdef).unwrap();
     assert_eq!(second, Sticky { key: first.key, cookie: None });
     let session = by_cookie(None);
-    let set = sticky(&session, &[], 1).unwrap().cookie.unwrap().to_string();
+    let set = sticky_of(&session, &[], 1).unwrap().cookie.unwrap().to_string();
     assert_eq!(set, "weft-affinity=0000000000000001; Path=/shop; HttpOnly");
+}
+
+#[test]
+fn a_query_parameter_is_a_key_as_it_stands_in_the_query() {
+    let affinity = Affinity { key: AffinityKey::Query { name: "user".to_owned() } };
+    let key = |target: &str| sticky(&affinity, &normalize(&scope(), &get("web", target)).unwrap(), 7).map(|it| it.key);
+    assert_eq!(key("/?user=ann"), Some(hash(b"ann")));
+    assert_eq!(key("/a/b?x=1&user=ann&user=bob"), Some(hash(b"ann")), "of several the first");
+    assert_eq!(key("/?user=a%20b"), Some(hash(b"a%20b")));
+    for none in ["/", "/?", "/?user", "/?user=", "/?User=ann", "/?xuser=ann", "/user=ann"] {
+        assert_eq!(key(none), None, "{none}");
+    }
+}
+
+#[test]
+fn a_source_is_a_key_by_its_address_alone() {
+    let affinity = Affinity { key: AffinityKey::SourceAddress };
+    let key = |source: Option<&str>| {
+        let head = RequestHead { source: source.map(|it| it.parse().unwrap()), ..get("web", "/?user=ann") };
+        sticky(&affinity, &normalize(&scope(), &head).unwrap(), 7).map(|it| it.key)
+    };
+    assert_eq!(key(Some("10.0.0.1")), Some(hash(&[10, 0, 0, 1])));
+    assert_eq!(key(Some("::ffff:10.0.0.1")), key(Some("10.0.0.1")));
+    assert_ne!(key(Some("10.0.0.2")), key(Some("10.0.0.1")));
+    assert_ne!(key(Some("fd00::1")), key(Some("fd00::2")));
+    assert_eq!(key(None), None);
 }
 
 #[test]
 fn a_header_is_a_key_where_it_has_a_value() {
     let affinity = by_header();
-    let key = |headers: &[(&[u8], &[u8])]| sticky(&affinity, headers, 7).map(|it| (it.key, it.cookie));
+    let key = |headers: &[(&[u8], &[u8])]| sticky_of(&affinity, headers, 7).map(|it| (it.key, it.cookie));
     assert_eq!(key(&[(b"X-User", b"ann")]), Some((hash(b"ann"), None)));
     assert_eq!(key(&[(b"x-user", b"ann"), (b"x-user", b"bob")]), Some((hash(b"ann,bob"), None)));
     assert_eq!(key(&[(b"x-user", b"")]), None);

@@ -4,7 +4,7 @@
 mod host;
 mod path;
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, net::IpAddr};
 
 use serde::Serialize;
 
@@ -26,6 +26,8 @@ pub struct RequestHead<'a> {
     pub target: &'a [u8],
     /// The header fields in their order, values without surrounding white space.
     pub headers: &'a [(&'a [u8], &'a [u8])],
+    /// Where its connection comes from, if that is known; what only affinity looks at.
+    pub source: Option<IpAddr>,
 }
 
 /// A request head in canonical form.
@@ -42,6 +44,8 @@ pub struct Normal<'a> {
     pub target: Target<'a>,
     /// The header fields as received.
     pub headers: &'a [(&'a [u8], &'a [u8])],
+    /// Where its connection comes from, if that is known.
+    pub source: Option<IpAddr>,
 }
 
 impl Normal<'_> {
@@ -62,6 +66,16 @@ pub struct Target<'a> {
     pub path: Cow<'a, str>,
     /// The query without its `?`, as received.
     pub query: Option<&'a str>,
+}
+
+impl Target<'_> {
+    /// The value of the first query parameter of that name, as it stands in the query; of one without `=` it is empty.
+    pub fn parameter(&self, name: &str) -> Option<&str> {
+        self.query?.split('&').find_map(|parameter| {
+            let (its, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+            (its == name).then_some(value)
+        })
+    }
 }
 
 impl fmt::Display for Target<'_> {
@@ -140,7 +154,8 @@ pub fn normalize<'a>(scope: &Scope, head: &RequestHead<'a>) -> Result<Normal<'a>
     let (authority, host) = host::authority(scope, head.authority)?;
     let (target, its) = target(scope, method, head.target, &authority)?;
     // RFC 9112 §3.2.2: where the target names the host, it is the target's that counts.
-    Ok(Normal { method, authority, host: its.unwrap_or(host), target, headers: head.headers })
+    let RequestHead { headers, source, .. } = *head;
+    Ok(Normal { method, authority, host: its.unwrap_or(host), target, headers, source })
 }
 
 /// Whether a path is as [`normalize`] would leave it.

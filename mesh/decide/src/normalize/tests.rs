@@ -238,7 +238,7 @@ proptest! {
 
     #[test]
     fn any_bytes_are_normalized_or_refused(host: Vec<u8>, target: Vec<u8>, method: Vec<u8>) {
-        let head = RequestHead { method: &method, authority: &host, target: &target, headers: &[] };
+        let head = RequestHead { method: &method, authority: &host, target: &target, headers: &[], source: None };
         let _ = normalize(&scope(), &head);
         let _ = normalize(&scope(), &RequestHead { method: b"GET", authority: b"web", ..head });
     }

@@ -81,7 +81,7 @@ fn a_tunnels_target_and_the_asterisk_are_not_rewritten() {
     let rewrite = UrlRewrite { host: Some("b".parse().unwrap()), path: Some(PathRewrite::Full("/x".into())) };
     route.rewrite = Some(Box::new(rewrite));
     let asked = |method: &'static [u8], target: &'static [u8]| {
-        let head = crate::RequestHead { method, authority: b"web:80", target, headers: &[] };
+        let head = crate::RequestHead { method, authority: b"web:80", target, headers: &[], source: None };
         let request = normalize(&scope(), &head).unwrap();
         let Rewritten { path, host } = rewritten(Some(&route), &request);
         (path.into_owned(), host.into_owned())

@@ -479,7 +479,7 @@ impl Assembler {
         }
         let entry = slot.cluster.present().map(|cluster| {
             let endpoints = slot.endpoints.present().map_or_else(|| no_endpoints(&name), Arc::clone);
-            Arc::new(ClusterEntry::new(Arc::clone(cluster), endpoints))
+            Arc::new(ClusterEntry::new(Arc::clone(cluster), endpoints, &self.snapshot.scope.locality))
         });
         draft.tables.put_cluster(name, entry);
         draft.changed = true;

@@ -1,58 +1,69 @@
 //! A cluster with its endpoints, made ready once for all picks.
 use std::sync::Arc;
 
-use weft_ir::{Cluster, Endpoint, Endpoints, Health};
+use smallvec::SmallVec;
+use weft_ir::{Cluster, EndpointAddress, Endpoints, Health};
+use weft_model::Locality;
 
-use crate::rendezvous::{Seed, mix};
-
-/// How often another endpoint is drawn for one that may not be picked, before the next one that may is taken.
-const DRAWS: u64 = 8;
+use super::group::Group;
+use crate::{
+    Ejected,
+    nearness::{Nearness, Spread, Standing, spread},
+};
 
 /// A cluster with its endpoints, ready to pick from.
 #[derive(Clone, Debug)]
 pub struct ClusterEntry {
     cluster: Arc<Cluster>,
     endpoints: Arc<Endpoints>,
-    candidates: Vec<Candidate>,
-    /// By how much a step of the cursor moves over the sum of weights; coprime to it.
-    stride: u64,
+    /// By falling nearness; one where places make no difference.
+    levels: SmallVec<[Level; 1]>,
+    /// How requests spread over levels while nothing is ejected.
+    spread: Spread,
+    /// In which level each address is, ordered by address; empty where there is one level that cannot panic.
+    places: Vec<(EndpointAddress, u8)>,
 }
 
-/// An endpoint that takes new work.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Candidate {
-    /// The sum of the weights up to and with it, divided by what they have in common.
-    upto: u64,
-    /// Its part of the hash for picks by key.
-    pub(crate) seed: Seed,
-    /// Its place among all endpoints.
-    index: u32,
-    /// Its weight.
-    pub(crate) weight: u32,
-}
-
-impl Candidate {
-    /// Its place among all endpoints.
-    pub(crate) const fn index(&self) -> usize {
-        self.index as usize
-    }
+/// The endpoints of one place.
+#[derive(Clone, Debug)]
+pub(crate) struct Level {
+    /// How near it is, where that makes a difference.
+    pub(crate) nearness: Option<Nearness>,
+    pub(crate) group: Group,
+    standing: Standing,
 }
 
 impl ClusterEntry {
-    pub(super) fn new(cluster: Arc<Cluster>, endpoints: Arc<Endpoints>) -> Self {
-        let healthy = || {
-            let numbered = (0u32..).zip(&endpoints.endpoints);
-            numbered.filter(|(_, endpoint)| endpoint.health == Health::Healthy && endpoint.weight > 0)
+    /// As a proxy at `own` place sees it.
+    pub(super) fn new(cluster: Arc<Cluster>, endpoints: Arc<Endpoints>, own: &Locality) -> Self {
+        let near = |locality: &Locality| cluster.near_first.map(|_| Nearness::of(own, locality));
+        let numbered = || (0u32..).zip(&endpoints.endpoints);
+        let level = |nearness: Option<Nearness>| {
+            let of_level = move |(_, it): &(u32, &weft_ir::Endpoint)| near(&it.locality) == nearness && it.weight > 0;
+            let healthy = numbered().filter(of_level).filter(|(_, it)| it.health == Health::Healthy);
+            let group = Group::new(cluster.balance, healthy);
+            // Who leaves is not missed: it says so itself.
+            let total = numbered().filter(of_level).filter(|(_, it)| it.health != Health::Draining).count();
+            Level { nearness, standing: Standing { healthy: group.len(), total }, group }
         };
-        let common = healthy().fold(0, |common, (_, endpoint)| gcd(common, u64::from(endpoint.weight))).max(1);
-        let mut upto = 0;
-        let candidates: Vec<_> = healthy()
-            .map(|(index, endpoint)| {
-                upto += u64::from(endpoint.weight) / common;
-                Candidate { upto, seed: seed(endpoint), index, weight: endpoint.weight }
-            })
-            .collect();
-        Self { cluster, endpoints, candidates, stride: stride(upto) }
+        let levels: SmallVec<[Level; 1]> = match cluster.near_first {
+            None => [level(None)].into_iter().collect(),
+            Some(_) => {
+                let levels = Nearness::ALL.map(|nearness| level(Some(nearness)));
+                levels.into_iter().filter(|level| level.standing.total > 0).collect()
+            }
+        };
+        let spread = spread(cluster.near_first.as_ref(), levels.iter().map(|level| level.standing));
+        let mut places = Vec::new();
+        if cluster.near_first.is_some() {
+            let healthy = endpoints.endpoints.iter().filter(|it| it.health == Health::Healthy && it.weight > 0);
+            places.extend(healthy.filter_map(|it| {
+                let place = levels.iter().position(|level| level.nearness == near(&it.locality))?;
+                Some((it.address, u8::try_from(place).ok()?))
+            }));
+            places.sort_unstable();
+        }
+        Self { cluster, endpoints, levels, spread, places }
     }
 
     /// The cluster.
@@ -67,60 +78,30 @@ impl ClusterEntry {
 
     /// How many endpoints take new work.
     pub fn healthy(&self) -> usize {
-        self.candidates.len()
+        self.levels.iter().map(|level| level.group.len()).sum()
     }
 
-    pub(crate) fn candidates(&self) -> &[Candidate] {
-        &self.candidates
+    /// The levels in the order in which one pick tries them, each with whether it is in panic: the one that `draw` falls
+    /// to, then the others by falling nearness.
+    pub(crate) fn levels(&self, draw: u64, ejected: &Ejected) -> SmallVec<[(&Level, bool); 3]> {
+        let anew = (!ejected.is_empty() && !self.places.is_empty()).then(|| self.without(ejected));
+        let spread = anew.as_ref().unwrap_or(&self.spread);
+        let chosen = spread.choose(draw);
+        let rest = (0..self.levels.len()).filter(|place| *place != chosen);
+        let order = std::iter::once(chosen).chain(rest);
+        order.filter_map(|place| Some((self.levels.get(place)?, spread.is_in_panic(place)))).collect()
     }
 
-    /// The candidate whose turn `cursor` is; `None` if there is none.
-    pub(crate) fn turn(&self, cursor: u64) -> Option<&Candidate> {
-        let sum = self.candidates.last()?.upto;
-        let step = u128::from(cursor % sum) * u128::from(self.stride);
-        // Below `sum`: nothing is cut off.
-        self.candidates.get(self.place((step % u128::from(sum)) as u64))
-    }
-
-    /// A candidate drawn by weight from those that may be picked. Where few may not, or many of many, their shares go to
-    /// the others by weight.
-    pub(crate) fn drawn(&self, draw: u64, may: impl Fn(&Candidate) -> bool) -> Option<&Candidate> {
-        let sum = self.candidates.last()?.upto;
-        let mut place = 0;
-        for turn in 0..DRAWS {
-            // Below `sum`: nothing is cut off.
-            place = self.place(((u128::from(mix(draw.wrapping_add(turn))) * u128::from(sum)) >> 64) as u64);
-            if let Some(drawn) = self.candidates.get(place).filter(|it| may(it)) {
-                return Some(drawn);
+    /// How requests spread while some are ejected.
+    fn without(&self, ejected: &Ejected) -> Spread {
+        let mut standings: SmallVec<[Standing; 3]> = self.levels.iter().map(|level| level.standing).collect();
+        for address in ejected.addresses() {
+            let found = self.places.binary_search_by_key(address, |(its, _)| *its).ok();
+            let level = found.and_then(|at| self.places.get(at)).map(|(_, level)| usize::from(*level));
+            if let Some(standing) = level.and_then(|level| standings.get_mut(level)) {
+                standing.healthy = standing.healthy.saturating_sub(1);
             }
         }
-        let (before, after) = self.candidates.split_at_checked(place)?;
-        after.iter().chain(before).find(|it| may(it))
+        spread(self.cluster.near_first.as_ref(), standings.into_iter())
     }
-
-    /// Whose part of the sum of weights a point is in.
-    fn place(&self, point: u64) -> usize {
-        self.candidates.partition_point(|it| it.upto <= point)
-    }
-}
-
-/// By the workload, not its address: an instance that starts again keeps its keys.
-fn seed(endpoint: &Endpoint) -> Seed {
-    let workload = &endpoint.workload;
-    let parts = [endpoint.cluster.as_str(), workload.namespace.as_str(), workload.name.as_str()];
-    Seed::new(b'e', &parts.map(str::as_bytes))
-}
-
-/// A step near the golden section of `sum` that is coprime to it: each point is visited once a round, and the visits of
-/// a heavy endpoint are spread instead of following each other.
-fn stride(sum: u64) -> u64 {
-    let golden = ((u128::from(sum) * 0x9E37_79B9_7F4A_7C15) >> 64) as u64;
-    (golden.max(1)..).find(|&step| gcd(step, sum.max(1)) == 1).unwrap_or(1)
-}
-
-const fn gcd(mut a: u64, mut b: u64) -> u64 {
-    while b != 0 {
-        (a, b) = (b, a % b);
-    }
-    a
 }

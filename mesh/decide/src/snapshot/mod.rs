@@ -1,6 +1,7 @@
 //! The immutable, indexed view of its resources that a proxy decides from.
 mod assembler;
 mod cluster;
+mod group;
 mod index;
 mod lanes;
 
@@ -12,7 +13,7 @@ use std::{
 use foldhash::fast::FixedState;
 use smallvec::SmallVec;
 use weft_ir::{InboundChain, Listener, ListenerBody, MeshNames, Resource, ServicePort};
-use weft_model::{Host, Namespace, Port};
+use weft_model::{Host, Locality, Namespace, Port};
 
 pub use self::{
     assembler::{Applied, Assembler, Output, Rejected, Update},
@@ -20,7 +21,7 @@ pub use self::{
     index::{HostEntry, TcpEntry, Unusable, check},
 };
 pub(crate) use self::{
-    cluster::Candidate,
+    group::{Candidate, Group},
     index::{HeaderPattern, Patterns},
 };
 
@@ -31,6 +32,8 @@ pub struct Scope {
     pub namespace: Namespace,
     /// The names of its mesh.
     pub names: MeshNames,
+    /// In which region and zone.
+    pub locality: Locality,
 }
 
 /// What is known of a host or service.
@@ -118,7 +121,7 @@ impl Snapshot {
         }
         for cluster in clusters {
             let its = endpoints.get(&cluster.name).map_or_else(|| no_endpoints(&cluster.name), Arc::clone);
-            tables.put_cluster(cluster.name.clone(), Some(Arc::new(ClusterEntry::new(cluster, its))));
+            tables.put_cluster(cluster.name.clone(), Some(Arc::new(ClusterEntry::new(cluster, its, &scope.locality))));
         }
         tables.index_chains();
         Ok(Self { scope: Arc::new(scope), revision: revision.into(), complete: true, lane: 0, tables })

@@ -5,9 +5,10 @@ use super::{
     fields::{Context, Field, Fields},
     target,
 };
-use crate::{Balancing, Code, Meta, TargetKind, TrafficPolicy, duration};
+use crate::{Meta, TargetKind, TrafficPolicy, duration};
 
 mod affinity;
+mod balancing;
 mod breaking;
 mod retries;
 
@@ -17,7 +18,7 @@ pub(super) fn decode(cx: &mut Context, meta: Option<Meta>, spec: &Field<'_>) -> 
     let mut fields = Fields::open(cx, spec)?;
     let targets =
         fields.required(cx, "targetRefs").map(|targets| target::decode(cx, meta.as_ref(), &targets, &allowed));
-    let balancing = balancing(cx, &mut fields);
+    let balancing::Spread { balancing, locality, slow_start } = balancing::decode(cx, &mut fields);
     let affinity = fields.take("affinity").and_then(|field| affinity::decode(cx, &field));
     let limits = fields.take("limits").and_then(|field| breaking::limits(cx, &field)).unwrap_or_default();
     let breaker = fields.take("circuitBreaker").and_then(|field| breaking::breaker(cx, &field));
@@ -32,6 +33,8 @@ pub(super) fn decode(cx: &mut Context, meta: Option<Meta>, spec: &Field<'_>) -> 
     fields.finish(cx);
     Some(TrafficPolicy {
         balancing,
+        locality,
+        slow_start,
         affinity,
         limits,
         breaker,
@@ -40,30 +43,6 @@ pub(super) fn decode(cx: &mut Context, meta: Option<Meta>, spec: &Field<'_>) -> 
         request_timeout,
         ..TrafficPolicy::new(meta?, targets?)
     })
-}
-
-/// `loadBalancing: {type}`. Its first form, `balancing: {policy}`, stands in stores of the first builds and is read too.
-fn balancing(cx: &mut Context, fields: &mut Fields<'_>) -> Option<Balancing> {
-    let types = [
-        ("RoundRobin", Balancing::RoundRobin),
-        ("LeastRequest", Balancing::LeastRequest),
-        ("RingHash", Balancing::RingHash),
-    ];
-    let first_form = fields.take_unknown("balancing");
-    let (field, key) = match (fields.take("loadBalancing"), first_form) {
-        (Some(field), None) => (field, "type"),
-        (None, Some(field)) => (field, "policy"),
-        (None, None) => return None,
-        (Some(_), Some(first_form)) => {
-            let text = "it says the same as loadBalancing, which stands here too";
-            first_form.report(cx, Code::Duplicate, text, Some("remove it".to_owned()));
-            return None;
-        }
-    };
-    let mut fields = Fields::open(cx, &field)?;
-    let chosen = fields.required(cx, key);
-    fields.finish(cx);
-    chosen?.choice(cx, &types)
 }
 
 /// A duration from 1 ms to `longest`.

@@ -5,8 +5,8 @@ use serde_json::{Map, Value, json};
 
 use super::{fields, put, target};
 use crate::{
-    AffinityKey, Balancing, BreakerFields, EjectionFields, LimitFields, RepeatSafety, RetryCondition, RetryFields,
-    RetryOn, TrafficPolicy, duration,
+    AffinityKey, Balancing, BreakerFields, EjectionFields, LimitFields, LocalityFields, RepeatSafety, RetryCondition,
+    RetryFields, RetryOn, SlowStartFields, TrafficPolicy, duration,
 };
 
 pub(super) fn policy(policy: &TrafficPolicy) -> Value {
@@ -14,6 +14,8 @@ pub(super) fn policy(policy: &TrafficPolicy) -> Value {
         meta: _,
         targets,
         balancing,
+        locality,
+        slow_start,
         affinity,
         limits: LimitFields { max_connections, max_pending, max_requests },
         breaker,
@@ -22,7 +24,12 @@ pub(super) fn policy(policy: &TrafficPolicy) -> Value {
         request_timeout,
     } = policy;
     let mut spec = fields([("targetRefs", targets.iter().map(target).collect())]);
-    put(&mut spec, "loadBalancing", balancing.map(|it| json!({"type": balancing_type(it)})));
+    let balance = [
+        ("type", balancing.map(|it| json!(balancing_type(it)))),
+        ("locality", locality.as_ref().map(near_first)),
+        ("slowStart", slow_start.as_ref().map(self::slow_start)),
+    ];
+    put_block(&mut spec, "loadBalancing", &balance);
     put(&mut spec, "affinity", affinity.as_ref().map(key));
     let limits = [("maxConnections", max_connections), ("maxPending", max_pending), ("maxRequests", max_requests)];
     put_block(&mut spec, "limits", &limits.map(|(key, limit)| (key, limit.map(|limit| json!(limit)))));
@@ -37,7 +44,10 @@ const fn balancing_type(balancing: Balancing) -> &'static str {
     match balancing {
         Balancing::RoundRobin => "RoundRobin",
         Balancing::LeastRequest => "LeastRequest",
+        Balancing::Random => "Random",
+        Balancing::PeakEwma => "PeakEwma",
         Balancing::RingHash => "RingHash",
+        Balancing::Maglev => "Maglev",
     }
 }
 
@@ -62,7 +72,28 @@ fn key(key: &AffinityKey) -> Value {
             json!({"cookie": block(&[("name", Some(json!(name))), ("path", Some(json!(path))), ("ttl", ttl.map(span))])})
         }
         AffinityKey::Header { name } => json!({"header": {"name": name}}),
+        AffinityKey::Query { name } => json!({"query": {"name": name}}),
+        AffinityKey::SourceAddress => json!({"sourceAddress": {}}),
     }
+}
+
+fn near_first(locality: &LocalityFields) -> Value {
+    let LocalityFields { enabled, overprovisioning_percent, panic_percent } = locality;
+    Value::Object(block(&[
+        ("enabled", enabled.map(Value::Bool)),
+        ("overprovisioningPercent", overprovisioning_percent.map(|it| json!(it))),
+        ("panicPercent", panic_percent.map(|it| json!(it))),
+    ]))
+}
+
+fn slow_start(slow_start: &SlowStartFields) -> Value {
+    let SlowStartFields { enabled, window, aggression_percent, min_weight_percent } = slow_start;
+    Value::Object(block(&[
+        ("enabled", enabled.map(Value::Bool)),
+        ("window", window.map(span)),
+        ("aggressionPercent", aggression_percent.map(|it| json!(it))),
+        ("minWeightPercent", min_weight_percent.map(|it| json!(it))),
+    ]))
 }
 
 fn circuit_breaker(breaker: &BreakerFields) -> Value {

@@ -5,20 +5,33 @@ use proptest::{collection, option, prelude::*, sample};
 
 use super::{duration, place_targets, policy_meta, targets};
 use crate::{
-    AffinityKey, Balancing, BreakerFields, EjectionFields, LimitFields, RepeatSafety, RetryCondition, RetryFields,
-    TrafficPolicy,
+    AffinityKey, Balancing, BreakerFields, EjectionFields, LimitFields, LocalityFields, RepeatSafety, RetryCondition,
+    RetryFields, SlowStartFields, TrafficPolicy,
 };
+
+const BALANCINGS: [Balancing; 6] = [
+    Balancing::RoundRobin,
+    Balancing::LeastRequest,
+    Balancing::Random,
+    Balancing::PeakEwma,
+    Balancing::RingHash,
+    Balancing::Maglev,
+];
 
 /// A TrafficPolicy of any targets.
 pub fn traffic_policy() -> impl Strategy<Value = TrafficPolicy> {
-    let balancing = sample::select(&[Balancing::RoundRobin, Balancing::LeastRequest, Balancing::RingHash][..]);
+    let balancing = sample::select(&BALANCINGS[..]);
     let blocks = (limits(), option::of(breaker()), option::of(ejection()), retries());
-    let rest = (option::of(balancing), option::of(affinity()), blocks);
-    (policy_meta(), targets(true), rest).prop_map(|(meta, targets, (balancing, affinity, blocks))| {
+    let spread = (option::of(balancing), option::of(locality()), option::of(slow_start()));
+    let rest = (spread, option::of(affinity()), blocks);
+    (policy_meta(), targets(true), rest).prop_map(|(meta, targets, (spread, affinity, blocks))| {
+        let (balancing, locality, slow_start) = spread;
         let (meta, targets) = place_targets(meta, targets);
         let (limits, breaker, ejection, (retries, request_timeout)) = blocks;
         TrafficPolicy {
             balancing,
+            locality,
+            slow_start,
             affinity,
             limits,
             breaker,
@@ -30,18 +43,45 @@ pub fn traffic_policy() -> impl Strategy<Value = TrafficPolicy> {
     })
 }
 
-/// A key of either form.
+/// A key of any form.
 pub fn affinity() -> impl Strategy<Value = AffinityKey> {
     let ttl = option::of((1..=400 * 24 * 3600_u64).prop_map(Duration::from_secs));
     let cookie = ("[a-zA-Z0-9!#$%&'*+.^`|~-]{1,9}", "/[!-:<-~]{0,5}", ttl)
         .prop_map(|(name, path, ttl)| AffinityKey::Cookie { name, path, ttl });
-    prop_oneof![cookie, "[a-z0-9-]{1,9}".prop_map(|name| AffinityKey::Header { name })]
+    prop_oneof![
+        cookie,
+        "[a-z0-9-]{1,9}".prop_map(|name| AffinityKey::Header { name }),
+        "[a-zA-Z0-9._-]{1,9}".prop_map(|name| AffinityKey::Query { name }),
+        Just(AffinityKey::SourceAddress),
+    ]
 }
 
 /// Any conditions, at least one.
 pub fn conditions() -> impl Strategy<Value = Vec<RetryCondition>> {
     let status = (400..600_u16).prop_map(RetryCondition::Status);
     collection::vec(prop_oneof![3 => sample::select(&RetryCondition::NAMED[..]), 1 => status], 1..5)
+}
+
+fn locality() -> impl Strategy<Value = LocalityFields> {
+    (option::of(any::<bool>()), option::of(100..=1000_u32), option::of(0..=100_u8)).prop_map(
+        |(enabled, overprovisioning_percent, panic_percent)| LocalityFields {
+            enabled,
+            overprovisioning_percent,
+            panic_percent,
+        },
+    )
+}
+
+fn slow_start() -> impl Strategy<Value = SlowStartFields> {
+    let window = option::of((1..=3_600_000_u64).prop_map(Duration::from_millis));
+    (option::of(any::<bool>()), window, option::of(10..=1000_u32), option::of(1..=100_u8)).prop_map(
+        |(enabled, window, aggression_percent, min_weight_percent)| SlowStartFields {
+            enabled,
+            window,
+            aggression_percent,
+            min_weight_percent,
+        },
+    )
 }
 
 fn limits() -> impl Strategy<Value = LimitFields> {

@@ -7,8 +7,9 @@ use crate::support::compiler;
 
 /// Whether a request for this very path has it as its normalized path.
 fn is_normal(path: &str) -> bool {
-    let scope = Scope { namespace: "shop".parse().unwrap(), names: compiler().names().clone() };
-    let head = RequestHead { method: b"GET", authority: b"web", target: path.as_bytes(), headers: &[] };
+    let scope =
+        Scope { namespace: "shop".parse().unwrap(), names: compiler().names().clone(), locality: Default::default() };
+    let head = RequestHead { method: b"GET", authority: b"web", target: path.as_bytes(), headers: &[], source: None };
     normalize(&scope, &head).is_ok_and(|normal| normal.target.path == path)
 }
 

@@ -75,3 +75,51 @@ fn a_rule_that_is_not_targeted_is_not_looked_at() {
     let target = "kind: HTTPRoute, name: orders, sectionName: plain";
     assert_eq!(said(&current, &puts(&policy(target, "retries: {safe: always}"))), []);
 }
+
+#[test]
+fn a_balance_by_key_without_a_key_and_a_key_that_all_share_are_warned_of() {
+    let current = holding(&reachable("web"));
+    for balance in ["RingHash", "Maglev"] {
+        let balanced = format!("loadBalancing: {{type: {balance}}}");
+        let told = only(&current, &puts(&policy(WEB, &balanced)));
+        assert_eq!((told.code, told.severity), (Code::NoEffect, Severity::Warning));
+        assert_eq!(told.field.0, "spec.loadBalancing.type");
+        assert!(told.text.contains("no route to shop/web has an affinity"), "{told}");
+        let keyed = format!("{balanced}, affinity: {{query: {{name: user}}}}");
+        assert_eq!(said(&current, &puts(&policy(WEB, &keyed))), []);
+    }
+    assert_eq!(said(&current, &puts(&policy(WEB, "loadBalancing: {type: PeakEwma}"))), []);
+    let told = only(&current, &puts(&policy(WEB, "affinity: {sourceAddress: {}}")));
+    assert_eq!((told.code, told.field.0.as_str()), (Code::NoEffect, "spec.affinity.sourceAddress"));
+}
+
+#[test]
+fn a_key_on_a_route_from_another_service_is_a_key() {
+    let split =
+        route("front", "{name: web, port: 80}").replace("kind: Service, name: web", "kind: Service, name: front");
+    let front = reachable("web") + &reachable("front") + &split;
+    let balanced = policy(WEB, "loadBalancing: {type: Maglev}");
+    let current = holding(&front);
+    assert_eq!(only(&current, &puts(&balanced)).field.0, "spec.loadBalancing.type");
+    let keyed = balanced
+        + &policy("kind: HTTPRoute, name: front", "affinity: {header: {name: x-user}}").replace("calm", "keyed");
+    assert_eq!(said(&current, &puts(&keyed)), []);
+}
+
+#[test]
+fn near_endpoints_first_and_a_slow_start_that_make_no_difference_are_warned_of() {
+    let near = puts(&policy(WEB, "loadBalancing: {locality: {}}"));
+    let told = only(&holding(&reachable("web")), &near);
+    assert_eq!((told.code, told.field.0.as_str()), (Code::NoEffect, "spec.loadBalancing.locality"));
+    assert!(told.to_string().contains("topology.kubernetes.io/zone"), "{told}");
+    let placed = reachable("web").replace("labels: {app: web}", "labels: {app: web, topology.kubernetes.io/zone: a}");
+    assert_eq!(said(&holding(&placed), &near), []);
+    assert_eq!(
+        said(&holding(&reachable("web")), &puts(&policy(WEB, "loadBalancing: {locality: {enabled: false}}"))),
+        []
+    );
+    let slow = |balance: &str| puts(&policy(WEB, &format!("loadBalancing: {{type: {balance}, slowStart: {{}}}}")));
+    let told = only(&holding(&reachable("web")), &slow("Random"));
+    assert_eq!((told.code, told.field.0.as_str()), (Code::NoEffect, "spec.loadBalancing.slowStart"));
+    assert_eq!(said(&holding(&reachable("web")), &slow("PeakEwma")), []);
+}

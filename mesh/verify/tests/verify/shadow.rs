@@ -120,7 +120,7 @@ fn http_route(name: &'static str) -> impl Strategy<Value = Object> {
 /// Which match takes a request, by the evaluator that proxies use: object and field.
 fn winner(snapshot: &Snapshot, method: &str, path: &str, headers: &[(&[u8], &[u8])]) -> Option<(String, String)> {
     let (method, target) = (method.as_bytes(), path.as_bytes());
-    let head = RequestHead { method, authority: b"web.shop", target, headers };
+    let head = RequestHead { method, authority: b"web.shop", target, headers, source: None };
     let request = normalize(snapshot.scope(), &head).unwrap();
     let Routing::Routed(routed) = route(snapshot, &request, 0) else { return None };
     let origin = routed.origin().unwrap();
@@ -135,7 +135,8 @@ fn with_routes(routes: impl IntoIterator<Item = Object>) -> (Compiler, Snapshot)
         (stored.object.reference(), Some(Arc::new(stored)))
     }));
     let resources: Vec<Resource> = compiler.keys().map(|key| compiler.resource(key).unwrap().clone()).collect();
-    let scope = Scope { namespace: "shop".parse().unwrap(), names: compiler.names().clone() };
+    let scope =
+        Scope { namespace: "shop".parse().unwrap(), names: compiler.names().clone(), locality: Default::default() };
     let snapshot = Snapshot::complete(scope, "test/all=1", resources).unwrap();
     (compiler, snapshot)
 }

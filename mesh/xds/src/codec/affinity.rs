@@ -3,7 +3,7 @@ use weft_ir::Affinity;
 use weft_model::AffinityKey;
 use weft_proto::envoy::config::route::v3::route_action::{
     HashPolicy,
-    hash_policy::{Cookie, CookieAttribute, Header, PolicySpecifier},
+    hash_policy::{ConnectionProperties, Cookie, CookieAttribute, Header, PolicySpecifier, QueryParameter},
 };
 
 use super::{
@@ -27,6 +27,8 @@ pub(super) fn encode(affinity: &Affinity) -> HashPolicy {
         AffinityKey::Header { name } => {
             PolicySpecifier::Header(Header { header_name: name.clone(), ..Header::default() })
         }
+        AffinityKey::Query { name } => PolicySpecifier::QueryParameter(QueryParameter { name: name.clone() }),
+        AffinityKey::SourceAddress => PolicySpecifier::ConnectionProperties(ConnectionProperties { source_ip: true }),
     };
     HashPolicy { policy_specifier: Some(specifier), ..HashPolicy::default() }
 }
@@ -43,7 +45,14 @@ pub(super) fn decode(policies: Vec<HashPolicy>) -> Result<Option<Affinity>, Faul
     let key = match specifier {
         PolicySpecifier::Cookie(cookie) => read_cookie(cookie).within("hash_policy[0].cookie")?,
         PolicySpecifier::Header(header) => read_header(header).within("hash_policy[0].header")?,
-        _ => return Err(fault("hash_policy[0]", "only cookie and header are read")),
+        PolicySpecifier::QueryParameter(QueryParameter { name }) => {
+            AffinityKey::Query { name: read_name("name", name).within("hash_policy[0].query_parameter")? }
+        }
+        PolicySpecifier::ConnectionProperties(ConnectionProperties { source_ip: true }) => AffinityKey::SourceAddress,
+        _ => {
+            let known = "only cookie, header, query_parameter and connection_properties.source_ip are read";
+            return Err(fault("hash_policy[0]", known));
+        }
     };
     Ok(Some(Affinity { key }))
 }

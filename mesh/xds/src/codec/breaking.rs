@@ -1,13 +1,9 @@
-//! What bounds the use of a cluster: balance, limits, ejection, breaker.
+//! What bounds the use of a cluster: limits, ejection, breaker.
 use std::{num::NonZeroU32, time::Duration};
 
-use weft_ir::{Balance, Breaker, Ejection, Limits};
+use weft_ir::{Breaker, Ejection, Limits};
 use weft_proto::{
-    envoy::config::cluster::v3::{
-        CircuitBreakers, OutlierDetection,
-        circuit_breakers::Thresholds,
-        cluster::{LbConfig, LbPolicy, LeastRequestLbConfig},
-    },
+    envoy::config::cluster::v3::{CircuitBreakers, OutlierDetection, circuit_breakers::Thresholds},
     google::protobuf::{BoolValue, UInt32Value},
     weft,
 };
@@ -19,28 +15,6 @@ use super::{
 
 /// What stands for "no limit": left out, the standard means 1,024 connections, waiting and active requests.
 const UNLIMITED: u32 = u32::MAX;
-
-/// How many endpoints are drawn, of which the least loaded is taken.
-const CHOICES: u32 = 2;
-
-pub(super) fn encode_balance(balance: Balance) -> (LbPolicy, Option<LbConfig>) {
-    match balance {
-        Balance::RoundRobin => (LbPolicy::RoundRobin, None),
-        Balance::LeastRequest => {
-            let choices = LeastRequestLbConfig { choice_count: number(CHOICES), ..Default::default() };
-            (LbPolicy::LeastRequest, Some(LbConfig::LeastRequestLbConfig(choices)))
-        }
-        Balance::RingHash => (LbPolicy::RingHash, None),
-    }
-}
-
-pub(super) fn decode_balance(policy: i32, config: Option<LbConfig>) -> Result<Balance, Fault> {
-    let known = [Balance::RoundRobin, Balance::LeastRequest, Balance::RingHash];
-    let found = known.into_iter().find(|balance| i32::from(encode_balance(*balance).0) == policy);
-    let balance = found.ok_or_else(|| fault("lb_policy", "only ROUND_ROBIN, LEAST_REQUEST and RING_HASH are read"))?;
-    expect("lb_config", &config, &encode_balance(balance).1)?;
-    Ok(balance)
-}
 
 /// Nothing where nothing is limited.
 pub(super) fn encode_limits(limits: &Limits) -> Option<CircuitBreakers> {

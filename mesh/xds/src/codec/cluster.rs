@@ -23,10 +23,11 @@ use weft_proto::{
 };
 
 use super::{
+    balance::{self, Chosen, Standard},
     breaking,
     common::{ads, duration, pack, parse, read_duration, required, same_name, unpack},
     fault::{Fault, Within, expect, fault, nothing_left},
-    metadata::{cluster_metadata, read_cluster_metadata},
+    metadata::{OfCluster, cluster_metadata, read_cluster_metadata},
     tls,
 };
 
@@ -37,26 +38,30 @@ pub(super) fn encode(cluster: &Cluster, needs: impl IntoIterator<Item = Feature>
         name,
         protocol,
         tls: UpstreamTls { sni },
-        balance,
+        balance: _,
+        near_first: _,
+        slow_start: _,
         connect_timeout,
         limits,
         breaker,
         ejection,
         origins,
     } = cluster;
-    let (lb_policy, lb_config) = breaking::encode_balance(*balance);
+    let (Standard { policy, config, common }, balancing) = balance::encode(cluster);
+    let breaker = breaker.as_ref().map(breaking::encode_breaker);
     wire::Cluster {
         name: name.to_string(),
         cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::Eds.into())),
         eds_cluster_config: Some(eds()),
         connect_timeout: Some(duration(*connect_timeout)),
-        lb_policy: lb_policy.into(),
-        lb_config,
+        lb_policy: policy.into(),
+        lb_config: config,
+        common_lb_config: common,
         circuit_breakers: breaking::encode_limits(limits),
         outlier_detection: ejection.as_ref().map(breaking::encode_ejection),
         transport_socket: Some(tls::upstream(sni, *protocol)),
         typed_extension_protocol_options: protocol_options(*protocol),
-        metadata: cluster_metadata(needs, origins, breaker.as_ref().map(breaking::encode_breaker)),
+        metadata: cluster_metadata(needs, origins, OfCluster { breaker, balancing }),
         ..wire::Cluster::default()
     }
 }
@@ -75,13 +80,13 @@ pub(super) fn decode(name: &str, mut message: wire::Cluster) -> Result<Cluster, 
     if connect_timeout.is_zero() {
         return Err(fault("connect_timeout", "it must be above zero"));
     }
-    let balance = breaking::decode_balance(std::mem::take(&mut message.lb_policy), message.lb_config.take())?;
     let limits = breaking::decode_limits(message.circuit_breakers.take()).within("circuit_breakers")?;
     let ejection = message.outlier_detection.take().map(breaking::decode_ejection).transpose();
     let ejection = ejection.within("outlier_detection")?;
     let (sni, protocol) = tls::read_upstream(message.transport_socket.take())?;
     expect_protocol_options(std::mem::take(&mut message.typed_extension_protocol_options), protocol)?;
-    let (origins, breaker) = read_cluster_metadata(message.metadata.take())?;
+    let (origins, OfCluster { breaker, balancing }) = read_cluster_metadata(message.metadata.take())?;
+    let Chosen { balance, near_first, slow_start } = balance::decode(&mut message, balancing)?;
     let breaker = breaker.map(breaking::decode_breaker).transpose().within("metadata.breaker")?;
     nothing_left(&message)?;
     Ok(Cluster {
@@ -89,6 +94,8 @@ pub(super) fn decode(name: &str, mut message: wire::Cluster) -> Result<Cluster, 
         protocol,
         tls: UpstreamTls { sni },
         balance,
+        near_first,
+        slow_start,
         connect_timeout,
         limits,
         breaker,

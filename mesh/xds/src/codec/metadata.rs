@@ -3,7 +3,7 @@ use weft_ir::{Feature, ServicePort};
 use weft_model::ObjectRef;
 use weft_proto::{
     envoy::config::core::v3::Metadata,
-    weft::{Breaker, ResourceMetadata},
+    weft::{Balancing, Breaker, ResourceMetadata},
 };
 
 use super::{
@@ -22,23 +22,34 @@ pub(super) fn resource_metadata(
 
 /// Reads the metadata of a resource: an unknown need refuses it. Returns its origins and its service port's text.
 pub(super) fn read_resource_metadata(metadata: Option<Metadata>) -> Result<(Vec<ObjectRef>, String), Fault> {
-    let Read { origins, service, breaker } = read(metadata)?;
-    if breaker.is_some() { Err(fault("metadata.breaker", "only a cluster has one")) } else { Ok((origins, service)) }
+    let Read { origins, service, of_cluster } = read(metadata)?;
+    match of_cluster {
+        OfCluster { breaker: None, balancing: None } => Ok((origins, service)),
+        OfCluster { breaker: Some(_), .. } => Err(fault("metadata.breaker", "only a cluster has one")),
+        OfCluster { .. } => Err(fault("metadata.balancing", "only a cluster has it")),
+    }
+}
+
+/// What only the metadata of a cluster has.
+#[derive(Default)]
+pub(super) struct OfCluster {
+    pub(super) breaker: Option<Breaker>,
+    pub(super) balancing: Option<Balancing>,
 }
 
 /// The metadata of a cluster; nothing where there is nothing to say.
 pub(super) fn cluster_metadata(
     needs: impl IntoIterator<Item = Feature>,
     origins: &[ObjectRef],
-    breaker: Option<Breaker>,
+    OfCluster { breaker, balancing }: OfCluster,
 ) -> Option<Metadata> {
-    write(needs, origins, ResourceMetadata { breaker, ..empty() })
+    write(needs, origins, ResourceMetadata { breaker, balancing, ..empty() })
 }
 
-/// Reads the metadata of a cluster: its origins and its breaker.
-pub(super) fn read_cluster_metadata(metadata: Option<Metadata>) -> Result<(Vec<ObjectRef>, Option<Breaker>), Fault> {
-    let Read { origins, service, breaker } = read(metadata)?;
-    if service.is_empty() { Ok((origins, breaker)) } else { Err(fault("metadata.service", "a cluster has none")) }
+/// Reads the metadata of a cluster: its origins, and what only it has.
+pub(super) fn read_cluster_metadata(metadata: Option<Metadata>) -> Result<(Vec<ObjectRef>, OfCluster), Fault> {
+    let Read { origins, service, of_cluster } = read(metadata)?;
+    if service.is_empty() { Ok((origins, of_cluster)) } else { Err(fault("metadata.service", "a cluster has none")) }
 }
 
 fn empty() -> ResourceMetadata {
@@ -57,11 +68,11 @@ fn write(needs: impl IntoIterator<Item = Feature>, origins: &[ObjectRef], extra:
 struct Read {
     origins: Vec<ObjectRef>,
     service: String,
-    breaker: Option<Breaker>,
+    of_cluster: OfCluster,
 }
 
 fn read(metadata: Option<Metadata>) -> Result<Read, Fault> {
-    let ResourceMetadata { needs, origins, service, breaker } =
+    let ResourceMetadata { needs, origins, service, breaker, balancing } =
         annotation(metadata).within("metadata")?.unwrap_or_default();
     if let Some(need) = needs.iter().find(|need| Feature::from_name(need).is_none()) {
         return Err(fault("metadata.needs", format!("it needs {:?}, which this version does not know", shorten(need))));
@@ -71,5 +82,5 @@ fn read(metadata: Option<Metadata>) -> Result<Read, Fault> {
         if (rule, alternative) == (0, 0) { Ok(object) } else { Err(fault("rule", "a whole object is expected")) }
             .within(format_args!("metadata.origins[{at}]"))
     });
-    Ok(Read { origins: objects.collect::<Result<_, Fault>>()?, service, breaker })
+    Ok(Read { origins: objects.collect::<Result<_, Fault>>()?, service, of_cluster: OfCluster { breaker, balancing } })
 }

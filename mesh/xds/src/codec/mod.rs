@@ -1,6 +1,7 @@
 //! IR ↔ xDS messages, one file for each kind of resource.
 mod access;
 mod affinity;
+mod balance;
 mod breaking;
 mod changes;
 mod cluster;

@@ -94,6 +94,8 @@ fn resource(resource_type: ResourceType, at: u8, variant: u8) -> Resource {
                 protocol: Protocol::Http,
                 tls,
                 balance: Balance::RoundRobin,
+                near_first: None,
+                slow_start: None,
                 connect_timeout: Duration::from_secs(1),
                 limits: Limits::default(),
                 breaker: None,

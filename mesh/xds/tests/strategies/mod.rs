@@ -26,13 +26,22 @@ pub(crate) fn resource() -> impl Strategy<Value = Resource> {
 }
 
 pub(crate) fn cluster() -> impl Strategy<Value = Cluster> {
-    let resilience = (resilience::balance(), resilience::limits(), resilience::breaker(), resilience::ejection());
+    let resilience = (resilience::chosen(), resilience::limits(), resilience::breaker(), resilience::ejection());
     (service_port(), protocol(), sni(), duration(), resilience, origins()).prop_map(
-        |(name, protocol, sni, connect_timeout, (balance, limits, breaker, ejection), origins)| Cluster {
+        |(
+            name,
+            protocol,
+            sni,
+            connect_timeout,
+            ((balance, near_first, slow_start), limits, breaker, ejection),
+            origins,
+        )| Cluster {
             name,
             protocol,
             tls: UpstreamTls { sni },
             balance,
+            near_first,
+            slow_start,
             connect_timeout,
             limits,
             breaker,

@@ -2,13 +2,24 @@
 use std::{num::NonZeroU32, time::Duration};
 
 use proptest::{collection::vec, option, prelude::*, sample::select};
-use weft_ir::{Affinity, Balance, Breaker, Ejection, Limits, Retry, RetryBackoff, RetryBudget};
+use weft_ir::{Affinity, Balance, Breaker, Ejection, Limits, NearFirst, Retry, RetryBackoff, RetryBudget, SlowStart};
 use weft_model::{AffinityKey, RepeatSafety, RetryCondition};
 
 use super::duration;
 
-pub(super) fn balance() -> impl Strategy<Value = Balance> {
-    select(&[Balance::RoundRobin, Balance::LeastRequest, Balance::RingHash][..])
+/// How an endpoint is chosen; a slow start only where there is one.
+pub(super) fn chosen() -> impl Strategy<Value = (Balance, Option<NearFirst>, Option<SlowStart>)> {
+    let near_first = (100..=1000u32, 0..=100u8)
+        .prop_map(|(overprovisioning_percent, panic_percent)| NearFirst { overprovisioning_percent, panic_percent });
+    let slow_start =
+        (duration(), 10..=1000u32, 1..=100u8).prop_map(|(window, aggression_percent, min_weight_percent)| SlowStart {
+            window,
+            aggression_percent,
+            min_weight_percent,
+        });
+    (select(&Balance::ALL[..]), option::of(near_first), option::of(slow_start)).prop_map(
+        |(balance, near_first, slow_start)| (balance, near_first, slow_start.filter(|_| balance.can_start_slowly())),
+    )
 }
 
 pub(super) fn limits() -> impl Strategy<Value = Limits> {
@@ -68,6 +79,8 @@ pub(super) fn affinity() -> impl Strategy<Value = Option<Affinity>> {
     let key = prop_oneof![
         cookie.prop_map(|(name, path, ttl)| AffinityKey::Cookie { name, path, ttl }),
         "[a-z0-9-]{1,9}".prop_map(|name| AffinityKey::Header { name }),
+        "[!#$%&'*+.^_`|~0-9A-Za-z-]{1,9}".prop_map(|name| AffinityKey::Query { name }),
+        Just(AffinityKey::SourceAddress),
     ];
     option::of(key.prop_map(|key| Affinity { key }))
 }

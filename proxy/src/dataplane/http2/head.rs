@@ -87,7 +87,7 @@ impl Head {
     /// What the evaluator looks at.
     pub(super) fn decided<'a>(&'a self, fields: &'a [(&'a [u8], &'a [u8])]) -> RequestHead<'a> {
         let method = self.method.as_str().as_bytes();
-        RequestHead { method, authority: &self.authority, target: &self.target, headers: fields }
+        RequestHead { method, authority: &self.authority, target: &self.target, headers: fields, source: None }
     }
 
     /// Whether it was asked of that host, in these letters.

@@ -11,11 +11,12 @@ use std::{
 };
 
 use tokio::{sync::mpsc::UnboundedSender, time::Instant};
-use weft_decide::{Ejected, Ejector, LimitKind, Report, Snapshot};
+use weft_decide::{Ejected, Ejector, LimitKind, Newcomers, Report, Snapshot, Warming};
 use weft_ir::{Cluster, EndpointAddress, Endpoints, ServicePort};
 
 use super::{
     live::{self, ClusterState, EjectedEndpoint, LimitState},
+    local::News,
     shared::{Shared, Table, most},
 };
 use crate::dataplane::worker::Command;
@@ -41,7 +42,7 @@ pub(in crate::dataplane) struct Keeper {
 #[derive(Default)]
 struct Kept {
     table: Arc<Table>,
-    /// Those with limits, a breaker or ejection.
+    /// Those with limits, a breaker, ejection or a slow start.
     watched: BTreeMap<ServicePort, Watched>,
     /// What workers report; taken by the thread once there is something to decide.
     reports: Option<Receiver<Reported>>,
@@ -51,6 +52,7 @@ struct Watched {
     cluster: Arc<Cluster>,
     endpoints: Arc<Endpoints>,
     ejector: Ejector,
+    newcomers: Newcomers,
     ejections: u64,
 }
 
@@ -73,8 +75,8 @@ impl Keeper {
         let mut watched = std::mem::take(&mut kept.watched);
         for entry in snapshot.clusters() {
             let cluster = entry.cluster();
-            let Cluster { name, limits, breaker, ejection, .. } = &**cluster;
-            if breaker.is_none() && ejection.is_none() && *limits == Default::default() {
+            let Cluster { name, limits, breaker, ejection, slow_start, .. } = &**cluster;
+            if breaker.is_none() && ejection.is_none() && slow_start.is_none() && *limits == Default::default() {
                 continue;
             }
             if let Some(shared) = kept.table.get(name) {
@@ -91,11 +93,17 @@ impl Keeper {
                     None => its.acquit(),
                 };
                 self.tell(name, changed);
+                let changed = match slow_start {
+                    Some(policy) => its.newcomers.endpoints(policy, entry.endpoints(), now),
+                    None => its.all_are_old(),
+                };
+                self.tell_news(name, changed.map(News::Warming));
             }
             kept.watched.insert(name.clone(), its);
         }
         for (name, mut its) in watched {
             self.tell(&name, its.acquit());
+            self.tell_news(&name, its.all_are_old().map(News::Warming));
         }
         if kept.watched.values().any(|its| its.cluster.ejection.is_some())
             && let Some(reports) = kept.reports.take()
@@ -146,10 +154,14 @@ impl Keeper {
     }
 
     fn tell(&self, cluster: &ServicePort, ejected: Option<Arc<Ejected>>) {
-        let Some(ejected) = ejected else { return };
+        self.tell_news(cluster, ejected.map(News::Ejected));
+    }
+
+    fn tell_news(&self, cluster: &ServicePort, news: Option<News>) {
+        let Some(news) = news else { return };
         for commands in &self.commands {
             // A worker that has drained is not told any more.
-            let _ = commands.send(Command::Ejected(cluster.clone(), ejected.clone()));
+            let _ = commands.send(Command::Told(cluster.clone(), news.clone()));
         }
     }
 }
@@ -182,7 +194,14 @@ impl Kept {
 impl Watched {
     fn new(cluster: &Arc<Cluster>, endpoints: &Arc<Endpoints>) -> Self {
         let (cluster, endpoints) = (cluster.clone(), endpoints.clone());
-        Self { cluster, endpoints, ejector: Ejector::default(), ejections: 0 }
+        let (ejector, newcomers) = (Ejector::default(), Newcomers::default());
+        Self { cluster, endpoints, ejector, newcomers, ejections: 0 }
+    }
+
+    /// Nobody is new any more.
+    fn all_are_old(&mut self) -> Option<Arc<Warming>> {
+        let former = std::mem::take(&mut self.newcomers);
+        (!former.warming().is_empty()).then(|| self.newcomers.warming().clone())
     }
 
     /// Nothing is held against anybody any more.

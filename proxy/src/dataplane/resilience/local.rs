@@ -9,7 +9,9 @@ use std::{
 };
 
 use tokio::{sync::Notify, task::AbortHandle};
-use weft_decide::{Admission, Ejected, Held, Lease, LimitKind, Purse, Refusal, Report, Streak, Tripped, Verdict};
+use weft_decide::{
+    Admission, Ejected, Held, Lease, LimitKind, PeakEwma, Purse, Refusal, Report, Streak, Tripped, Verdict, Warming,
+};
 use weft_ir::{Cluster, EndpointAddress, RetryBudget, ServicePort};
 
 use super::shared::{Shared, most};
@@ -23,6 +25,7 @@ pub(in crate::dataplane) struct Place {
     /// How many requests it is serving for this worker.
     pub(in crate::dataplane) load: Cell<u32>,
     streak: Cell<Streak>,
+    measure: Cell<PeakEwma>,
 }
 
 impl Place {
@@ -32,6 +35,44 @@ impl Place {
         let report = streak.take(verdict);
         self.streak.set(streak);
         report
+    }
+
+    /// Takes how long one try took until its answer's head, or its failure.
+    pub(in crate::dataplane) fn measure(&self, took: Duration, verdict: Verdict, now: Duration) {
+        let mut measure = self.measure.get();
+        measure.observe(took, verdict, now);
+        self.measure.set(measure);
+    }
+}
+
+/// What the control side has told of a cluster's endpoints.
+#[derive(Clone, Debug, Default)]
+pub(in crate::dataplane) struct Told {
+    ejected: Rc<Ejected>,
+    warming: Rc<Warming>,
+}
+
+/// What it tells.
+#[derive(Clone, Debug)]
+pub(in crate::dataplane) enum News {
+    /// These are left out.
+    Ejected(Arc<Ejected>),
+    /// These are new.
+    Warming(Arc<Warming>),
+}
+
+impl Told {
+    /// Takes what is told. Copies of its own: a request counts the references that it makes.
+    pub(in crate::dataplane) fn take(&mut self, news: News) {
+        match news {
+            News::Ejected(ejected) => self.ejected = Rc::new((*ejected).clone()),
+            News::Warming(warming) => self.warming = Rc::new((*warming).clone()),
+        }
+    }
+
+    /// Whether there is nothing to know.
+    pub(in crate::dataplane) fn is_empty(&self) -> bool {
+        self.ejected.is_empty() && self.warming.is_empty()
     }
 }
 
@@ -46,7 +87,7 @@ pub(in crate::dataplane) struct Local {
     leases: [OnceCell<Rc<Lease>>; 3],
     purse: OnceCell<Purse>,
     places: RefCell<HashMap<EndpointAddress, Rc<Place>>>,
-    ejected: RefCell<Rc<Ejected>>,
+    told: RefCell<Told>,
     /// How many of this worker wait for a connection, and who tells them that the pool has one.
     pub(super) waiting: Cell<u32>,
     pub(super) pooled: Notify,
@@ -61,7 +102,7 @@ impl Local {
         shared: Arc<Shared>,
         (worker, workers): (usize, usize),
         cursor: u64,
-        ejected: Rc<Ejected>,
+        told: Told,
     ) -> Self {
         Self {
             name,
@@ -72,7 +113,7 @@ impl Local {
             leases: Default::default(),
             purse: OnceCell::new(),
             places: RefCell::default(),
-            ejected: RefCell::new(ejected),
+            told: RefCell::new(told),
             waiting: Cell::new(0),
             pooled: Notify::new(),
             evictor: OnceCell::new(),
@@ -87,11 +128,16 @@ impl Local {
 
     /// The endpoints that are left out.
     pub(in crate::dataplane) fn ejected(&self) -> Rc<Ejected> {
-        self.ejected.borrow().clone()
+        self.told.borrow().ejected.clone()
     }
 
-    pub(in crate::dataplane) fn set_ejected(&self, ejected: Rc<Ejected>) {
-        *self.ejected.borrow_mut() = ejected;
+    /// The endpoints that are new.
+    pub(in crate::dataplane) fn warming(&self) -> Rc<Warming> {
+        self.told.borrow().warming.clone()
+    }
+
+    pub(in crate::dataplane) fn set_told(&self, told: Told) {
+        *self.told.borrow_mut() = told;
     }
 
     /// An endpoint as this worker sees it. `present` is how many the cluster has: what is gone is forgotten in time.
@@ -107,8 +153,13 @@ impl Local {
     }
 
     /// How many requests an endpoint is serving for this worker.
-    pub(in crate::dataplane) fn load(&self, address: EndpointAddress) -> u32 {
-        self.places.borrow().get(&address).map_or(0, |place| place.load.get())
+    pub(in crate::dataplane) fn load(&self, address: EndpointAddress) -> u64 {
+        self.places.borrow().get(&address).map_or(0, |place| place.load.get().into())
+    }
+
+    /// How long one more would take there, as far as this worker knows.
+    pub(in crate::dataplane) fn cost(&self, address: EndpointAddress, now: Duration) -> u64 {
+        self.places.borrow().get(&address).map_or(0, |place| place.measure.get().cost(place.load.get(), now))
     }
 
     /// Whether an unused connection may rest: not where only other workers' requests wait for one.

@@ -14,5 +14,5 @@ mod shared;
 pub(super) use connections::{Connection, Look, Places, Room, Unused, room};
 pub(super) use keeper::{Keeper, Reported};
 pub use live::{ClusterState, EjectedEndpoint, LimitState};
-pub(super) use local::{Local, Place};
+pub(super) use local::{Local, News, Place, Told};
 pub(super) use shared::{Shared, Table};

@@ -10,7 +10,7 @@ use std::{
 
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle, time::timeout};
 use weft_ir::{Cluster, Resource, Route};
-use weft_model::Protocol;
+use weft_model::{Locality, Protocol};
 
 use super::{
     http2,
@@ -38,6 +38,10 @@ pub(super) struct Instance {
     pub(super) chain: Resource,
     /// The status that it answers with, [`HOLD`], [`LATER`], [`SOON`] or [`CUT`].
     pub(super) mode: Arc<AtomicU16>,
+    /// Its weight from the next time that it is published.
+    pub(super) weight: u32,
+    /// Its place from the next time that it is published.
+    pub(super) locality: Locality,
     hits: Arc<AtomicUsize>,
     held: Arc<Semaphore>,
     serving: JoinHandle<()>,
@@ -100,7 +104,16 @@ impl Fleet {
                 Protocol::Http2 => tokio::spawn(http2::serve(application, number, told)),
                 Protocol::Http | Protocol::Tcp => tokio::spawn(serve(application, number, told)),
             };
-            instances.push(Instance { side, chain, mode, hits, held, serving });
+            instances.push(Instance {
+                side,
+                chain,
+                mode,
+                weight: 1,
+                locality: Locality::default(),
+                hits,
+                held,
+                serving,
+            });
         }
         let web = Side::start("web", |settings| settings.workers = workers).with_identity(&authority, "web");
         let fleet = Self { web, instances };
@@ -137,6 +150,9 @@ impl Fleet {
             if let Resource::Endpoints(endpoints) = resource {
                 for (endpoint, number) in Arc::make_mut(endpoints).endpoints.iter_mut().zip(&numbers) {
                     endpoint.workload.name = format!("server-{number}").parse().unwrap();
+                    if let Some(instance) = self.instances.get(*number) {
+                        (endpoint.weight, endpoint.locality) = (instance.weight, instance.locality.clone());
+                    }
                 }
             }
         }

@@ -32,6 +32,7 @@ pub(super) fn scope() -> Scope {
             mesh_domain: "cluster.local".parse().unwrap(),
             cluster: ClusterName::local(),
         },
+        locality: Locality { region: Some("eu".parse().unwrap()), zone: Some("a".parse().unwrap()), sub_zone: None },
     }
 }
 
@@ -105,6 +106,8 @@ pub(super) fn outbound(
         protocol,
         tls: UpstreamTls { sni: service.sni(&scope().names.trust_domain) },
         balance: Balance::RoundRobin,
+        near_first: None,
+        slow_start: None,
         connect_timeout: Duration::from_secs(5),
         limits: Limits::default(),
         breaker: None,

@@ -81,3 +81,69 @@ async fn a_refusal_by_an_open_breaker_leads_to_the_policy_that_set_it() {
     assert!(detail.contains("TrafficPolicy circuitBreaker"), "{detail}");
     assert!(detail.ends_with("TrafficPolicy shop/careful"), "{detail}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_balance_and_the_key_of_a_policy_decide_and_the_record_says_so() {
+    let shop = Shop::open().await;
+    let (application, _sidecar) = failing(&shop).await;
+    application.answer_with(200);
+    for (spec, said) in [
+        ("loadBalancing: { type: Random }", "chance"),
+        ("loadBalancing: { type: PeakEwma }", "the least peak EWMA of two"),
+        (
+            "loadBalancing: { type: Maglev }\n  affinity: { query: { name: user } }",
+            "the hash of query parameter user (Maglev)",
+        ),
+        ("affinity: { sourceAddress: {} }", "the hash of source address"),
+    ] {
+        shop.mesh.apply(&policy(spec)).await.unwrap();
+        let mut connection = shop.web.connect().await.unwrap();
+        eventually(said, async || {
+            let reply = connection.get("reviews", "/?user=ann", &[]).await.unwrap();
+            assert_eq!(reply.status, 200);
+            let log = shop.web.access_log();
+            let record: serde_json::Value = serde_json::from_str(log.last()?).unwrap();
+            (record["pickedBy"] == said).then_some(())
+        })
+        .await;
+        // By a key, always the same one.
+        if said.contains("hash") {
+            let mut answers = std::collections::BTreeSet::new();
+            for _ in 0..10 {
+                answers.insert(connection.get("reviews", "/?user=ann", &[]).await.unwrap().text());
+            }
+            assert_eq!(answers.len(), 1, "{answers:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_asks_the_instance_of_its_own_zone_and_another_when_that_is_gone() {
+    let shop = Shop::open().await;
+    let application = Application::http("near").await;
+    let plan = Plan::new("reviews-v1-1", "reviews").label("version", "v1").at("eu", "a");
+    let near = Sidecar::start(&shop.mesh, plan.application("http", application.address)).await.unwrap();
+    // Where nothing else says so, the label of the node does.
+    let plan = Plan::new("web-1", "web").label("topology.kubernetes.io/region", "eu");
+    let caller = Sidecar::start(&shop.mesh, plan.label("topology.kubernetes.io/zone", "a")).await.unwrap();
+    shop.mesh.apply(&policy("loadBalancing: { type: LeastRequest, locality: {} }")).await.unwrap();
+    let mut connection = caller.connect().await.unwrap();
+    let mut all_by = async |name: &str| {
+        eventually(name, async || {
+            for _ in 0..10 {
+                let reply = connection.get("reviews", "/", &[]).await.unwrap();
+                if reply.text() != name {
+                    return None;
+                }
+            }
+            Some(())
+        })
+        .await;
+    };
+    all_by("near").await;
+    near.proxy.drain();
+    all_by("v1").await;
+    for by in ["the fewest requests of two, own zone", "the fewest requests of two, elsewhere"] {
+        eventually(by, async || caller.access_log().iter().any(|record| record.contains(by)).then_some(())).await;
+    }
+}

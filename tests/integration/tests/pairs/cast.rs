@@ -3,7 +3,7 @@ use std::net::SocketAddr;
 
 use weft_decide::Scope;
 use weft_ir::MeshNames;
-use weft_model::{ClusterName, Host, Port, SpiffeId, TrustDomain, WorkloadRef};
+use weft_model::{ClusterName, Host, Locality, Port, SpiffeId, TrustDomain, WorkloadRef};
 
 use crate::dice::valid;
 
@@ -52,7 +52,7 @@ impl Member {
 
     /// Where its proxy stands.
     pub(crate) fn scope(&self) -> Scope {
-        Scope { namespace: valid(self.namespace), names: names() }
+        Scope { namespace: valid(self.namespace), names: names(), locality: own_place() }
     }
 }
 
@@ -63,6 +63,11 @@ pub(crate) fn names() -> MeshNames {
         mesh_domain: Host::default_mesh_domain(),
         cluster: ClusterName::local(),
     }
+}
+
+/// Where every caller stands.
+fn own_place() -> Locality {
+    Locality { region: Some(valid("eu")), zone: Some(valid("a")), sub_zone: None }
 }
 
 /// Where a called member is reached.

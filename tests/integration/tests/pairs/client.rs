@@ -22,6 +22,8 @@ pub(crate) struct Client {
 pub(crate) struct Reply {
     /// The status.
     pub(crate) status: u16,
+    /// The value of `set-cookie`.
+    pub(crate) cookie: Option<String>,
     /// The value of `location`.
     pub(crate) location: Option<String>,
     /// The fields that filters may change.
@@ -84,7 +86,8 @@ impl Client {
             self.open = Some((stream, peer));
         }
         let fields = filterable(head.lines().skip(1).filter_map(|line| line.split_once(':')));
-        Ok(Reply { status, location: field("location"), fields, decision: field("x-weft-decision"), body, peer })
+        let (cookie, location, decision) = (field("set-cookie"), field("location"), field("x-weft-decision"));
+        Ok(Reply { status, cookie, location, fields, decision, body, peer })
     }
 
     async fn more(&mut self, stream: &mut TcpStream) -> io::Result<()> {

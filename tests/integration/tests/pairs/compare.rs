@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use weft_decide::{
     Accepted, Answered, BadRequest, Decision, Denied, Edited, Forwarded, InboundDecision, Refusal, RequestHead,
-    Snapshot, evaluate_inbound, evaluate_outbound,
+    Snapshot, Why, evaluate_inbound, evaluate_outbound, evaluate_outbound_in,
 };
 
 use crate::{
@@ -93,6 +93,7 @@ impl Observed<'_> {
             authority: self.request.authority.as_bytes(),
             target: &self.request.target,
             headers: fields,
+            source: Some(self.reply.peer.ip()),
         }
     }
 
@@ -109,7 +110,7 @@ impl Observed<'_> {
         let revision = self.outbound.text("revision").ok_or("the record has no revision")?;
         let draws = self.outbound.draws().ok_or("the record has no draws")?;
         let snapshot = snapshots.outbound(revision, self.caller).ok_or("the record's revision is unknown")?;
-        Ok(evaluate_outbound(snapshot, head, draws))
+        Ok(evaluate_outbound_in(snapshot, head, draws, &self.outbound.circumstances()?))
     }
 
     fn refused_by_codec(&self, cause: &str) -> Result<(), String> {
@@ -159,6 +160,10 @@ impl Observed<'_> {
         equal("the service", record.text("service"), Some(&*forwarded.service.to_string()))?;
         equal("the cluster", record.text("destination"), Some(&*forwarded.cluster.to_string()))?;
         equal("the endpoint", record.text("endpoint"), Some(&*forwarded.workload.to_string()))?;
+        let by_turn = Why::DEFAULT.to_string();
+        let picked_by = Some(&*forwarded.picked_by).filter(|by| *by != by_turn);
+        equal("why it is this endpoint", record.text("pickedBy"), picked_by)?;
+        equal("the cookie that is set", self.reply.cookie.as_deref(), forwarded.set_cookie.as_deref())?;
         let (path, host) = (record.text("path"), forwarded.host.as_deref());
         let target = forwarded.target.as_deref().and_then(|target| target.split('?').next());
         if path != target {

@@ -81,6 +81,15 @@ impl Coverage {
     fn forwarded(&mut self, pair: &Agreed<'_>, forwarded: &Forwarded) {
         self.add("forwarded");
         self.add(format!("method {}", pair.request.method));
+        let (by, place) = forwarded.picked_by.split_once(", ").unwrap_or((&forwarded.picked_by, "any place"));
+        self.add(format!("picked by {by}"));
+        if by.ends_with("(Maglev)") {
+            self.add("picked from a table");
+        }
+        self.add(format!("picked from {place}"));
+        if forwarded.set_cookie.is_some() {
+            self.add("cookie set for affinity");
+        }
         if forwarded.timeout.is_some() {
             self.add("request timeout");
         }
@@ -153,6 +162,7 @@ impl Coverage {
             authority: pair.request.authority.as_bytes(),
             target: &pair.request.target,
             headers: &[],
+            source: None,
         };
         let normal = weft_decide::normalize(snapshot.scope(), &head).ok()?;
         let Lookup::Present(host) = snapshot.host(normal.authority.host(), normal.authority.port()) else {
@@ -296,6 +306,7 @@ const REQUIRED: &[(&str, u64)] = &[
     ("bad request: TargetTooLong", 10),
     ("body in chunks", 100),
     ("body of a known length", 100),
+    ("cookie set for affinity", 10),
     ("default route", 600),
     ("denied by a policy of a namespace", 5),
     ("denied by a policy of a service", 5),
@@ -335,6 +346,19 @@ const REQUIRED: &[(&str, u64)] = &[
     ("path rewrite: full", 15),
     ("path rewrite: prefix", 30),
     ("pick among several endpoints", 700),
+    ("picked by chance", 10),
+    ("picked by chance: the request has no key", 10),
+    ("picked by round robin", 400),
+    ("picked by the fewest requests of two", 10),
+    ("picked by the hash of cookie session", 10),
+    ("picked by the hash of header x-user", 5),
+    ("picked by the hash of query parameter v", 3),
+    ("picked by the hash of source address", 10),
+    ("picked by the least peak EWMA of two", 10),
+    ("picked from a table", 10),
+    ("picked from elsewhere", 20),
+    ("picked from own region", 20),
+    ("picked from own zone", 20),
     ("query match: exact", 20),
     ("query match: regex", 20),
     ("redirect: 301", 5),

@@ -2,10 +2,10 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use weft_model::{
-    AccessAction, AccessPolicy, AccessRule, BackendRef, Balancing, Callers, HeaderFilters, HeaderMatch, HttpMatch,
-    HttpMethod, HttpRoute, HttpRule, Labels, Locality, Meta, Name, Namespace, NetworkName, Object, ParentRef,
-    PathMatch, PolicyTarget, Port, Protocol, Selector, Service, ServicePortSpec, TargetKind, TargetPort, TextMatch,
-    TrafficPolicy, Workload,
+    AccessAction, AccessPolicy, AccessRule, AffinityKey, BackendRef, Balancing, Callers, HeaderFilters, HeaderMatch,
+    HttpMatch, HttpMethod, HttpRoute, HttpRule, Labels, Locality, LocalityFields, Meta, Name, Namespace, NetworkName,
+    Object, ParentRef, PathMatch, PolicyTarget, Port, Protocol, Selector, Service, ServicePortSpec, TargetKind,
+    TargetPort, TextMatch, TrafficPolicy, Workload,
 };
 
 use crate::{
@@ -85,7 +85,7 @@ fn workloads(dice: &mut Dice, places: &[Place]) -> Vec<Object> {
             account: valid(member.account),
             address: place.inbound,
             ports: named.take(count).collect(),
-            locality: Locality::default(),
+            locality: locality(dice),
             network: NetworkName::default_network(),
             cluster: valid("local"),
             trust_domain: None,
@@ -95,6 +95,16 @@ fn workloads(dice: &mut Dice, places: &[Place]) -> Vec<Object> {
         })));
     }
     workloads
+}
+
+/// The callers are in zone `a` of `eu`.
+fn locality(dice: &mut Dice) -> Locality {
+    let (region, zone) = *dice.pick(&[("eu", "a"), ("eu", "b"), ("us", "a")]);
+    Locality {
+        region: dice.percent(90).then(|| valid(region)),
+        zone: dice.percent(90).then(|| valid(zone)),
+        sub_zone: None,
+    }
 }
 
 fn services(dice: &mut Dice, places: &[Place]) -> Vec<Service> {
@@ -299,15 +309,40 @@ fn traffic_policies(dice: &mut Dice, services: &[Service], routes: &[HttpRoute])
             _ => continue,
         };
         let meta = meta(&namespace, &format!("traffic-{place}"));
-        let (balancing, request_timeout) = (Some(Balancing::RoundRobin), dice.percent(80).then(|| timeout(dice)));
+        let (balancing, affinity) = (dice.percent(85).then(|| *dice.pick(&BALANCINGS)), affinity(dice));
+        let locality = dice.percent(40).then(LocalityFields::default);
+        let request_timeout = dice.percent(80).then(|| timeout(dice));
         policies.push(Object::TrafficPolicy(Arc::new(TrafficPolicy {
             balancing,
+            locality,
+            affinity,
             request_timeout,
             ..TrafficPolicy::new(meta, vec![target])
         })));
     }
     policies
 }
+
+/// By each kind of key, and often by none. Matches are written for the same fields, so that they are there.
+fn affinity(dice: &mut Dice) -> Option<AffinityKey> {
+    let named = |name: &str| name.to_owned();
+    match dice.below(8) {
+        0 => Some(AffinityKey::Cookie { name: named("session"), path: named("/"), ttl: None }),
+        1 => Some(AffinityKey::Header { name: named("x-user") }),
+        2 => Some(AffinityKey::Query { name: named("v") }),
+        3 => Some(AffinityKey::SourceAddress),
+        _ => None,
+    }
+}
+
+const BALANCINGS: [Balancing; 6] = [
+    Balancing::RoundRobin,
+    Balancing::LeastRequest,
+    Balancing::Random,
+    Balancing::PeakEwma,
+    Balancing::RingHash,
+    Balancing::Maglev,
+];
 
 fn of(meta: &Meta, kind: TargetKind, section: Option<Name>) -> PolicyTarget {
     PolicyTarget { kind, namespace: Some(meta.namespace.clone()), name: meta.name.clone(), section }

@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::Value;
 use tokio::sync::Notify;
-use weft_decide::Draws;
+use weft_decide::{Circumstances, Draws};
 
 /// One record of a request or connection.
 #[derive(Clone, Debug)]
@@ -28,6 +28,15 @@ impl Record {
     pub(crate) fn draws(&self) -> Option<Draws> {
         let number = |field| self.text(field)?.parse().ok();
         Some(Draws { split: number("split")?, pick: number("pick")? })
+    }
+
+    /// What the pick depended on beside them. Nobody is ejected here, and nothing is sent twice.
+    pub(crate) fn circumstances(&self) -> Result<Circumstances, String> {
+        match self.text("circumstances") {
+            None => Ok(Circumstances::default()),
+            Some("second") => Ok(Circumstances { second: true, ..Circumstances::default() }),
+            Some(other) => Err(format!("nothing here comes to {other:?}")),
+        }
     }
 
     /// Its number among its worker's, counted from when a request's head was read.

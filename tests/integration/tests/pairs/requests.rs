@@ -144,7 +144,8 @@ impl Request {
         }
         let (path, query) = match path.split_once('?') {
             Some((path, query)) => (path.to_owned(), Some(query.to_owned())),
-            None => (path, None),
+            // What affinity may look at.
+            None => (path, dice.percent(15).then(|| "v=2".to_owned())),
         };
         let written = target(dice, &path);
         request.target = match query {

@@ -19,19 +19,26 @@ const LONGEST_TTL: Duration = Duration::from_secs(400 * 24 * 3600);
 
 pub(super) fn decode(cx: &mut Context, field: &Field<'_>) -> Option<AffinityKey> {
     let mut fields = Fields::open(cx, field)?;
-    let cookie = fields.take("cookie");
-    let header = fields.take("header");
+    let keys: Vec<_> = KEYS.iter().filter_map(|(key, read)| Some((key, read, fields.take(key)?))).collect();
     fields.finish(cx);
-    match (cookie, header) {
-        (Some(field), None) => self::cookie(cx, &field),
-        (None, Some(field)) => self::header(cx, &field),
-        (found, _) => {
-            let text = if found.is_some() { "it has both a cookie and a header" } else { "it has no key" };
-            field.invalid(cx, text, "write `cookie: {}` or `header: {name: x-user}`");
-            None
-        }
+    if let [(_, read, key)] = &keys[..] {
+        return read(cx, key);
     }
+    let names: Vec<_> = keys.iter().map(|(key, ..)| **key).collect();
+    let text = match &names[..] {
+        [] => "it has no key".to_owned(),
+        names => format!("it has more than one key: {}", names.join(", ")),
+    };
+    let hint = "write one of `cookie: {}`, `header: {name: x-user}`, `query: {name: user}` and `sourceAddress: {}`";
+    field.invalid(cx, text, hint);
+    None
 }
+
+/// Reads one of the keys.
+type Read = fn(&mut Context, &Field<'_>) -> Option<AffinityKey>;
+
+const KEYS: [(&str, Read); 4] =
+    [("cookie", cookie), ("header", header), ("query", query), ("sourceAddress", source_address)];
 
 fn cookie(cx: &mut Context, field: &Field<'_>) -> Option<AffinityKey> {
     let mut fields = Fields::open(cx, field)?;
@@ -102,4 +109,17 @@ fn header(cx: &mut Context, field: &Field<'_>) -> Option<AffinityKey> {
     let name = fields.required(cx, "name").and_then(|name| pattern::header_name(cx, &name));
     fields.finish(cx);
     Some(AffinityKey::Header { name: name? })
+}
+
+fn query(cx: &mut Context, field: &Field<'_>) -> Option<AffinityKey> {
+    let mut fields = Fields::open(cx, field)?;
+    let name = fields.required(cx, "name").and_then(|name| pattern::query_name(cx, &name));
+    fields.finish(cx);
+    Some(AffinityKey::Query { name: name? })
+}
+
+/// It has no fields: `sourceAddress: {}`.
+fn source_address(cx: &mut Context, field: &Field<'_>) -> Option<AffinityKey> {
+    Fields::open(cx, field)?.finish(cx);
+    Some(AffinityKey::SourceAddress)
 }
