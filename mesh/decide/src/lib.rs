@@ -54,6 +54,7 @@ mod normalize;
 mod outcome;
 mod permit;
 mod pick;
+mod pressure;
 mod refusal;
 mod rendezvous;
 mod renewal;
@@ -89,6 +90,7 @@ pub use permit::{
     Admitted, Denied, Permit, Permitted, PermittedAnswer, permit, permit_answer, permit_outbound, repermit,
 };
 pub use pick::{Circumstances, Cold, Loads, Picked, PickedBy, Turn, Why, pick, pick_with};
+pub use pressure::{Pressure, Resource, Usage};
 pub use refusal::{Destination, LimitKind, Refusal};
 pub use renewal::Renewal;
 pub use retry::{Attempted, NoRepeat, PROVEN_REPEATS, Repeats};

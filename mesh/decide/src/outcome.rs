@@ -45,6 +45,8 @@ pub enum Proof {
     /// A weft peer's inbound side has answered 421 under a mark that nobody behind it can set: it has no chain for the
     /// service, or none yet.
     Misdirected,
+    /// A weft peer's inbound side has answered 503 under that mark: it is short of memory or descriptors.
+    Shed,
 }
 
 impl fmt::Display for Proof {
@@ -55,6 +57,7 @@ impl fmt::Display for Proof {
             Self::GoAway => "it ended the connection with a GOAWAY whose last stream lies below",
             Self::CloseNotify => "it closed the connection by close_notify without a byte of an answer",
             Self::Misdirected => "it has no chain for the service (421 under its own mark)",
+            Self::Shed => "it sheds new requests (503 under its own mark)",
         })
     }
 }

@@ -117,7 +117,7 @@ impl<'s> Repeats<'s> {
             return Err(NoRepeat::Attempts);
         }
         let wait = match tried.outcome {
-            Outcome::NotProcessed(Proof::Misdirected) if !tried.elsewhere => self.pause(draw),
+            Outcome::NotProcessed(Proof::Misdirected | Proof::Shed) if !tried.elsewhere => self.pause(draw),
             _ if proven && self.done == 0 => Duration::ZERO,
             _ => self.wait(draw),
         };

@@ -24,7 +24,7 @@ use super::{
     join::JoinToken,
     last_good,
     lifecycle::{Stop, asked_to_stop},
-    ports,
+    overload, ports,
     shared::Shared,
     state_dir::StateDir,
     status::Status,
@@ -45,6 +45,7 @@ pub(super) struct Control {
     pub(super) shared: Arc<Shared>,
     pub(super) state: StateDir,
     pub(super) token: Option<JoinToken>,
+    pub(super) memory: Option<u64>,
     pub(super) events: mpsc::Receiver<Event>,
     pub(super) status: StdTcpListener,
     pub(super) admin: StdUnixListener,
@@ -67,7 +68,7 @@ impl Control {
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         thread::Builder::new().name("control".to_owned()).spawn(move || {
             let ending = Ending(Arc::clone(&self.shared));
-            let Self { shared, state, token, events, status, admin, recorder } = self;
+            let Self { shared, state, token, memory, events, status, admin, recorder } = self;
             // Each proxy of a process counts for itself: its control thread is its recorder's whole world.
             let _local = metrics::set_default_local_recorder(&recorder);
             let listening = {
@@ -76,7 +77,7 @@ impl Control {
             };
             match listening {
                 Ok((status, admin)) => {
-                    runtime.block_on(serve(Tasks { shared, state, token, events, status, admin }, &recorder));
+                    runtime.block_on(serve(Tasks { shared, state, token, memory, events, status, admin }, &recorder));
                 }
                 Err(error) => tracing::error!(%error, "the status and admin interfaces cannot be served"),
             }
@@ -92,6 +93,7 @@ struct Tasks {
     shared: Arc<Shared>,
     state: StateDir,
     token: Option<JoinToken>,
+    memory: Option<u64>,
     events: mpsc::Receiver<Event>,
     status: TcpListener,
     admin: UnixListener,
@@ -99,7 +101,7 @@ struct Tasks {
 
 /// Runs everything until the proxy has drained or is to stop at once.
 async fn serve(tasks: Tasks, recorder: &PrometheusRecorder) {
-    let Tasks { shared, state, token, events, status, admin } = tasks;
+    let Tasks { shared, state, token, memory, events, status, admin } = tasks;
     let (ready, current) = watch::channel(None);
     let state = Arc::new(state);
     let last_good = last_good::load(&shared, &state);
@@ -108,6 +110,7 @@ async fn serve(tasks: Tasks, recorder: &PrometheusRecorder) {
     tokio::spawn(http::serve_tcp(status, Arc::new(Status(Arc::clone(&shared)))));
     tokio::spawn(http::serve_unix(admin, Arc::new(Admin(Arc::clone(&shared)))));
     tokio::spawn(health::run(Arc::clone(&shared)));
+    tokio::spawn(overload::run(Arc::clone(&shared), memory));
     tokio::spawn(certificates::run(Arc::clone(&shared), state, token, ready));
     tokio::spawn(ads::run(Arc::clone(&shared), last_good, events, current.clone()));
     tokio::spawn(attach(Arc::clone(&shared), current));

@@ -17,6 +17,8 @@ pub struct Options {
     pub sealing_key: Option<SealingKey>,
     /// Seals what the state directory holds unsealed, instead of refusing to start with it.
     pub seal_state: bool,
+    /// How much memory the process may use, in bytes, beside what its cgroup allows: near it, work is shed.
+    pub memory: Option<u64>,
 }
 
 /// Where the access log goes: JSON lines, one for each HTTP request and each TCP connection.

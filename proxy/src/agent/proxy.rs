@@ -111,7 +111,7 @@ impl Proxy {
     /// # Errors
     /// Where the state directory cannot be used, an address cannot be bound or a thread cannot be started.
     pub fn start(bootstrap: Bootstrap, options: Options) -> Result<Self, StartError> {
-        let Options { access_log, token, sealing_key, seal_state } = options;
+        let Options { access_log, token, sealing_key, seal_state, memory } = options;
         let state = StateDir::open(&bootstrap.state_directory, owner(&bootstrap), sealing_key)?;
         state.check_seals(seal_state)?;
         let (events, events_out) = mpsc::channel(EVENTS);
@@ -132,7 +132,7 @@ impl Proxy {
         let recorder = PrometheusBuilder::new().build_recorder();
         let shared = Arc::new(Shared::new(bootstrap, start, (bound, unbound), dataplane, recorder.handle()));
         let control =
-            Control { shared: Arc::clone(&shared), state, token, events: events_out, status, admin, recorder };
+            Control { shared: Arc::clone(&shared), state, token, memory, events: events_out, status, admin, recorder };
         let control = control.spawn().map_err(StartError::Thread)?;
         Ok(Self { shared, control: Some(control) })
     }

@@ -24,6 +24,7 @@ use super::{
     AccessLog, NotAdmitted, Options, Proxy, StartError,
     bootstrap::{Bootstrap, InvalidBootstrap, MAX_FILE_BYTES},
     join::{self, JoinError, Joined, LocalChoices, TcpChoice},
+    overload,
     state_dir::holds_sealed,
 };
 
@@ -82,6 +83,11 @@ pub struct Args {
     /// Append the access log to this file instead of writing it to standard output.
     #[arg(long, value_name = "FILE")]
     pub access_log: Option<PathBuf>,
+    /// How much memory the proxy may use, as in 64Mi, 1G or 67108864. From 80 % of it on, connections that rest are closed
+    /// sooner, from 90 % on new requests are answered 503, from 95 % on new connections are turned away. The limit of the
+    /// process' cgroup counts too, without being named.
+    #[arg(long, value_name = "BYTES", env = "WEFT_MEMORY")]
+    pub memory: Option<Bytes>,
     /// Worker threads of the data plane.
     #[arg(long, value_name = "N", default_value = "1", conflicts_with = "config")]
     pub workers: NonZeroUsize,
@@ -156,6 +162,32 @@ impl FromStr for Listen {
             return Ok(Self::Nowhere);
         }
         text.parse().map(Self::At).map_err(|_| invalid("it is neither <ip>:<port> nor none"))
+    }
+}
+
+/// A number of bytes, as Kubernetes writes quantities: `64Mi`, `1G`, `67108864`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bytes(pub u64);
+
+impl FromStr for Bytes {
+    type Err = InvalidArgument;
+
+    fn from_str(text: &str) -> Result<Self, InvalidArgument> {
+        const UNITS: [(&str, u64); 9] = [
+            ("Ki", 1 << 10),
+            ("Mi", 1 << 20),
+            ("Gi", 1 << 30),
+            ("Ti", 1 << 40),
+            ("k", 1_000),
+            ("M", 1_000_000),
+            ("G", 1_000_000_000),
+            ("T", 1_000_000_000_000),
+            ("", 1),
+        ];
+        let (number, unit) =
+            UNITS.iter().find_map(|(suffix, unit)| Some((text.strip_suffix(suffix)?, *unit))).unwrap_or((text, 1));
+        let bytes = number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit)).filter(|bytes| *bytes > 0);
+        bytes.map(Self).ok_or_else(|| invalid("it is no number of bytes above zero, as in 64Mi, 1G or 67108864"))
     }
 }
 
@@ -245,6 +277,7 @@ impl Args {
     fn run(self) -> Result<ExitCode, RunError> {
         let (check, access_log) = (self.check, self.access_log.clone());
         let (key_file, seal_state) = (self.sealing_key_file.clone(), self.seal_state);
+        let memory = self.memory.map(|memory| memory.0);
         let Joined { bootstrap, token } = self.bootstrap()?;
         let effective = bootstrap.to_yaml();
         if check {
@@ -253,9 +286,10 @@ impl Args {
         }
         tracing::info!("starting with this configuration:\n{effective}");
         no_core_dumps();
+        overload::raise_descriptors();
         let access_log = access_log.map_or(AccessLog::Stdout, AccessLog::File);
         let sealing_key = sealing_key(key_file, &bootstrap.state_directory)?;
-        let proxy = Proxy::start(bootstrap, Options { access_log, token, sealing_key, seal_state })?;
+        let proxy = Proxy::start(bootstrap, Options { access_log, token, sealing_key, seal_state, memory })?;
         tracing::info!("listening: {}", proxy.bound());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(RunError::Signals)?;
         let code = runtime.block_on(until_stopped(&proxy)).map_err(RunError::Signals)?;
@@ -384,6 +418,15 @@ mod tests {
         assert_eq!(args.applications[0].address.port(), 8080);
         assert_eq!((args.tcp[0].service.as_str(), args.tcp[0].port.get()), ("stock", 9000));
         assert!(args.check);
+    }
+
+    #[test]
+    fn a_number_of_bytes_has_the_units_of_kubernetes() {
+        let read = |text: &str| text.parse::<Bytes>().map(|bytes| bytes.0).ok();
+        assert_eq!([read("64Mi"), read("1G"), read("5"), read("3k")], [64 << 20, 1_000_000_000, 5, 3_000].map(Some));
+        for text in ["", "0", "-1", "64MiB", "Mi", "1.5G", "99999999999T", "1 G"] {
+            assert_eq!(read(text), None, "{text}");
+        }
     }
 
     #[test]

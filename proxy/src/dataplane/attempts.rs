@@ -123,8 +123,8 @@ pub(super) struct Answer<'a> {
     pub(super) status: u16,
     /// The `grpc-status`, where the head has one.
     pub(super) grpc: Option<u32>,
-    /// Whether a weft peer says that it has not looked at the request ([`UNPROCESSED`](super::respond::UNPROCESSED)).
-    pub(super) unprocessed: bool,
+    /// What a weft peer says by which it has not looked at the request ([`UNPROCESSED`](super::respond::UNPROCESSED)).
+    pub(super) unprocessed: Option<Proof>,
     /// The value of its `retry-after`.
     pub(super) retry_after: Option<&'a [u8]>,
     /// What of the request can be sent once more ([`Carrier::kept`]).
@@ -209,8 +209,8 @@ impl<'v> Attempt<'_, 'v> {
     pub(super) fn judge(&mut self, answer: Answer<'_>) -> Fate {
         let Answer { status, grpc, unprocessed, retry_after, kept } = answer;
         let outcome = match unprocessed {
-            true => Outcome::NotProcessed(Proof::Misdirected),
-            false => Outcome::Answered { status, grpc },
+            Some(proof) => Outcome::NotProcessed(proof),
+            None => Outcome::Answered { status, grpc },
         };
         self.measure(outcome);
         let probes = matches!(self.admission, Some(Admission::Probe(_)));
@@ -222,7 +222,7 @@ impl<'v> Attempt<'_, 'v> {
         }
         let policy = self.attempts.permitted.routed().retry();
         let takes = |retry: &Retry| retry.on.takes_status(status) || grpc.is_some_and(|grpc| retry.on.takes_grpc(grpc));
-        if unprocessed || policy.is_some_and(takes) {
+        if unprocessed.is_some() || policy.is_some_and(takes) {
             match self.again(outcome, kept, retry_after) {
                 Ok(again) => {
                     self.again = Some(again);

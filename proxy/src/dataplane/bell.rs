@@ -16,6 +16,11 @@ impl Bell {
     /// Wakes everybody who listens, now and later.
     pub(super) fn ring(&self) {
         self.rung.set(true);
+        self.stir();
+    }
+
+    /// Wakes everybody who listens now, to look at something else.
+    pub(super) fn stir(&self) {
         let wakers: Vec<Waker> = self.listeners.borrow_mut().iter_mut().filter_map(Option::take).collect();
         wakers.iter().for_each(Waker::wake_by_ref);
     }

@@ -10,7 +10,7 @@ use super::{
     pool::{Proven, Upstream},
     record::Stage,
     resilience::{Look, Room},
-    respond::{Failure, UNPROCESSED},
+    respond::{Failure, UNPROCESSED, unprocessed},
     serve::Http1Job,
     tls::{Io, Wire},
     upstream,
@@ -52,7 +52,10 @@ impl Carrier for Http1<'_> {
         let head = exchange.final_head().await?;
         let retry_after = if head.status >= 400 { exchange.field(&head, b"retry-after") } else { None };
         let kept = exchange.kept(incoming);
-        let unprocessed = head.status == 421 && exchange.field(&head, UNPROCESSED.as_bytes()).is_some();
+        let unprocessed = match head.status {
+            421 | 503 => exchange.field(&head, UNPROCESSED.as_bytes()).and_then(|mark| unprocessed(head.status, mark)),
+            _ => None,
+        };
         let answer = Answer { status: head.status, grpc: None, unprocessed, retry_after, kept };
         if attempt.judge(answer) == Fate::HoldBack {
             return Err(AttemptFailed::HeldBack);

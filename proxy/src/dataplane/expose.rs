@@ -13,6 +13,7 @@ use weft_ir::ServicePort;
 
 use super::{
     EdgeSummary,
+    gate::Limit,
     histogram::Counts,
     metrics::{Cause, Direction, Labels, Refused, Registered, Retries, Series, Totals},
 };
@@ -140,10 +141,9 @@ impl Exposition {
         kind(out, "weft_connections_active", "gauge", "Accepted connections that are open.");
         kind_lines(out, "weft_connections_active", |i| self.total(|totals| &totals.active[i]));
         kind(out, "weft_connections_refused_total", "counter", "Connections closed at once: too many.");
-        for (limit, value) in
-            ["connections", "handshakes"].into_iter().zip([0, 1].map(|i| self.total(|t| &t.refused[i])))
-        {
-            line(out, format_args!("weft_connections_refused_total{{limit=\"{limit}\"}} {value}"));
+        for (limit, place) in Limit::TURN_AWAY.iter().zip(0_usize..) {
+            let value = self.total(|totals| &totals.refused[place]);
+            line(out, format_args!("weft_connections_refused_total{{limit=\"{}\"}} {value}", limit.as_str()));
         }
         for (name, help, value) in [
             ("weft_accept_errors_total", "Failed accepts.", self.total(|t| &t.accept_errors)),

@@ -1,8 +1,10 @@
-//! How many connections a data plane holds at most, over all of its workers.
+//! How much a data plane holds at most, over all of its workers, and what it sheds where that is not enough.
 use std::sync::{
     Arc,
-    atomic::{AtomicUsize, Ordering},
+    atomic::{AtomicU8, AtomicUsize, Ordering},
 };
+
+use weft_decide::{Pressure, Resource};
 
 use super::settings::Limits;
 
@@ -13,19 +15,79 @@ pub(super) enum Limit {
     Connections,
     /// Inbound connections whose client has not yet proven who it is.
     Handshakes,
+    /// Connections to upstreams and to the application.
+    Upstreams,
+    /// No number: new connections are shed ([`Pressure::Connections`]).
+    Pressure,
 }
 
-/// The bounds and what is held against them. All workers write it, when a connection begins and ends and never for a
-/// request: a share for each worker would refuse on one what another has room for.
+impl Limit {
+    /// Those that turn connections away, in the order of their counts.
+    pub(super) const TURN_AWAY: [Self; 3] = [Self::Connections, Self::Handshakes, Self::Pressure];
+
+    /// Its name in metrics.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Connections => "connections",
+            Self::Handshakes => "handshakes",
+            Self::Upstreams => "upstreams",
+            Self::Pressure => "pressure",
+        }
+    }
+}
+
+/// The bounds and what is held against them. All workers write what is held, when a connection begins and ends and never
+/// for a request: a share for each worker would refuse on one what another has room for.
 #[derive(Debug)]
 pub(super) struct Gate {
+    told: Told,
     limits: Limits,
-    held: [AtomicUsize; 2],
+    held: Held,
+}
+
+/// What the control thread has told: every request reads it, so that it shares no cache line with what connections write.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Told {
+    /// What is shed, and sixteen times the number of what is short.
+    pressure: AtomicU8,
+    /// How many descriptors there are for connections, of both sides together.
+    descriptors: AtomicUsize,
+}
+
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Held {
+    connections: AtomicUsize,
+    handshakes: AtomicUsize,
+    upstreams: AtomicUsize,
 }
 
 impl Gate {
     pub(super) fn new(limits: Limits) -> Arc<Self> {
-        Arc::new(Self { limits, held: Default::default() })
+        let told = Told { pressure: AtomicU8::new(Pressure::None as u8), descriptors: AtomicUsize::new(usize::MAX) };
+        Arc::new(Self { told, limits, held: Held::default() })
+    }
+
+    /// What is shed from now on, for lack of what.
+    pub(super) fn shed(&self, pressure: Pressure, short: Resource) {
+        self.told.pressure.store(pressure as u8 | ((short as u8) << 4), Ordering::Relaxed);
+    }
+
+    /// How many descriptors there are for connections, of both sides together.
+    pub(super) fn descriptors(&self, count: usize) {
+        self.told.descriptors.store(count, Ordering::Relaxed);
+    }
+
+    /// What is shed.
+    pub(super) fn pressure(&self) -> Pressure {
+        (self.told.pressure.load(Ordering::Relaxed) & 0xf).into()
+    }
+
+    /// What there is too little of, where anything is shed.
+    pub(super) fn short(&self) -> Resource {
+        let number = self.told.pressure.load(Ordering::Relaxed) >> 4;
+        Resource::ALL.get(usize::from(number)).copied().unwrap_or(Resource::Memory)
     }
 
     /// Takes a place below the limit; whether there was one.
@@ -48,11 +110,19 @@ impl Gate {
         self.enter(Limit::Handshakes).then(|| Stranger(self.clone()))
     }
 
+    /// A place for a connection that we make; `None` where there is no descriptor for it.
+    pub(super) fn outgoing(self: &Arc<Self>) -> Option<Outgoing> {
+        self.enter(Limit::Upstreams).then(|| Outgoing(self.clone()))
+    }
+
     fn of(&self, limit: Limit) -> (&AtomicUsize, usize) {
-        let Self { limits, held: [connections, handshakes] } = self;
+        let Self { told, limits, held } = self;
+        // An accepted connection may need another one: each side has half.
+        let half = told.descriptors.load(Ordering::Relaxed) / 2;
         match limit {
-            Limit::Connections => (connections, limits.connections),
-            Limit::Handshakes => (handshakes, limits.handshakes),
+            Limit::Connections | Limit::Pressure => (&held.connections, limits.connections.min(half)),
+            Limit::Handshakes => (&held.handshakes, limits.handshakes),
+            Limit::Upstreams => (&held.upstreams, half),
         }
     }
 }
@@ -64,5 +134,15 @@ pub(super) struct Stranger(Arc<Gate>);
 impl Drop for Stranger {
     fn drop(&mut self) {
         self.0.leave(Limit::Handshakes);
+    }
+}
+
+/// The place of a connection that we made, held until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Outgoing(Arc<Gate>);
+
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        self.0.leave(Limit::Upstreams);
     }
 }

@@ -15,7 +15,7 @@ use tokio::{
     time::Instant,
 };
 use weft_certs::{Svid, TrustBundles, tls::TlsError};
-use weft_decide::Snapshot;
+use weft_decide::{Pressure, Resource, Snapshot};
 use weft_ir::ServicePort;
 use weft_net::{LocalAddr, listen, listen_again};
 
@@ -47,6 +47,7 @@ pub struct Dataplane {
     /// Of each worker.
     refusals: Vec<Arc<Refusals>>,
     progress: Arc<Progress>,
+    gate: Arc<Gate>,
 }
 
 struct WorkerHandle {
@@ -141,7 +142,7 @@ impl Dataplane {
         let exposition = Mutex::new(Exposition::new(totals, registered));
         let commands = workers.iter().map(|worker| worker.commands.clone()).collect();
         let keeper = Keeper::new(epoch, commands, reported);
-        Ok((Self { workers, exposition, kept: Mutex::default(), keeper, log, refusals, progress }, bound))
+        Ok((Self { workers, exposition, kept: Mutex::default(), keeper, log, refusals, progress, gate }, bound))
     }
 
     /// Makes every worker decide from this snapshot, each from its next turn on and in a lane of its own. Returns the
@@ -214,6 +215,19 @@ impl Dataplane {
         let surplus = lines.len().saturating_sub(KEPT);
         lines.drain(..surplus);
         lines
+    }
+
+    /// Sheds work from now on, for lack of something; everything goes on where the pressure is none.
+    pub fn shed(&self, pressure: Pressure, short: Resource) {
+        self.gate.shed(pressure, short);
+        // What rests may have rested for long enough now.
+        self.tell(|| Command::Stir);
+    }
+
+    /// How many descriptors connections may take, of both sides together. An accepted connection may need one to an
+    /// upstream, so each side has half.
+    pub fn descriptors(&self, count: usize) {
+        self.gate.descriptors(count);
     }
 
     /// Begins to finish: further answers end their connections, after a moment nothing is accepted any more and unused
@@ -289,7 +303,7 @@ fn spawn(
 impl Dataplane {
     /// Takes every lock that there is in a data plane, for as long as what is returned is kept.
     pub(super) fn hold_every_lock(&self) -> impl Sized + '_ {
-        let Self { workers: _, exposition, kept, keeper, log: _, refusals: _, progress: _ } = self;
+        let Self { workers: _, exposition, kept, keeper, log: _, refusals: _, progress: _, gate: _ } = self;
         (lock(exposition), lock(kept), keeper.hold())
     }
 }

@@ -201,6 +201,7 @@ impl Path for Inbound {
     async fn carry<J: Job>(&self, head: &J::Head, job: &mut J) -> Result<Outcome, Failure> {
         let Self { worker, caller, server_name } = self;
         job.record().note(Key::Caller, caller);
+        worker.admit()?;
         job.record().at(Stage::Normalize);
         let view = worker.view();
         let view = view.ok_or_else(|| Failure::new(Ending::Unready, "this proxy has no configuration yet"))?;
@@ -222,7 +223,7 @@ impl Path for Inbound {
         hop.edit(&mut edits);
         left.edit_to_application(&mut edits);
         let (path, query) = (&*request.target.path, request.target.query);
-        let (last, body_idle) = (|| worker.is_draining(Direction::Inbound), worker.timeouts().body_idle);
+        let (last, body_idle) = (|| worker.is_leaving(Direction::Inbound), worker.timeouts().body_idle);
         let host = head.host(&request.host);
         let (trusts_answers, set_cookie) = (false, None);
         let forward =

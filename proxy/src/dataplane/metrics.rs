@@ -105,8 +105,8 @@ const MAX_CAUSES: usize = 64;
 pub(super) struct Totals {
     pub(super) accepted: [AtomicU64; 2],
     pub(super) active: [AtomicU64; 2],
-    /// Closed at once for the bound on connections, and for that on handshakes.
-    pub(super) refused: [AtomicU64; 2],
+    /// Closed at once, by [`Limit::TURN_AWAY`](super::gate::Limit::TURN_AWAY).
+    pub(super) refused: [AtomicU64; 3],
     pub(super) accept_errors: AtomicU64,
     pub(super) on_demand_waits: AtomicU64,
     pub(super) upstream_connected: AtomicU64,

@@ -93,6 +93,7 @@ impl Path for Outbound {
 
     async fn carry<J: Job>(&self, head: &J::Head, job: &mut J) -> Result<Outcome, Failure> {
         let Self { worker } = self;
+        worker.admit()?;
         job.record().at(Stage::Normalize);
         let (mut view, split) = (view(worker)?, worker.draw());
         // From here on, so that a refusal is replayed as well as a forwarded request.
@@ -128,7 +129,7 @@ impl Path for Outbound {
                     hop.edit(&mut edits);
                     left.edit_to_peer(&mut edits);
                     routed.request_changes().for_each(|changes| edits.change(changes));
-                    let last = || worker.is_draining(Direction::Outbound);
+                    let last = || worker.is_leaving(Direction::Outbound);
                     let forward = Forward {
                         path: &path,
                         query: request.target.query,

@@ -1,5 +1,5 @@
 //! A worker's unused upstream connections.
-use std::{cell::RefCell, collections::HashMap, net::SocketAddr, rc::Rc, time::Duration};
+use std::{cell::RefCell, collections::HashMap, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use tokio::{
     sync::Notify,
@@ -8,7 +8,7 @@ use tokio::{
 use weft_model::SpiffeId;
 use weft_net::{is_quiet, is_ready};
 
-use super::{http::Conn, resilience::Connection};
+use super::{gate::Gate, http::Conn, resilience::Connection};
 
 /// The most unused connections to one endpoint under one identity and name.
 const MAX_IDLE: usize = 64;
@@ -117,14 +117,15 @@ impl Pool {
     }
 
     /// Closes what is unused for too long or was closed by the other side; holds no timer while the pool is empty.
-    pub(super) async fn sweep(self: Rc<Self>) {
+    pub(super) async fn sweep(self: Rc<Self>, gate: Arc<Gate>) {
         loop {
             self.filled.notified().await;
             while !self.groups.borrow().is_empty() {
                 time::sleep(SWEEP).await;
+                let pressure = gate.pressure();
                 self.groups.borrow_mut().retain(|_, groups| {
                     groups.retain_mut(|group| {
-                        let bound = group.bound;
+                        let bound = pressure.idle(group.bound);
                         group.unused.retain(|it| it.since.elapsed() < bound && is_quiet(it.upstream.conn.tcp()));
                         !group.unused.is_empty()
                     });

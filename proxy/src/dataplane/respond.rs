@@ -1,7 +1,7 @@
 //! How things end, and what the client is told: one total table from cause to status, blame and reset.
 use std::fmt;
 
-use weft_decide::{OwnAnswer, Refusal};
+use weft_decide::{OwnAnswer, Proof, Refusal};
 
 use super::{
     http::{ExchangeError, Malformed, Party},
@@ -12,6 +12,15 @@ use super::{
 /// be sent again (invariant 7). Whatever the application behind it answers loses the fields of ours, and nobody is a peer's
 /// inbound side who has not proven to be.
 pub(super) const UNPROCESSED: &str = "x-weft-unprocessed";
+
+/// What an answer of a peer's proves that has the field [`UNPROCESSED`], by its status; gRPC's have 200.
+pub(super) fn unprocessed(status: u16, mark: &[u8]) -> Option<Proof> {
+    match (status, mark) {
+        (421, _) | (200, b"misdirected") => Some(Proof::Misdirected),
+        (503, _) | (200, b"overloaded") => Some(Proof::Shed),
+        _ => None,
+    }
+}
 
 /// Who is at fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,8 +96,10 @@ pub(super) enum Ending {
     Drained,
     /// A body stood still for too long, and this is who did not move it.
     BodyIdle(Blame),
-    /// This proxy is not able to: no certificate yet, no descriptor left.
+    /// This proxy is not able to: no certificate yet.
     Unready,
+    /// This proxy is short of memory or descriptors.
+    Overloaded,
 }
 
 impl Ending {
@@ -134,6 +145,7 @@ impl Ending {
             Self::Drained => "drained",
             Self::BodyIdle(_) => "body-idle",
             Self::Unready => "unready",
+            Self::Overloaded => "overloaded",
         }
     }
 
@@ -158,15 +170,16 @@ impl Ending {
             | Self::UpstreamReset(_)
             | Self::UpstreamMalformed(_)
             | Self::Timeout => Some(Blame::Upstream),
-            Self::Abandoned | Self::Drained | Self::Unready => Some(Blame::Ourselves),
+            Self::Abandoned | Self::Drained | Self::Unready | Self::Overloaded => Some(Blame::Ourselves),
         }
     }
 
     /// The value of [`UNPROCESSED`] in an answer of ours, where it is to have one: this proxy has no chain for the service,
-    /// or none yet, while others do, or soon.
+    /// or none yet, while others do, or soon; or it is short of something that others have.
     pub(super) fn unprocessed(self, direction: Direction) -> Option<&'static str> {
         match (direction, self) {
             (Direction::Inbound, Self::Refused(code, 421, _)) => Some(code),
+            (Direction::Inbound, Self::Overloaded) => Some(self.code()),
             _ => None,
         }
     }
@@ -181,7 +194,7 @@ impl Ending {
             Self::Malformed(malformed) => Some(malformed.status()),
             Self::ClientTimeout | Self::BodyIdle(Blame::Downstream) => Some(408),
             Self::ConnectFailed | Self::ConnectTimeout | Self::UpstreamHandshake | Self::Unready => Some(503),
-            Self::Unprocessed => Some(503),
+            Self::Unprocessed | Self::Overloaded => Some(503),
             Self::UpstreamGone | Self::UpstreamReset(_) | Self::UpstreamMalformed(_) => Some(502),
             Self::Timeout | Self::BodyIdle(_) => Some(504),
         }

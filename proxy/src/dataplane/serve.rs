@@ -197,7 +197,7 @@ async fn one(
         Err(failure) => {
             // What comes behind a request for another protocol may be meant for that.
             let Incoming { head, .. } = incoming;
-            let lives = body.is_read() && head.keeps_alive && !head.upgrade && !worker.is_draining(direction(path));
+            let lives = body.is_read() && head.keeps_alive && !head.upgrade && !worker.is_leaving(direction(path));
             refuse(client, record, failure, Answer { lives, to_head: incoming.is_head() }).await
         }
     }
@@ -256,7 +256,8 @@ async fn next_head(
 ) -> Option<Result<usize, Failure>> {
     // Nothing is held and no timer is touched where the head comes with the first read.
     let mut reading = !client.input().is_empty();
-    alarm.set(Instant::now() + if reading { worker.timeouts().head } else { path.idle() });
+    let (since, mut pressure) = (Instant::now(), worker.pressure());
+    alarm.set(since + if reading { worker.timeouts().head } else { pressure.idle(path.idle()) });
     let bell = worker.bell(direction(path)).listen();
     poll_fn(|cx| {
         match client.poll_head(cx) {
@@ -267,6 +268,10 @@ async fn next_head(
             Poll::Pending => {}
         }
         if client.input().is_empty() {
+            let now = worker.pressure();
+            if std::mem::replace(&mut pressure, now) != now {
+                alarm.set(since + now.idle(path.idle()));
+            }
             if bell.poll(cx).is_ready() || alarm.poll(cx).is_ready() {
                 return Poll::Ready(None);
             }

@@ -20,6 +20,8 @@ use weft_certs::{
 };
 use weft_model::SpiffeId;
 
+use super::gate::Outgoing;
+
 /// The ALPN protocols of mesh TLS (DESIGN §6).
 const HTTP1: &[u8] = b"http/1.1";
 const HTTP2: &[u8] = b"h2";
@@ -121,29 +123,31 @@ impl LocalIdentity {
 /// A connected stream, plain or secured. The secured ones are boxed: their state is large, and a plain connection must
 /// not pay for it.
 pub(crate) enum Io {
-    /// Plain TCP: to and from the local application.
+    /// From the local application.
     Plain(TcpStream),
+    /// To the local application, with its place among the connections that we make.
+    Application { tcp: TcpStream, _place: Outgoing },
     /// From a peer.
     Server(Box<server::TlsStream<TcpStream>>),
-    /// To a peer.
-    Client(Box<client::TlsStream<TcpStream>>),
+    /// To a peer, with its place among the connections that we make.
+    Client { tls: Box<client::TlsStream<TcpStream>>, _place: Outgoing },
 }
 
 impl Io {
     /// The socket below.
     pub(super) fn tcp(&self) -> &TcpStream {
         match self {
-            Self::Plain(tcp) => tcp,
+            Self::Plain(tcp) | Self::Application { tcp, .. } => tcp,
             Self::Server(tls) => tls.get_ref().0,
-            Self::Client(tls) => tls.get_ref().0,
+            Self::Client { tls, .. } => tls.get_ref().0,
         }
     }
 
     /// Whether the end of its stream is authenticated (close_notify, RFC 8446 §6.1).
     pub(super) fn is_secure(&self) -> bool {
         match self {
-            Self::Plain(_) => false,
-            Self::Server(_) | Self::Client(_) => true,
+            Self::Plain(_) | Self::Application { .. } => false,
+            Self::Server(_) | Self::Client { .. } => true,
         }
     }
 }
@@ -151,9 +155,9 @@ impl Io {
 macro_rules! each {
     ($self:ident, $io:ident => $call:expr) => {
         match $self.get_mut() {
-            Io::Plain($io) => $call,
+            Io::Plain($io) | Io::Application { tcp: $io, .. } => $call,
             Io::Server($io) => $call,
-            Io::Client($io) => $call,
+            Io::Client { tls: $io, .. } => $call,
         }
     };
 }

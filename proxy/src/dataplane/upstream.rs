@@ -9,6 +9,7 @@ use weft_ir::EndpointAddress;
 use weft_net::ConnectError;
 
 use super::{
+    gate::Outgoing,
     histogram::add,
     respond::{Ending, Failure},
     tls::{Io, Wire},
@@ -26,6 +27,7 @@ pub(super) async fn secure(worker: &Worker, picked: &Picked<'_>, wire: Wire) -> 
     let name = ServerName::try_from(picked.sni().to_owned())
         .map_err(|_| Failure::new(Ending::UpstreamHandshake, format!("{:?} is no server name", picked.sni())))?;
     let who = || format!("{} at {address}", picked.endpoint().workload);
+    let place = place(worker)?;
     let tcp = weft_net::connect(address, bound).await.map_err(|error| not_connected(&who(), &error))?;
     let connector = TlsConnector::from(identity.client(wire, picked.identity()));
     let tls = match timeout_at(deadline, connector.connect(name, tcp)).await {
@@ -43,15 +45,22 @@ pub(super) async fn secure(worker: &Worker, picked: &Picked<'_>, wire: Wire) -> 
         return Err(Failure::new(Ending::UpstreamHandshake, format!("{} speaks another protocol", who())));
     }
     add(&worker.totals().upstream_connected, 1);
-    Ok(Io::Client(Box::new(tls)))
+    Ok(Io::Client { tls: Box::new(tls), _place: place })
 }
 
 /// Connects to the local application.
 pub(super) async fn plain(worker: &Worker, address: SocketAddr, bound: Duration) -> Result<Io, Failure> {
     let who = format!("the application at {address}");
+    let place = place(worker)?;
     let tcp = weft_net::connect(address, bound).await.map_err(|error| not_connected(&who, &error))?;
     add(&worker.totals().upstream_connected, 1);
-    Ok(Io::Plain(tcp))
+    Ok(Io::Application { tcp, _place: place })
+}
+
+/// A place among the connections that we make: a descriptor too many would be one that the control side lacks.
+fn place(worker: &Worker) -> Result<Outgoing, Failure> {
+    let place = worker.gate().outgoing();
+    place.ok_or_else(|| Failure::new(Ending::Overloaded, "no descriptor is left for another connection"))
 }
 
 fn not_connected(who: &str, error: &ConnectError) -> Failure {

@@ -16,7 +16,7 @@ use tokio::{
     task::{JoinHandle, LocalSet, spawn_local},
     time::{self, Instant, timeout, timeout_at},
 };
-use weft_decide::{Destination, Refusal, Snapshot};
+use weft_decide::{Destination, Pressure, Refusal, Snapshot};
 use weft_ir::ServicePort;
 use weft_net::{PeerAddr, reset_on_close};
 
@@ -34,6 +34,7 @@ use super::{
     pool::Pool,
     progress::Taker,
     resilience::{Local, News, Reported, Shared, Table, Told, Unused},
+    respond::{Ending, Failure},
     tls::LocalIdentity,
     watch::{self, Watch},
 };
@@ -54,6 +55,8 @@ pub(super) enum Command {
     Listen(Role, std::net::TcpListener),
     /// Prove yourself by this identity from now on.
     Identity(Arc<Identity>),
+    /// Another pressure: what rests looks at how long it may.
+    Stir,
     /// Finish.
     Drain,
 }
@@ -189,7 +192,35 @@ impl Worker {
     }
 
     /// Whether a client of that direction is to be told that its connection ends with the next answer.
-    pub(super) fn is_draining(&self, direction: Direction) -> bool {
+    pub(super) fn is_leaving(&self, direction: Direction) -> bool {
+        self.is_draining(direction) || self.pressure() >= Pressure::Requests
+    }
+
+    /// What is shed for lack of something.
+    pub(super) fn pressure(&self) -> Pressure {
+        self.gate.pressure()
+    }
+
+    /// The bounds that hold for all workers.
+    pub(super) fn gate(&self) -> &Arc<Gate> {
+        &self.gate
+    }
+
+    /// Lets a new request in.
+    ///
+    /// # Errors
+    /// New requests are shed.
+    pub(super) fn admit(&self) -> Result<(), Failure> {
+        if self.pressure() < Pressure::Requests {
+            return Ok(());
+        }
+        let (short, from) = (self.gate.short().as_str(), Pressure::Requests.begins() / 10);
+        let detail = format!("this proxy takes no new request: {from} % or more of its {short} is in use");
+        Err(Failure::new(Ending::Overloaded, detail))
+    }
+
+    /// Whether the connections of a direction are being let go.
+    fn is_draining(&self, direction: Direction) -> bool {
         match (self.draining.get(), direction) {
             (Draining::All, _) | (Draining::Inbound, Direction::Inbound) => true,
             (Draining::No, _) | (Draining::Inbound, Direction::Outbound) => false,
@@ -314,6 +345,7 @@ impl Worker {
                 self.unused.pool.clear();
                 self.unused.links.clear();
             }
+            Command::Stir => self.bells.iter().for_each(Bell::stir),
             Command::Drain => self.draining.set(Draining::Inbound),
         }
     }
@@ -412,8 +444,8 @@ async fn work(ledger: Rc<Ledger>, start: Start, mut commands: mpsc::UnboundedRec
     let Start { listeners, timeouts, gate, applications, events, seed, taker, workers, epoch, reports } = start;
     let (pool, links) = (Rc::new(Pool::default()), Rc::new(Links::default()));
     spawn_local(ledger.clone().flush_in_time());
-    spawn_local(pool.clone().sweep());
-    spawn_local(links.clone().sweep_in_time());
+    spawn_local(pool.clone().sweep(gate.clone()));
+    spawn_local(links.clone().sweep_in_time(gate.clone()));
     let worker = Rc::new(Worker {
         ledger,
         timeouts,
@@ -519,6 +551,9 @@ async fn accept(worker: Rc<Worker>, role: Role, listener: TcpListener) {
 }
 
 fn begin(worker: &Rc<Worker>, role: &Role, tcp: TcpStream, peer: PeerAddr) {
+    if worker.pressure() >= Pressure::Connections {
+        return turn_away(worker, &tcp, Limit::Pressure);
+    }
     if !worker.gate.enter(Limit::Connections) {
         return turn_away(worker, &tcp, Limit::Connections);
     }
@@ -539,7 +574,8 @@ fn begin(worker: &Rc<Worker>, role: &Role, tcp: TcpStream, peer: PeerAddr) {
 fn turn_away(worker: &Worker, tcp: &TcpStream, limit: Limit) {
     // Where even the option fails, the socket is gone.
     let _ = reset_on_close(tcp);
-    if let Some(refused) = worker.totals().refused.get(limit as usize) {
+    let place = Limit::TURN_AWAY.iter().position(|its| *its == limit);
+    if let Some(refused) = place.and_then(|place| worker.totals().refused.get(place)) {
         add(refused, 1);
     }
 }

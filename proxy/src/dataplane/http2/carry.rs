@@ -26,7 +26,7 @@ use crate::dataplane::{
     pool::Proven,
     record::{Record, Stage},
     resilience::Room,
-    respond::{Blame, Ending, Failure, UNPROCESSED},
+    respond::{Blame, Ending, Failure, UNPROCESSED, unprocessed},
     serve::Http1Job,
     tls::Wire,
     upstream,
@@ -226,7 +226,8 @@ impl Carrier for Http2<'_> {
         let answer = exchange.final_head().await?;
         let retry_after = answer.0.headers().get(::http::header::RETRY_AFTER).map(|value| value.as_bytes());
         let (status, grpc) = (answer.0.status().as_u16(), grpc_status(answer.0.headers()).map(u32::from));
-        let (kept, unprocessed) = (exchange.client().kept(), answer.0.headers().contains_key(UNPROCESSED));
+        let mark = answer.0.headers().get(UNPROCESSED).map(|value| value.as_bytes());
+        let (kept, unprocessed) = (exchange.client().kept(), mark.and_then(|mark| unprocessed(status, mark)));
         let content_type = answer.0.headers().get(::http::header::CONTENT_TYPE);
         let is_grpc = status == 200 && content_type.is_some_and(|value| grpc::is_grpc(value.as_bytes()));
         if attempt.judge(Answer { status, grpc, unprocessed, retry_after, kept }) == Fate::HoldBack {
@@ -256,7 +257,7 @@ async fn peer_lease(attempt: &mut Attempt<'_, '_>) -> Result<Lease, AttemptFaile
         }
         Room::New(connection) => {
             let connect = async || upstream::secure(worker, &picked, Wire::Http2).await;
-            let made = links.make(place, Start::peer(worker.timeouts()), connection, connect).await;
+            let made = links.make(place, Start::peer(worker), connection, connect).await;
             made.map_err(AttemptFailed::before)
         }
     }
@@ -271,7 +272,7 @@ async fn application_lease(Application { worker, address, protocol: _ }: Applica
     }
     let timeouts = worker.timeouts();
     let connect = async || upstream::plain(worker, address, timeouts.application_connect).await;
-    links.make(place, Start::application(timeouts), None, connect).await
+    links.make(place, Start::application(worker), None, connect).await
 }
 
 /// Waits for a connection as long as the client waits.

@@ -1,6 +1,7 @@
 //! What we tell our peers of ourselves, and what we bear from them. Peers' defaults stand beside ours.
 use bytes::Bytes;
 use h2::{client, server};
+use weft_decide::Pressure;
 
 use super::prefixed::Prefixed;
 use crate::dataplane::http::MAX_HEAD;
@@ -14,6 +15,13 @@ const STREAM_WINDOW: u32 = 256 * 1024;
 
 /// How many bytes of all bodies of one connection may be under way (Envoy: 24 MiB).
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
+
+/// The same while memory or descriptors are short. What a peer has sent beyond it is kept, and it sends nothing more on such a
+/// stream until that was taken (RFC 9113 §6.9.2): the largest streams are the ones that stand still.
+const SHORT_STREAM_WINDOW: u32 = 16 * 1024;
+
+/// The same of a connection.
+const SHORT_CONNECTION_WINDOW: u32 = 128 * 1024;
 
 /// The most bytes of one stream that wait for the socket.
 const SEND_BUFFER: usize = 64 * 1024;
@@ -41,6 +49,63 @@ pub(super) fn accept(io: Prefixed) -> server::Handshake<Prefixed, Bytes> {
         .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
         .max_local_error_reset_streams(Some(MAX_ERROR_RESETS))
         .handshake(io)
+}
+
+/// Which windows a connection's other side was told.
+#[derive(Debug, Default)]
+pub(super) struct Windows {
+    short: bool,
+}
+
+/// A connection whose windows can be changed.
+pub(super) trait Windowed {
+    /// How much of one stream may be under way.
+    ///
+    /// # Errors
+    /// The last change is not acknowledged yet.
+    fn stream_window(&mut self, size: u32) -> Result<(), h2::Error>;
+
+    /// How much of all streams may be under way.
+    fn connection_window(&mut self, size: u32);
+}
+
+impl Windows {
+    /// Tells the other side what fits the pressure, where that is not what it was told last; to be called again and again.
+    pub(super) fn fit(&mut self, pressure: Pressure, connection: &mut impl Windowed) {
+        let short = pressure >= Pressure::Idle;
+        if short == self.short {
+            return;
+        }
+        let (stream, whole) = match short {
+            true => (SHORT_STREAM_WINDOW, SHORT_CONNECTION_WINDOW),
+            false => (STREAM_WINDOW, CONNECTION_WINDOW),
+        };
+        // Where the last change is under way still, the next call makes this one.
+        if connection.stream_window(stream).is_ok() {
+            connection.connection_window(whole);
+            self.short = short;
+        }
+    }
+}
+
+impl Windowed for server::Connection<Prefixed, Bytes> {
+    fn stream_window(&mut self, size: u32) -> Result<(), h2::Error> {
+        self.set_initial_window_size(size)
+    }
+
+    fn connection_window(&mut self, size: u32) {
+        self.set_target_window_size(size);
+    }
+}
+
+impl Windowed for client::Connection<Prefixed, Bytes> {
+    fn stream_window(&mut self, size: u32) -> Result<(), h2::Error> {
+        self.set_initial_window_size(size)
+    }
+
+    fn connection_window(&mut self, size: u32) {
+        self.set_target_window_size(size);
+    }
 }
 
 /// What opens streams, and what moves their bytes.

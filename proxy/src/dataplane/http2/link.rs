@@ -4,6 +4,7 @@ use std::{
     net::SocketAddr,
     pin::Pin,
     rc::{Rc, Weak},
+    sync::Arc,
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -15,12 +16,21 @@ use h2::{
     client::{self, ResponseFuture, SendRequest},
 };
 use tokio::{task::spawn_local, time::Instant};
+use weft_decide::Pressure;
 
-use super::{config::Connected, keepalive::Keepalive, links::Links, prefixed::Prefixed, side::Broken};
+use super::{
+    config::{Connected, Windows},
+    keepalive::Keepalive,
+    links::Links,
+    prefixed::Prefixed,
+    side::Broken,
+};
 use crate::dataplane::{
     alarm::Alarm,
+    gate::Gate,
     resilience::{Connection, Local, Places},
     settings::Timeouts,
+    worker::Worker,
 };
 
 /// How long taking leave of the other side may take, where it does not read.
@@ -33,19 +43,21 @@ pub(super) struct Start<'a> {
     bound: Duration,
     /// How the other side is asked whether it is there, if it is.
     asked: Option<&'a Timeouts>,
+    gate: &'a Arc<Gate>,
 }
 
 impl<'a> Start<'a> {
     /// To a mesh peer.
-    pub(super) fn peer(timeouts: &'a Timeouts) -> Self {
-        Self { bound: timeouts.pool_idle, asked: Some(timeouts) }
+    pub(super) fn peer(worker: &'a Worker) -> Self {
+        let timeouts = worker.timeouts();
+        Self { bound: timeouts.pool_idle, asked: Some(timeouts), gate: worker.gate() }
     }
 
     /// To the application. It is kept as long as to a peer: unlike in HTTP/1.1, who ends a connection says what it has not
     /// looked at. It is not asked: gRPC servers end connections that are pinged more than every 5 minutes, and what dies on
     /// this machine takes its sockets with it.
-    pub(super) fn application(timeouts: &'a Timeouts) -> Self {
-        Self { bound: timeouts.pool_idle, asked: None }
+    pub(super) fn application(worker: &'a Worker) -> Self {
+        Self { bound: worker.timeouts().pool_idle, asked: None, gate: worker.gate() }
     }
 }
 
@@ -114,8 +126,8 @@ impl Link {
     }
 
     /// Whether it was unused for too long.
-    pub(super) fn is_stale(&self) -> bool {
-        self.unused().is_some_and(|unused| unused >= self.bound)
+    pub(super) fn is_stale(&self, pressure: Pressure) -> bool {
+        self.unused().is_some_and(|unused| unused >= pressure.idle(self.bound))
     }
 }
 
@@ -192,6 +204,8 @@ struct Mover {
     pulse: Rc<Pulse>,
     places: Rc<Places>,
     keepalive: Option<Keepalive>,
+    gate: Arc<Gate>,
+    windows: Windows,
     /// Rings when the other side has had its time to read that we leave.
     leave: Option<Alarm>,
     /// Behind the connection itself: the right to it ends when it has ended.
@@ -207,7 +221,8 @@ impl Mover {
         connection: Option<Connection>,
     ) -> Self {
         let keepalive = start.asked.and_then(|timeouts| Some(Keepalive::new(opened.ping_pong()?, timeouts)));
-        Self { opened, pulse, places, keepalive, leave: None, _connection: connection }
+        let (gate, windows) = (start.gate.clone(), Windows::default());
+        Self { opened, pulse, places, keepalive, gate, windows, leave: None, _connection: connection }
     }
 
     async fn run(mut self) {
@@ -237,6 +252,7 @@ impl Mover {
         {
             return Poll::Ready(());
         }
+        self.windows.fit(self.gate.pressure(), &mut self.opened);
         let over = Pin::new(&mut self.opened).poll(cx).map(drop);
         // SETTINGS that take more streams, or a GOAWAY that makes room for another connection, may have come.
         self.places.one();

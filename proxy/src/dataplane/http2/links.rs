@@ -1,7 +1,8 @@
 //! A worker's HTTP/2 connections to upstreams: which of them takes a request, and who makes the next.
-use std::{cell::RefCell, collections::HashMap, net::SocketAddr, rc::Rc, time::Duration};
+use std::{cell::RefCell, collections::HashMap, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use tokio::{sync::Notify, time};
+use weft_decide::Pressure;
 use weft_model::SpiffeId;
 
 use super::{
@@ -10,6 +11,7 @@ use super::{
     prefixed::Prefixed,
 };
 use crate::dataplane::{
+    gate::Gate,
     pool::Proven,
     resilience::{Connection, Look, Places},
     respond::{Ending, Failure},
@@ -166,12 +168,12 @@ impl Links {
     }
 
     /// Closes what is unused for too long; holds no timer while there is nothing.
-    pub(in crate::dataplane) async fn sweep_in_time(self: Rc<Self>) {
+    pub(in crate::dataplane) async fn sweep_in_time(self: Rc<Self>, gate: Arc<Gate>) {
         loop {
             self.filled.notified().await;
             loop {
                 time::sleep(SWEEP).await;
-                if !self.sweep() {
+                if !self.sweep(gate.pressure()) {
                     break;
                 }
             }
@@ -179,11 +181,11 @@ impl Links {
     }
 
     /// Closes what is unused for too long; whether any is left.
-    fn sweep(&self) -> bool {
+    fn sweep(&self, pressure: Pressure) -> bool {
         let mut groups = self.groups.borrow_mut();
         groups.retain(|_, groups| {
             groups.retain_mut(|group| {
-                group.links.retain(|link| link.is_open() && !link.is_stale());
+                group.links.retain(|link| link.is_open() && !link.is_stale(pressure));
                 !group.is_over()
             });
             !groups.is_empty()

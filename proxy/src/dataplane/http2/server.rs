@@ -17,10 +17,11 @@ use tokio::{
     task::spawn_local,
     time::{Instant, timeout},
 };
+use weft_decide::Pressure;
 use weft_net::PeerAddr;
 
 use super::{
-    config,
+    config::{self, Windows},
     keepalive::Keepalive,
     prefixed::Prefixed,
     resets::{self, Resets},
@@ -119,12 +120,15 @@ pub(in crate::dataplane) async fn serve<P: Path + 'static>(
             let bell = worker.bell(P::DIRECTION).listen();
             let mut accepting = Accepting {
                 connection,
+                worker,
+                windows: Windows::default(),
                 shared: &shared,
                 keepalive,
                 bell: Some(bell),
                 alarm: Alarm::default(),
                 idle: path.idle(),
                 rests: None,
+                shed: false,
                 flooded: false,
             };
             loop {
@@ -152,6 +156,8 @@ pub(in crate::dataplane) async fn serve<P: Path + 'static>(
 /// What the connection's own task does.
 struct Accepting<'a> {
     connection: Connection<Prefixed, Bytes>,
+    worker: &'a Worker,
+    windows: Windows,
     shared: &'a Rc<Shared>,
     /// Asks whether a peer is there while it waits for anything.
     keepalive: Option<Keepalive>,
@@ -161,13 +167,15 @@ struct Accepting<'a> {
     idle: Duration,
     /// Since nothing is under way: how far its end has come.
     rests: Option<Rest>,
+    /// Whether the client was told to go because new requests are shed.
+    shed: bool,
     flooded: bool,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 enum Rest {
-    /// It may begin something.
-    Waiting,
+    /// It may begin something; for how long depends on the pressure.
+    Waiting(Instant, Pressure),
     /// It was told that we end.
     Told,
 }
@@ -185,6 +193,12 @@ impl Accepting<'_> {
         if self.shared.flooded.get() && !std::mem::replace(&mut self.flooded, true) {
             self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
         }
+        let pressure = self.worker.pressure();
+        self.windows.fit(pressure, &mut self.connection);
+        // It may come back on another connection, and to another proxy.
+        if pressure >= Pressure::Requests && !std::mem::replace(&mut self.shed, true) {
+            self.connection.graceful_shutdown();
+        }
         let is_active = self.shared.active.get() > 0;
         if self.keepalive.as_mut().is_some_and(|keepalive| keepalive.poll(cx, is_active).is_ready()) {
             return Poll::Ready(None);
@@ -196,12 +210,17 @@ impl Accepting<'_> {
             self.rests = None;
             return Poll::Pending;
         }
-        if self.rests.is_none() {
-            self.rests = Some(Rest::Waiting);
-            self.alarm.set(Instant::now() + self.idle);
+        let since = match self.rests {
+            None => Some(Instant::now()),
+            Some(Rest::Waiting(since, former)) if former != pressure => Some(since),
+            Some(Rest::Waiting(..) | Rest::Told) => None,
+        };
+        if let Some(since) = since {
+            self.rests = Some(Rest::Waiting(since, pressure));
+            self.alarm.set(since + pressure.idle(self.idle));
         }
         while self.alarm.poll(cx).is_ready() {
-            if self.rests.replace(Rest::Told) == Some(Rest::Told) {
+            if let Some(Rest::Told) = self.rests.replace(Rest::Told) {
                 // It does not listen.
                 return Poll::Ready(None);
             }

@@ -10,6 +10,7 @@ mod idle;
 mod limits;
 mod locks;
 mod mesh;
+mod overload;
 mod progress;
 mod refusals;
 mod retries;

@@ -12,4 +12,4 @@ mod peers;
 mod raw;
 mod translated;
 
-pub(super) use peers::serve;
+pub(super) use peers::{Caller, request, serve};

@@ -31,28 +31,32 @@ pub(super) async fn mesh() -> Mesh {
 }
 
 /// A client with one connection.
-pub(super) struct Caller {
-    pub(super) send: SendRequest<Bytes>,
+pub(in crate::dataplane::tests) struct Caller {
+    pub(in crate::dataplane::tests) send: SendRequest<Bytes>,
     /// Ends with the connection.
-    pub(super) over: JoinHandle<Result<(), h2::Error>>,
+    pub(in crate::dataplane::tests) over: JoinHandle<Result<(), h2::Error>>,
 }
 
 impl Caller {
     /// Connects with prior knowledge.
-    pub(super) async fn connect(address: SocketAddr) -> Self {
+    pub(in crate::dataplane::tests) async fn connect(address: SocketAddr) -> Self {
         let tcp = TcpStream::connect(address).await.unwrap();
         let (send, connection) = client::handshake(tcp).await.unwrap();
         Self { send, over: tokio::spawn(connection) }
     }
 
     /// Opens a stream.
-    pub(super) async fn open(&mut self, request: Request<()>, ended: bool) -> (ResponseFuture, SendStream<Bytes>) {
+    pub(in crate::dataplane::tests) async fn open(
+        &mut self,
+        request: Request<()>,
+        ended: bool,
+    ) -> (ResponseFuture, SendStream<Bytes>) {
         self.send = timeout(PATIENCE, self.send.clone().ready()).await.unwrap().unwrap();
         self.send.send_request(request, ended).unwrap()
     }
 
     /// A whole answer to a request without a body.
-    pub(super) async fn ask(&mut self, request: Request<()>) -> Whole {
+    pub(in crate::dataplane::tests) async fn ask(&mut self, request: Request<()>) -> Whole {
         let (answer, _) = self.open(request, true).await;
         whole(answer).await.unwrap()
     }
@@ -60,18 +64,18 @@ impl Caller {
 
 /// An answer with its body and trailers.
 #[derive(Debug)]
-pub(super) struct Whole {
-    pub(super) head: Response<()>,
-    pub(super) body: Vec<u8>,
-    pub(super) trailers: Option<HeaderMap>,
+pub(in crate::dataplane::tests) struct Whole {
+    pub(in crate::dataplane::tests) head: Response<()>,
+    pub(in crate::dataplane::tests) body: Vec<u8>,
+    pub(in crate::dataplane::tests) trailers: Option<HeaderMap>,
 }
 
 impl Whole {
-    pub(super) fn field(&self, name: &str) -> &str {
+    pub(in crate::dataplane::tests) fn field(&self, name: &str) -> &str {
         self.head.headers().get(name).map_or("", |value| value.to_str().unwrap())
     }
 
-    pub(super) fn text(&self) -> &str {
+    pub(in crate::dataplane::tests) fn text(&self) -> &str {
         str::from_utf8(&self.body).unwrap()
     }
 }
@@ -170,7 +174,7 @@ impl App {
 }
 
 /// A request.
-pub(super) fn request(method: &str, path: &str) -> ::http::request::Builder {
+pub(in crate::dataplane::tests) fn request(method: &str, path: &str) -> ::http::request::Builder {
     Request::builder().method(method).uri(format!("http://reviews{path}"))
 }
 
