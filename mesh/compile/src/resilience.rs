@@ -1,7 +1,9 @@
 //! What policies say of resilience, with defaults where they leave something open.
 use std::{collections::BTreeSet, time::Duration};
 
-use weft_ir::{Affinity, Breaker, Ejection, Limits, NearFirst, Retry, RetryBackoff, RetryBudget, SlowStart};
+use weft_ir::{
+    Affinity, Breaker, Ejection, Limits, NearFirst, Retry, RetryBackoff, RetryBudget, SlowStart, SuccessRate,
+};
 use weft_model::{ObjectRef, TrafficPolicy};
 
 use crate::policy::Covering;
@@ -81,6 +83,26 @@ pub(crate) fn ejection(policies: &Covering<'_>, origins: &mut Origins) -> Option
         base_time,
         max_time: longest.max(base_time),
         max_share_percent: share.unwrap_or(default.max_share_percent),
+        errors: policies.field(origins, |policy| policy.ejection?.errors).unwrap_or(default.errors),
+        success_rate: success_rate(policies, origins),
+    })
+}
+
+fn success_rate(policies: &Covering<'_>, origins: &mut Origins) -> Option<SuccessRate> {
+    let block = |policy: &TrafficPolicy| policy.ejection.and_then(|ejection| ejection.success_rate);
+    let enabled = policies.field(origins, |policy| block(policy).map(|block| block.enabled.unwrap_or(true)));
+    if enabled != Some(true) {
+        return None;
+    }
+    let default = SuccessRate::default();
+    let endpoints = policies.field(origins, |policy| block(policy)?.minimum_endpoints);
+    let requests = policies.field(origins, |policy| block(policy)?.minimum_requests);
+    let deviation = policies.field(origins, |policy| block(policy)?.deviation_percent);
+    Some(SuccessRate {
+        interval: policies.field(origins, |policy| block(policy)?.interval).unwrap_or(default.interval),
+        minimum_endpoints: endpoints.unwrap_or(default.minimum_endpoints),
+        minimum_requests: requests.unwrap_or(default.minimum_requests),
+        deviation_percent: deviation.unwrap_or(default.deviation_percent),
     })
 }
 

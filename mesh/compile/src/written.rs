@@ -1,6 +1,7 @@
 //! Which fields a TrafficPolicy writes, and what each of them changes.
 use weft_model::{
-    BreakerFields, EjectionFields, FieldPath, LimitFields, LocalityFields, RetryFields, SlowStartFields, TrafficPolicy,
+    BreakerFields, EjectionFields, FieldPath, LimitFields, LocalityFields, RetryFields, SlowStartFields,
+    SuccessRateFields, TrafficPolicy,
 };
 
 /// Turns a block off, or says that it is on.
@@ -121,8 +122,12 @@ fn breaker_leaves(breaker: &BreakerFields) -> [(&'static str, bool); 6] {
     ]
 }
 
-fn ejection_leaves(ejection: &EjectionFields) -> [(&'static str, bool); 6] {
-    let EjectionFields { enabled, consecutive_errors, base_time, max_time, max_share_percent } = ejection;
+fn ejection_leaves(ejection: &EjectionFields) -> [(&'static str, bool); 12] {
+    let EjectionFields { enabled, consecutive_errors, base_time, max_time, max_share_percent, errors, success_rate } =
+        ejection;
+    let by_rate = success_rate.unwrap_or_default();
+    let SuccessRateFields { enabled: rate_enabled, interval, minimum_endpoints, minimum_requests, deviation_percent } =
+        by_rate;
     [
         ("", true),
         (ENABLED, enabled.is_some()),
@@ -130,6 +135,12 @@ fn ejection_leaves(ejection: &EjectionFields) -> [(&'static str, bool); 6] {
         ("baseTime", base_time.is_some()),
         ("maxTime", max_time.is_some()),
         ("maxSharePercent", max_share_percent.is_some()),
+        ("errors", errors.is_some()),
+        ("successRate.enabled", rate_enabled.is_some()),
+        ("successRate.interval", interval.is_some()),
+        ("successRate.minimumEndpoints", minimum_endpoints.is_some()),
+        ("successRate.minimumRequests", minimum_requests.is_some()),
+        ("successRate.deviationPercent", deviation_percent.is_some()),
     ]
 }
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 use weft_ir::{Ejection, Endpoint, EndpointAddress, Endpoints, Health};
 use weft_model::WorkloadRef;
 
-use crate::Verdict;
+use crate::{Counts, Verdict, success_rate::outliers};
 
 /// A worker's count of one endpoint's errors in a row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub enum Report {
     Error,
     /// A success after an error.
     Recovered,
+    /// What it has done since the last time, for a policy by success rate.
+    Counted(Counts),
 }
 
 impl Streak {
@@ -47,7 +49,10 @@ impl Streak {
 
     /// A report did not get through: the next one stands for it. That delays an ejection, and never causes one.
     pub const fn lost(&mut self, report: Report) {
-        self.errors = matches!(report, Report::Recovered | Report::Error);
+        // What was counted is gone: others have been, too.
+        if !matches!(report, Report::Counted(_)) {
+            self.errors = matches!(report, Report::Recovered | Report::Error);
+        }
     }
 }
 
@@ -102,6 +107,8 @@ struct Entry {
     /// Until when it is out; when it came back, once that has passed.
     until: Duration,
     out: bool,
+    /// What it has done in this interval, where the policy looks at success rates.
+    counts: Counts,
 }
 
 /// Decides which endpoints of one cluster are left out. For the control thread.
@@ -119,6 +126,8 @@ pub struct Ejector {
     entries: BTreeMap<EndpointAddress, Entry>,
     /// How many of them are present.
     present: usize,
+    /// When success rates are looked at next: an interval after the first of its counts.
+    due: Option<Duration>,
     published: Arc<Ejected>,
 }
 
@@ -156,6 +165,12 @@ impl Ejector {
             Report::Recovered => 0,
             Report::FirstError => 1,
             Report::Error => entry.errors.saturating_add(1),
+            Report::Counted(counts) => {
+                entry.counts = entry.counts.and(counts);
+                let interval = policy.success_rate.map(|it| it.interval);
+                self.due = self.due.or_else(|| Some(now.saturating_add(interval?)));
+                return None;
+            }
         };
         if entry.errors < policy.consecutive_errors.max(1) || self.published.addresses().len() >= self.most(policy) {
             return None;
@@ -164,10 +179,14 @@ impl Ejector {
         self.publish()
     }
 
-    /// Lets those back whose time is over. `Some` if another set is out now.
+    /// Lets those back whose time is over, and ejects those who succeed far less often than the others, once an interval.
+    /// `Some` if another set is out now.
     pub fn tick(&mut self, policy: &Ejection, now: Duration) -> Option<Arc<Ejected>> {
         for entry in self.entries.values_mut().filter(|it| it.out && it.until <= now) {
             entry.out = false;
+        }
+        if self.due.is_some_and(|due| due <= now) {
+            self.judge_rates(policy, now);
         }
         let most = self.most(policy);
         let mut out: Vec<_> = self.entries.values_mut().filter(|it| it.present && it.out).collect();
@@ -183,7 +202,7 @@ impl Ejector {
 
     /// When [`Self::tick`] has something to do.
     pub fn next(&self) -> Option<Duration> {
-        self.entries.values().filter(|it| it.out).map(|it| it.until).min()
+        self.entries.values().filter(|it| it.out).map(|it| it.until).chain(self.due).min()
     }
 
     /// Who is out now, where, and until when; ordered by address.
@@ -195,6 +214,22 @@ impl Ejector {
     /// What is out now.
     pub const fn ejected(&self) -> &Arc<Ejected> {
         &self.published
+    }
+
+    /// Ejects the outliers among the success rates of the interval that is over, while there is room.
+    fn judge_rates(&mut self, policy: &Ejection, now: Duration) {
+        self.due = None;
+        let most = self.most(policy);
+        let mut room = most.saturating_sub(self.entries.values().filter(|it| it.present && it.out).count());
+        let mut judged: Vec<_> = self.entries.values_mut().filter(|it| it.present && !it.out).collect();
+        let counts: Vec<_> = judged.iter_mut().map(|it| std::mem::take(&mut it.counts)).collect();
+        let outliers = policy.success_rate.map(|policy| outliers(&policy, &counts)).unwrap_or_default();
+        for place in outliers {
+            if let (Some(entry), true) = (judged.get_mut(place), room > 0) {
+                entry.eject(policy, now);
+                room -= 1;
+            }
+        }
     }
 
     /// How many endpoints may be out.
@@ -230,7 +265,15 @@ impl Ejector {
 impl Entry {
     fn new(endpoint: &Endpoint) -> Self {
         let workload = endpoint.workload.clone();
-        Self { workload, present: true, errors: 0, times: 0, until: Duration::ZERO, out: false }
+        Self {
+            workload,
+            present: true,
+            errors: 0,
+            times: 0,
+            until: Duration::ZERO,
+            out: false,
+            counts: Counts::default(),
+        }
     }
 
     fn eject(&mut self, policy: &Ejection, now: Duration) {
@@ -242,6 +285,7 @@ impl Entry {
             self.times = self.times.min(u32::try_from(most).unwrap_or(u32::MAX));
         }
         (self.until, self.out, self.errors) = (now.saturating_add(time), true, 0);
+        self.counts = Counts::default();
     }
 
     /// How many of its ejections still count.

@@ -63,6 +63,7 @@ mod rewrite;
 mod route;
 mod smooth;
 mod snapshot;
+mod success_rate;
 mod trace;
 mod warming;
 
@@ -101,6 +102,7 @@ pub use snapshot::{
     check,
 };
 
+pub use success_rate::{Counts, Tally};
 pub use trace::{TraceParent, request_id};
 pub use warming::{Newcomers, Warming};
 

@@ -2,6 +2,7 @@
 use std::fmt;
 
 use serde::Serialize;
+use weft_model::Errors;
 
 use crate::is_grpc_failure;
 
@@ -86,6 +87,19 @@ impl Outcome {
         }
     }
 
+    /// The same for a policy that counts those errors: by [`Errors::Gateway`] an answer of the application's own failure
+    /// (500, for gRPC UNKNOWN, INTERNAL, DATA_LOSS) is as good as any.
+    pub const fn verdict_by(self, errors: Errors) -> Verdict {
+        const DEADLINE_EXCEEDED: u32 = 4;
+        const UNAVAILABLE: u32 = 14;
+        match (errors, self) {
+            (Errors::Gateway, Self::Answered { status: 502..=504, .. }) => Verdict::Error,
+            (Errors::Gateway, Self::Answered { grpc: Some(DEADLINE_EXCEEDED | UNAVAILABLE), .. }) => Verdict::Error,
+            (Errors::Gateway, Self::Answered { .. }) => Verdict::Good,
+            (Errors::Gateway | Errors::Any, _) => self.verdict(),
+        }
+    }
+
     /// Whether it is proven that the request was not processed.
     pub const fn is_proof(self) -> bool {
         matches!(self, Self::ConnectFailed | Self::NotProcessed(_))
@@ -108,6 +122,12 @@ mod tests {
         assert_eq!(Outcome::Ours.verdict(), Verdict::Neither);
         assert_eq!(Outcome::NotProcessed(Proof::GoAway).verdict(), Verdict::Neither);
         assert_eq!(Outcome::ConnectFailed.verdict(), Verdict::Error);
+        let by_gateway =
+            |status, grpc| Outcome::Answered { status, grpc }.verdict_by(Errors::Gateway) == Verdict::Error;
+        assert_eq!((100..600).filter(|status| by_gateway(*status, None)).collect::<Vec<_>>(), [502, 503, 504]);
+        assert_eq!((0..17).filter(|code| by_gateway(200, Some(*code))).collect::<Vec<_>>(), [4, 14]);
+        assert_eq!(Outcome::Reset.verdict_by(Errors::Gateway), Verdict::Error);
+        assert_eq!(Outcome::Ours.verdict_by(Errors::Gateway), Verdict::Neither);
         assert!(Outcome::ConnectFailed.is_proof() && !Outcome::Reset.is_proof());
     }
 }

@@ -232,7 +232,7 @@ pub fn pick_with<'s>(permitted: Permitted<'s>, turn: &Turn<'_>) -> Result<Picked
     let key = routed.affinity().zip(routed.key());
     let balance = entry.cluster().balance;
     let levels = entry.levels(key.map_or(turn.draw, |(_, hash)| hash), turn.ejected);
-    let coins = Coins { turn, tossed: Cell::new(0), declined: Cell::new(0) };
+    let coins = Coins { turn, tossed: Cell::new(0), declined: Cell::new(0), accepted: Cell::new(None) };
     // From all levels what is neither ejected nor avoided; else what is not ejected, what is not avoided, anything.
     let choice =
         [(true, true), (true, false), (false, true), (false, false)].into_iter().find_map(|(shuns, avoids)| {
@@ -261,6 +261,8 @@ struct Coins<'t> {
     turn: &'t Turn<'t>,
     tossed: Cell<u32>,
     declined: Cell<u32>,
+    /// Whose draw stood last.
+    accepted: Cell<Option<usize>>,
 }
 
 impl Coins<'_> {
@@ -278,7 +280,11 @@ impl Coins<'_> {
             self.declined.set(self.declined.get() | 1u32.checked_shl(number).unwrap_or(0));
         }
         // What could not be told is not done.
-        stands || number >= u32::BITS
+        let stands = stands || number >= u32::BITS;
+        if stands {
+            self.accepted.set(Some(candidate.index()));
+        }
+        stands
     }
 }
 
@@ -310,7 +316,11 @@ fn choose_one<'s>(
         Balance::LeastRequest | Balance::PeakEwma => {
             let first = group.drawn(mix(turn.draw), &may, warm)?;
             let others = |it: &Candidate| may(it) && it.index() != first.index();
+            let declined = coins.declined.get();
             let second = group.drawn(mix(!turn.draw), others, warm);
+            // Where all draws were turned away it is one of those: new, and in no place to relieve another.
+            let second =
+                second.filter(|it| coins.declined.get() == declined || coins.accepted.get() == Some(it.index()));
             return Some(match second.filter(|second| is_less_busy(second, first, turn.loads)) {
                 Some(candidate) => Choice { candidate, by, second: true },
                 None => Choice { candidate: first, by, second: false },

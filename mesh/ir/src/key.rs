@@ -2,11 +2,11 @@
 use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use serde::Serialize;
-use weft_model::{AffinityKey, PathMatch, Protocol};
+use weft_model::{AffinityKey, Errors, PathMatch, Protocol};
 
 use crate::{
-    Balance, Cluster, Endpoints, HostPort, Listener, ListenerBody, Route, RouteAction, RouteConfiguration, ServicePort,
-    VirtualHost,
+    Balance, Cluster, Ejection, Endpoints, HostPort, Listener, ListenerBody, Route, RouteAction, RouteConfiguration,
+    ServicePort, VirtualHost,
 };
 
 /// The kinds of resource, in the order in which a client must hold them before the next makes sense to it
@@ -134,7 +134,9 @@ impl Resource {
                 let balances = matches!(cluster.balance, Balance::Random | Balance::PeakEwma | Balance::Maglev);
                 let balances = balances || cluster.near_first.is_some() || cluster.slow_start.is_some();
                 let balances = balances.then_some(Feature::Balances);
-                [breaker, http2, balances].into_iter().flatten().collect()
+                let later = |it: &Ejection| it.errors == Errors::Gateway || it.success_rate.is_some();
+                let outliers = cluster.ejection.as_ref().is_some_and(later).then_some(Feature::Outliers);
+                [breaker, http2, balances, outliers].into_iter().flatten().collect()
             }
             Self::Listener(listener) => match &listener.body {
                 ListenerBody::Inbound(inbound) => {
@@ -194,11 +196,13 @@ pub enum Feature {
     /// Balance at random, by peak EWMA and by Maglev, near endpoints first, a slow start; affinity by query parameter and
     /// source address.
     Balances,
+    /// Ejection by gateway errors alone, and by success rate.
+    Outliers,
 }
 
 impl Feature {
     /// Every feature that this version reads.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::AccessByIdentity,
         Self::HostsOnDemand,
         Self::PathRegex,
@@ -207,6 +211,7 @@ impl Feature {
         Self::Http2Application,
         Self::RouteFilters,
         Self::Balances,
+        Self::Outliers,
     ];
 
     /// The feature's text on the wire.
@@ -220,6 +225,7 @@ impl Feature {
             Self::Http2Application => "http2-application",
             Self::RouteFilters => "route-filters",
             Self::Balances => "balances",
+            Self::Outliers => "outliers",
         }
     }
 

@@ -16,7 +16,9 @@ pub use access::{Access, AccessRule, Caller, RuleName};
 pub use endpoint::{Balance, Cluster, Endpoint, EndpointAddress, Endpoints, Health, UpstreamTls};
 pub use key::{Dialect, Feature, Resource, ResourceKey, ResourceType, View};
 pub use listener::{Inbound, InboundChain, Listener, ListenerBody, OutboundTcp, RouteConfiguration};
-pub use resilience::{Affinity, Breaker, Ejection, Limits, NearFirst, Retry, RetryBackoff, RetryBudget, SlowStart};
+pub use resilience::{
+    Affinity, Breaker, Ejection, Limits, NearFirst, Retry, RetryBackoff, RetryBudget, SlowStart, SuccessRate,
+};
 pub use route::{HeaderMatch, Precedence, Route, RouteAction, RouteMatch, RouteOrigin, VirtualHost, WeightedCluster};
 
 mod service_port;

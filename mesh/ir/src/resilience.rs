@@ -6,7 +6,7 @@
 use std::{num::NonZeroU32, time::Duration};
 
 use serde::Serialize;
-use weft_model::{AffinityKey, RepeatSafety, RetryCondition, RetryOn};
+use weft_model::{AffinityKey, Errors, RepeatSafety, RetryCondition, RetryOn};
 
 /// How much of a cluster one proxy uses at once. `None` is no limit. What is over a limit is refused at once (503) with
 /// the limit as its cause.
@@ -65,6 +65,30 @@ pub struct Ejection {
     /// The most endpoints that are out at once, 1 to 100 percent of the cluster's, rounded down; but one may be out
     /// wherever there are two or more, and the last one never.
     pub max_share_percent: u8,
+    /// Which errors count.
+    pub errors: Errors,
+    /// By success rate too; `None`: by errors in a row alone.
+    pub success_rate: Option<SuccessRate>,
+}
+
+/// Ejection of endpoints that succeed far less often than the others. Looked at once an interval.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct SuccessRate {
+    /// How long is counted; above zero.
+    pub interval: Duration,
+    /// How many endpoints must have had enough requests before any is judged; above zero.
+    pub minimum_endpoints: u32,
+    /// How many requests of one interval are enough; above zero.
+    pub minimum_requests: u32,
+    /// How far below the mean an outlier is, in hundredths of a standard deviation.
+    pub deviation_percent: u32,
+}
+
+impl Default for SuccessRate {
+    /// Envoy's.
+    fn default() -> Self {
+        Self { interval: Duration::from_secs(10), minimum_endpoints: 5, minimum_requests: 100, deviation_percent: 190 }
+    }
 }
 
 impl Default for Ejection {
@@ -76,6 +100,8 @@ impl Default for Ejection {
             base_time: Duration::from_secs(30),
             max_time: Duration::from_secs(300),
             max_share_percent: 50,
+            errors: Errors::Any,
+            success_rate: None,
         }
     }
 }

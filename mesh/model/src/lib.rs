@@ -44,6 +44,7 @@ pub use route::{
 pub use service::{Protocol, Service, ServicePortSpec, TargetPort};
 pub use spiffe::{InvalidSpiffeId, SpiffeId, TrustDomain};
 pub use traffic::{
-    Balancing, BreakerFields, EjectionFields, LimitFields, LocalityFields, RetryFields, SlowStartFields, TrafficPolicy,
+    Balancing, BreakerFields, EjectionFields, Errors, LimitFields, LocalityFields, RetryFields, SlowStartFields,
+    SuccessRateFields, TrafficPolicy,
 };
 pub use workload::{Locality, Workload, WorkloadRef};

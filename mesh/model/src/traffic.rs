@@ -134,6 +134,34 @@ pub struct EjectionFields {
     pub max_time: Option<Duration>,
     /// The most endpoints that are out at once, 1 to 100 percent.
     pub max_share_percent: Option<u8>,
+    /// Which errors count.
+    pub errors: Option<Errors>,
+    /// Whether success rates count too.
+    pub success_rate: Option<SuccessRateFields>,
+}
+
+/// `outlierEjection.successRate`: written, even without a field, it is on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+pub struct SuccessRateFields {
+    /// The most specific policy that writes the block decides: `false` takes back what a wider one turns on.
+    pub enabled: Option<bool>,
+    /// How long is counted; above zero.
+    pub interval: Option<Duration>,
+    /// Endpoints that must have had enough requests; above zero.
+    pub minimum_endpoints: Option<u32>,
+    /// Requests of an interval that are enough; above zero.
+    pub minimum_requests: Option<u32>,
+    /// How far below the mean an outlier is, in hundredths of a standard deviation.
+    pub deviation_percent: Option<u32>,
+}
+
+/// Which answers are an endpoint's errors, beside connections and tries that fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+pub enum Errors {
+    /// Every 5xx, and gRPC's statuses of a server's failure.
+    Any,
+    /// 502, 503 and 504, and gRPC's UNAVAILABLE and DEADLINE_EXCEEDED: what says that nobody was there to answer.
+    Gateway,
 }
 
 /// `retries`: written, even without a field, they are on.

@@ -2,8 +2,8 @@
 use std::{num::NonZeroU32, time::Duration};
 
 use weft_model::{
-    AffinityKey, Balancing, BreakerFields, EjectionFields, GrpcCode, LimitFields, LocalityFields, Object, RepeatSafety,
-    RetryCondition, RetryFields, SlowStartFields, TrafficPolicy, decode, encode,
+    AffinityKey, Balancing, BreakerFields, EjectionFields, Errors, GrpcCode, LimitFields, LocalityFields, Object,
+    RepeatSafety, RetryCondition, RetryFields, SlowStartFields, SuccessRateFields, TrafficPolicy, decode, encode,
 };
 
 /// The policy that the fields of a `spec` make.
@@ -36,7 +36,8 @@ const WHOLE: &str = "  loadBalancing:
   affinity: {cookie: {name: user, path: /shop, ttl: 1h}}
   limits: {maxConnections: 100, maxPending: 10, maxRequests: 200}
   circuitBreaker: {consecutiveFailures: 7, openTime: 2s, maxOpenTime: 30s, probes: 3}
-  outlierEjection: {enabled: true, consecutiveErrors: 4, baseTime: 10s, maxTime: 1m, maxSharePercent: 34}
+  outlierEjection: {enabled: true, consecutiveErrors: 4, baseTime: 10s, maxTime: 1m, maxSharePercent: 34,
+    errors: gateway, successRate: {interval: 20s, minimumEndpoints: 3, minimumRequests: 50, deviationPercent: 250}}
   retries:
     attempts: 3
     on: [connect-failure, gateway-error, 429, grpc-unavailable]
@@ -79,6 +80,14 @@ fn every_field_is_read() {
         base_time: Some(Duration::from_secs(10)),
         max_time: Some(Duration::from_secs(60)),
         max_share_percent: Some(34),
+        errors: Some(Errors::Gateway),
+        success_rate: Some(SuccessRateFields {
+            enabled: None,
+            interval: Some(Duration::from_secs(20)),
+            minimum_endpoints: Some(3),
+            minimum_requests: Some(50),
+            deviation_percent: Some(250),
+        }),
     };
     assert_eq!(read.ejection, Some(ejection));
     let on = [
@@ -201,6 +210,11 @@ fn numbers_out_of_bounds_are_told_with_their_bounds() {
     13: error[invalid-value]: retries.budget.percent: 101 is out of bounds (write a number from 0 to 100)
     13: error[invalid-value]: retries.budget.minPerSecond: -1 is out of bounds (write a number from 0 to 100000)
     "#);
+    insta::assert_snapshot!(told("  outlierEjection: {errors: 5xx, successRate: {interval: 2h, minimumRequests: 0}}\n"), @r#"
+    6: error[invalid-value]: outlierEjection.errors: "5xx" is not one of its values (write `any` or `gateway`)
+    6: error[invalid-value]: outlierEjection.successRate.interval: 2h is out of bounds (write a duration from 1ms to 1h)
+    6: error[invalid-value]: outlierEjection.successRate.minimumRequests: 0 is out of bounds (write a number from 1 to 1000000)
+    "#);
     insta::assert_snapshot!(told("  retries: {attempts: 0}\n  outlierEjection: {maxSharePercent: 0}\n"), @r#"
     6: error[invalid-value]: retries.attempts: 0 is out of bounds (write a number from 1 to 10)
     7: error[invalid-value]: outlierEjection.maxSharePercent: 0 is out of bounds (write a number from 1 to 100)
@@ -244,8 +258,8 @@ fn words_that_are_not_known_are_told_with_those_that_are() {
     insta::assert_snapshot!(told(fields), @r#"
     6: error[invalid-value]: affinity: it has more than one key: cookie, header (write one of `cookie: {}`, `header: {name: x-user}`, `query: {name: user}` and `sourceAddress: {}`)
     7: error[unknown-field]: circuitBreaker.consecutiveErrors: there is no such field (did you mean `consecutiveFailures`?)
-    8: error[unknown-field]: outlierEjection.consecutiveFailures: there is no such field (its fields are enabled, consecutiveErrors, baseTime, maxTime, maxSharePercent)
-    8: error[unknown-field]: outlierEjection.baseEjectionTime: there is no such field (its fields are enabled, consecutiveErrors, baseTime, maxTime, maxSharePercent)
+    8: error[unknown-field]: outlierEjection.consecutiveFailures: there is no such field (its fields are enabled, consecutiveErrors, baseTime, maxTime, maxSharePercent, errors, successRate)
+    8: error[unknown-field]: outlierEjection.baseEjectionTime: there is no such field (its fields are enabled, consecutiveErrors, baseTime, maxTime, maxSharePercent, errors, successRate)
     10: error[invalid-value]: retries.on[0]: "5xx" is not a condition (write `server-error`)
     10: error[invalid-value]: retries.on[1]: "gateway-eror" is not a condition (did you mean `gateway-error`?)
     10: error[invalid-value]: retries.on[2]: "retriable-4xx" is not a condition (write a status such as 503, or one of connect-failure, refused-stream, reset, gateway-error, server-error, grpc-cancelled, grpc-deadline-exceeded, grpc-resource-exhausted, grpc-internal, grpc-unavailable)

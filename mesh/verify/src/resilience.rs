@@ -20,6 +20,7 @@ pub(crate) fn doubts(compiler: &Compiler, object: &ObjectRef, policy: &TrafficPo
         let stored = compiler.stored(&target_ref).map(|stored| &stored.object);
         if let (Some(Object::Service(service)), true) = (stored, policy.ejection.is_some()) {
             found.extend(lonely(compiler, object, &target_ref, service));
+            found.extend(too_few(compiler, object, &target_ref, service));
         }
         if policy.balancing.is_some() && target.kind == TargetKind::Service {
             found.extend(keyless(compiler, object, &target_ref));
@@ -93,6 +94,25 @@ fn lonely<'a>(
         );
         Diagnostic::warning(object, "spec.outlierEjection", Code::NoEffect, text)
             .hint("start another; a circuitBreaker is what spares a single instance")
+    })
+}
+
+/// Success rates that are never compared, because too few endpoints have any.
+fn too_few(compiler: &Compiler, object: &ObjectRef, service_ref: &ObjectRef, service: &Service) -> Option<Diagnostic> {
+    service.ports.iter().find_map(|spec| {
+        let name = service_port(compiler, service_ref, spec.port);
+        let Some(Resource::Cluster(cluster)) = compiler.resource(&ResourceKey::cluster(&name)) else { return None };
+        let Some(Resource::Endpoints(its)) = compiler.resource(&ResourceKey::endpoints(&name)) else { return None };
+        let (least, number) = (cluster.ejection?.success_rate?.minimum_endpoints, its.endpoints.len());
+        if number == 0 || number >= least as usize || !cluster.origins.contains(object) {
+            return None;
+        }
+        let text = format!(
+            "{number} of the {least} workloads that it takes to compare success rates stand behind port {} of {}/{}",
+            spec.port, service_ref.namespace, service_ref.name
+        );
+        let hint = "start more, or write a smaller minimumEndpoints";
+        Some(Diagnostic::warning(object, "spec.outlierEjection.successRate", Code::NoEffect, text).hint(hint))
     })
 }
 

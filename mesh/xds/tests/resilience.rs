@@ -4,10 +4,12 @@ use std::{num::NonZeroU32, time::Duration};
 use prost::Message;
 use weft_ir::{
     Affinity, Balance, Breaker, Cluster, Dialect, Ejection, Feature, HostPort, Limits, NearFirst, Resource,
-    ResourceType, Retry, Route, RouteAction, RouteMatch, RouteOrigin, SlowStart, UpstreamTls, View, VirtualHost,
-    WeightedCluster,
+    ResourceType, Retry, Route, RouteAction, RouteMatch, RouteOrigin, SlowStart, SuccessRate, UpstreamTls, View,
+    VirtualHost, WeightedCluster,
 };
-use weft_model::{AffinityKey, GrpcCode, Kind, ObjectRef, PathMatch, Port, Protocol, RepeatSafety, RetryCondition};
+use weft_model::{
+    AffinityKey, Errors, GrpcCode, Kind, ObjectRef, PathMatch, Port, Protocol, RepeatSafety, RetryCondition,
+};
 use weft_proto::envoy::config::{
     cluster::v3::{
         self as wire,
@@ -125,6 +127,39 @@ fn limits_and_ejection_stand_in_the_fields_that_envoy_reads() {
     assert_eq!(ejection.max_ejection_time.unwrap().seconds, 300);
     assert_eq!(value(&ejection.max_ejection_percent), 50);
     assert_eq!(value(&ejection.enforcing_success_rate), 0, "left out, Envoy ejects by success rate too");
+}
+
+#[test]
+fn kinds_of_errors_and_success_rates_stand_in_the_fields_that_envoy_reads() {
+    let rate = SuccessRate { minimum_endpoints: 3, ..SuccessRate::default() };
+    let ejection = Ejection { errors: Errors::Gateway, success_rate: Some(rate), ..Ejection::default() };
+    let cluster = Cluster { ejection: Some(ejection), ..cluster() };
+    let message = cluster_message(cluster.clone());
+    let value = |limit: &Option<weft_proto::google::protobuf::UInt32Value>| limit.as_ref().map(|it| it.value);
+    let found = message.outlier_detection.clone().unwrap();
+    assert_eq!(
+        (value(&found.consecutive_gateway_failure), value(&found.enforcing_consecutive_5xx)),
+        (Some(5), Some(0))
+    );
+    assert_eq!(value(&found.enforcing_consecutive_gateway_failure), Some(100));
+    assert_eq!((value(&found.enforcing_success_rate), found.interval.unwrap().seconds), (Some(100), 10));
+    assert_eq!(
+        (value(&found.success_rate_minimum_hosts), value(&found.success_rate_request_volume)),
+        (Some(3), Some(100))
+    );
+    assert_eq!(value(&found.success_rate_stdev_factor), Some(1900));
+    assert!(Resource::Cluster(cluster.clone().into()).needs().contains(&Feature::Outliers));
+    assert_eq!(read_cluster(&message), Ok(Resource::Cluster(cluster.into())));
+    let refused = |change: fn(&mut wire::OutlierDetection)| {
+        let mut message = message.clone();
+        change(message.outlier_detection.as_mut().unwrap());
+        read_cluster(&message).unwrap_err().field.replace("outlier_detection.", "")
+    };
+    assert_eq!(refused(|it| it.interval = None), "interval");
+    assert_eq!(refused(|it| it.success_rate_stdev_factor = None), "success_rate_stdev_factor");
+    assert_eq!(refused(|it| it.enforcing_success_rate = None), "enforcing_success_rate");
+    assert_eq!(refused(|it| it.enforcing_consecutive_5xx = None), "enforcing_consecutive_5xx");
+    assert_eq!(refused(|it| it.consecutive_gateway_failure = it.enforcing_success_rate), "consecutive_gateway_failure");
 }
 
 #[test]

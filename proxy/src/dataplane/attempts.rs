@@ -273,12 +273,14 @@ impl<'v> Attempt<'_, 'v> {
     fn report(&mut self, outcome: Outcome) {
         let cluster = self.cluster();
         let verdict = outcome.verdict();
-        if cluster.ejection.is_some()
-            && let Some(place) = &self.place
-            && let Some(report) = place.0.take(verdict)
-        {
-            let (cluster, address) = (cluster.name.clone(), self.picked.address());
-            self.worker().report(Reported { cluster, address, report });
+        if let (Some(policy), Some(place)) = (&cluster.ejection, &self.place) {
+            let verdict = outcome.verdict_by(policy.errors);
+            let rate = policy.success_rate.as_ref();
+            let counted = rate.and_then(|policy| place.0.count(verdict, policy, self.worker().now()));
+            for report in place.0.take(verdict).into_iter().chain(counted) {
+                let (cluster, address) = (cluster.name.clone(), self.picked.address());
+                self.worker().report(Reported { cluster, address, report });
+            }
         }
         if let Some(policy) = &cluster.breaker
             && (self.admission.is_some() || verdict != Verdict::Neither)

@@ -1,8 +1,10 @@
 //! Limits, breaking, ejection, retries and affinity: field by field by specificity, with defaults for the rest.
 use std::{num::NonZeroU32, time::Duration};
 
-use weft_ir::{Balance, Breaker, Cluster, Ejection, Limits, NearFirst, Retry, RetryBackoff, RetryBudget, SlowStart};
-use weft_model::{AffinityKey, Code, Kind, RepeatSafety};
+use weft_ir::{
+    Balance, Breaker, Cluster, Ejection, Limits, NearFirst, Retry, RetryBackoff, RetryBudget, SlowStart, SuccessRate,
+};
+use weft_model::{AffinityKey, Code, Errors, Kind, RepeatSafety};
 
 use crate::support::{Mesh, service};
 
@@ -189,4 +191,17 @@ fn of_two_equal_policies_each_field_of_the_younger_that_loses_is_told() {
     assert_eq!((retry.attempts, retry.repeats_are_safe), (3, RepeatSafety::Never));
     assert_eq!(retry.per_try_timeout, Some(Duration::from_secs(1)));
     assert_eq!(cluster(&mesh).breaker.unwrap().probes, 9);
+}
+
+#[test]
+fn success_rates_count_where_a_policy_writes_their_block() {
+    let wide = "outlierEjection: {errors: gateway, successRate: {interval: 20s}}";
+    let mut mesh = Mesh::of(&(service("web") + &policy("wide", MESH, wide)));
+    let found = cluster(&mesh).ejection.unwrap();
+    assert_eq!(found.errors, Errors::Gateway);
+    let interval = Duration::from_secs(20);
+    assert_eq!(found.success_rate, Some(SuccessRate { interval, ..SuccessRate::default() }));
+    mesh.put(&policy("web", WEB, "outlierEjection: {errors: any, successRate: {enabled: false}}"));
+    let found = cluster(&mesh).ejection.unwrap();
+    assert_eq!((found.errors, found.success_rate), (Errors::Any, None));
 }

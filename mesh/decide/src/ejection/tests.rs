@@ -1,6 +1,8 @@
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
+use weft_ir::SuccessRate;
+use weft_model::Errors;
 
 use super::*;
 use crate::testing::endpoints;
@@ -10,6 +12,8 @@ const POLICY: Ejection = Ejection {
     base_time: Duration::from_secs(10),
     max_time: Duration::from_secs(35),
     max_share_percent: 50,
+    errors: Errors::Any,
+    success_rate: None,
 };
 
 const fn at(seconds: u64) -> Duration {
@@ -250,4 +254,29 @@ proptest! {
         // Two errors of each of four workers, and one more.
         prop_assert!(ejected.is_some_and(|place| place < 9), "{ejected:?}");
     }
+}
+
+#[test]
+fn who_succeeds_far_less_often_is_ejected_at_the_end_of_the_interval() {
+    let rate = SuccessRate { interval: at(10), ..SuccessRate::default() };
+    let policy = Ejection { success_rate: Some(rate), ..POLICY };
+    let mut ejector = Ejector::default();
+    ejector.endpoints(&policy, &cluster(6), at(0));
+    let tell = |ejector: &mut Ejector, bad: u32, now| {
+        for place in 0..6 {
+            let errors = if place == 4 { bad } else { 1 };
+            let counts = Counts { good: 200 - errors, errors };
+            assert_eq!(ejector.report(&policy, &address(place), Report::Counted(counts), at(now)), None);
+        }
+    };
+    tell(&mut ejector, 60, 3);
+    assert_eq!((ejector.tick(&policy, at(12)), ejector.next()), (None, Some(at(13))));
+    assert!(ejector.tick(&policy, at(13)).is_some());
+    assert_eq!(out(&ejector), [4]);
+    assert_eq!(ejector.next(), Some(at(23)), "as long as for errors in a row");
+    assert!(ejector.tick(&policy, at(23)).is_some());
+    // What was counted before is not held against it, and who is as good as the others stays.
+    tell(&mut ejector, 1, 24);
+    assert_eq!(ejector.tick(&policy, at(34)), None);
+    assert_eq!(out(&ejector), [] as [usize; 0]);
 }

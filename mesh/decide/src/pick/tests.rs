@@ -393,3 +393,15 @@ fn in_panic_what_was_ejected_is_picked_and_what_says_of_itself_that_it_is_not_we
     assert_eq!(seen(&[0]), [1, 2, 4], "three of five work");
     assert_eq!(seen(&[0, 1, 2]), [0, 1, 2, 4], "one of five works: below half");
 }
+
+#[test]
+fn an_endpoint_that_is_new_does_not_relieve_a_busy_one_beyond_its_part() {
+    const TURNS: u64 = 4000;
+    let snapshot = balanced(Balance::LeastRequest, &[(1, Healthy), (1, Healthy)], false);
+    let (parts, load) =
+        (|place: usize| if place == 1 { 0.1 } else { 1.0 }, |place: usize| if place == 0 { 9 } else { 0 });
+    let turn = |draw| Turn { cold: Cold::By(&parts), loads: Loads::By(&load), ..Turn::new(draw) };
+    let new = (0..TURNS).filter(|draw| picks(&snapshot, 0, &turn(*draw)).0 == 1).count();
+    // Of the two draws of a pick, up to nine tries fall to it at even odds, of which one of ten stands.
+    assert!((TURNS / 20..TURNS * 2 / 3).contains(&(new as u64)), "{new} of {TURNS}");
+}

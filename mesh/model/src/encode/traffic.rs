@@ -5,8 +5,8 @@ use serde_json::{Map, Value, json};
 
 use super::{fields, put, target};
 use crate::{
-    AffinityKey, Balancing, BreakerFields, EjectionFields, LimitFields, LocalityFields, RepeatSafety, RetryCondition,
-    RetryFields, RetryOn, SlowStartFields, TrafficPolicy, duration,
+    AffinityKey, Balancing, BreakerFields, EjectionFields, Errors, LimitFields, LocalityFields, RepeatSafety,
+    RetryCondition, RetryFields, RetryOn, SlowStartFields, SuccessRateFields, TrafficPolicy, duration,
 };
 
 pub(super) fn policy(policy: &TrafficPolicy) -> Value {
@@ -108,13 +108,31 @@ fn circuit_breaker(breaker: &BreakerFields) -> Value {
 }
 
 fn outlier_ejection(ejection: &EjectionFields) -> Value {
-    let EjectionFields { enabled, consecutive_errors, base_time, max_time, max_share_percent } = ejection;
+    let EjectionFields { enabled, consecutive_errors, base_time, max_time, max_share_percent, errors, success_rate } =
+        ejection;
+    let errors = errors.map(|errors| match errors {
+        Errors::Any => "any",
+        Errors::Gateway => "gateway",
+    });
     Value::Object(block(&[
         ("enabled", enabled.map(Value::Bool)),
         ("consecutiveErrors", consecutive_errors.map(|it| json!(it))),
         ("baseTime", base_time.map(span)),
         ("maxTime", max_time.map(span)),
         ("maxSharePercent", max_share_percent.map(|it| json!(it))),
+        ("errors", errors.map(|it| json!(it))),
+        ("successRate", success_rate.as_ref().map(self::success_rate)),
+    ]))
+}
+
+fn success_rate(success_rate: &SuccessRateFields) -> Value {
+    let SuccessRateFields { enabled, interval, minimum_endpoints, minimum_requests, deviation_percent } = success_rate;
+    Value::Object(block(&[
+        ("enabled", enabled.map(Value::Bool)),
+        ("interval", interval.map(span)),
+        ("minimumEndpoints", minimum_endpoints.map(|it| json!(it))),
+        ("minimumRequests", minimum_requests.map(|it| json!(it))),
+        ("deviationPercent", deviation_percent.map(|it| json!(it))),
     ]))
 }
 

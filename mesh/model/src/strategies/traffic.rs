@@ -5,8 +5,8 @@ use proptest::{collection, option, prelude::*, sample};
 
 use super::{duration, place_targets, policy_meta, targets};
 use crate::{
-    AffinityKey, Balancing, BreakerFields, EjectionFields, LimitFields, LocalityFields, RepeatSafety, RetryCondition,
-    RetryFields, SlowStartFields, TrafficPolicy,
+    AffinityKey, Balancing, BreakerFields, EjectionFields, Errors, LimitFields, LocalityFields, RepeatSafety,
+    RetryCondition, RetryFields, SlowStartFields, SuccessRateFields, TrafficPolicy,
 };
 
 const BALANCINGS: [Balancing; 6] = [
@@ -115,13 +115,25 @@ fn breaker() -> impl Strategy<Value = BreakerFields> {
 }
 
 fn ejection() -> impl Strategy<Value = EjectionFields> {
-    (option::of(any::<bool>()), option::of(1..=10_000_u32), times(24 * 3_600_000), option::of(1..=100_u8)).prop_map(
-        |(enabled, consecutive_errors, (base_time, max_time), max_share_percent)| EjectionFields {
+    let errors = option::of(sample::select(&[Errors::Any, Errors::Gateway][..]));
+    let rows = (option::of(1..=10_000_u32), times(24 * 3_600_000), option::of(1..=100_u8), errors);
+    (option::of(any::<bool>()), rows, option::of(success_rate())).prop_map(
+        |(enabled, (consecutive_errors, (base_time, max_time), max_share_percent, errors), success_rate)| {
+            EjectionFields { enabled, consecutive_errors, base_time, max_time, max_share_percent, errors, success_rate }
+        },
+    )
+}
+
+fn success_rate() -> impl Strategy<Value = SuccessRateFields> {
+    let interval = option::of((1..=3_600_000_u64).prop_map(Duration::from_millis));
+    let number = || option::of(1..=1_000_000_u32);
+    (option::of(any::<bool>()), interval, number(), number(), option::of(1..=1000_u32)).prop_map(
+        |(enabled, interval, minimum_endpoints, minimum_requests, deviation_percent)| SuccessRateFields {
             enabled,
-            consecutive_errors,
-            base_time,
-            max_time,
-            max_share_percent,
+            interval,
+            minimum_endpoints,
+            minimum_requests,
+            deviation_percent,
         },
     )
 }

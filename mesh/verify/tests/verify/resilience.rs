@@ -123,3 +123,12 @@ fn near_endpoints_first_and_a_slow_start_that_make_no_difference_are_warned_of()
     assert_eq!((told.code, told.field.0.as_str()), (Code::NoEffect, "spec.loadBalancing.slowStart"));
     assert_eq!(said(&holding(&reachable("web")), &slow("PeakEwma")), []);
 }
+
+#[test]
+fn success_rates_of_too_few_workloads_are_warned_of() {
+    let two = holding(&(reachable("web") + &second_workload()));
+    let told = only(&two, &puts(&policy(WEB, "outlierEjection: {successRate: {}}")));
+    assert_eq!((told.code, told.field.0.as_str()), (Code::NoEffect, "spec.outlierEjection.successRate"));
+    assert!(told.text.contains("2 of the 5 workloads"), "{told}");
+    assert_eq!(said(&two, &puts(&policy(WEB, "outlierEjection: {successRate: {minimumEndpoints: 2}}"))), []);
+}

@@ -1,15 +1,15 @@
-//! What bounds the use of a cluster: limits, ejection, breaker.
+//! What bounds the use of a cluster: limits and breaker.
 use std::{num::NonZeroU32, time::Duration};
 
-use weft_ir::{Breaker, Ejection, Limits};
+use weft_ir::{Breaker, Limits};
 use weft_proto::{
-    envoy::config::cluster::v3::{CircuitBreakers, OutlierDetection, circuit_breakers::Thresholds},
-    google::protobuf::{BoolValue, UInt32Value},
+    envoy::config::cluster::v3::{CircuitBreakers, circuit_breakers::Thresholds},
+    google::protobuf::UInt32Value,
     weft,
 };
 
 use super::{
-    common::{duration, duration_of_ours, read_duration, read_duration_of_ours, required},
+    common::{duration_of_ours, read_duration_of_ours, required},
     fault::{Fault, Within, expect, fault, nothing_left},
 };
 
@@ -56,43 +56,6 @@ pub(super) fn decode_limits(breakers: Option<CircuitBreakers>) -> Result<Limits,
     Ok(limits)
 }
 
-pub(super) fn encode_ejection(ejection: &Ejection) -> OutlierDetection {
-    let Ejection { consecutive_errors, base_time, max_time, max_share_percent } = *ejection;
-    OutlierDetection {
-        consecutive_5xx: number(consecutive_errors),
-        base_ejection_time: Some(duration(base_time)),
-        max_ejection_time: Some(duration(max_time)),
-        max_ejection_percent: number(max_share_percent.into()),
-        always_eject_one_host: Some(BoolValue { value: true }),
-        enforcing_consecutive_5xx: number(100),
-        // Left out, the standard ejects by success rate too, which nobody asked for.
-        enforcing_success_rate: number(0),
-        ..OutlierDetection::default()
-    }
-}
-
-pub(super) fn decode_ejection(mut message: OutlierDetection) -> Result<Ejection, Fault> {
-    let errors = required("consecutive_5xx", message.consecutive_5xx.take())?.value;
-    let base_time = required("base_ejection_time", message.base_ejection_time.take())?;
-    let max_time = required("max_ejection_time", message.max_ejection_time.take())?;
-    let share = required("max_ejection_percent", message.max_ejection_percent.take())?.value;
-    let ejection = Ejection {
-        consecutive_errors: above_zero("consecutive_5xx", errors)?,
-        base_time: read_duration("base_ejection_time", base_time)?,
-        max_time: read_duration("max_ejection_time", max_time)?,
-        max_share_percent: u8::try_from(share)
-            .ok()
-            .filter(|share| (1..=100).contains(share))
-            .ok_or_else(|| fault("max_ejection_percent", "it must be from 1 to 100"))?,
-    };
-    ordered("base_ejection_time", ejection.base_time, "max_ejection_time", ejection.max_time)?;
-    expect("always_eject_one_host", &message.always_eject_one_host.take(), &Some(BoolValue { value: true }))?;
-    expect("enforcing_consecutive_5xx", &message.enforcing_consecutive_5xx.take(), &number(100))?;
-    expect("enforcing_success_rate", &message.enforcing_success_rate.take(), &number(0))?;
-    nothing_left(&message)?;
-    Ok(ejection)
-}
-
 pub(super) fn encode_breaker(breaker: &Breaker) -> weft::Breaker {
     let Breaker { consecutive_failures, open_time, max_open_time, probes } = *breaker;
     weft::Breaker {
@@ -127,6 +90,6 @@ pub(super) fn number(value: u32) -> Option<UInt32Value> {
     Some(UInt32Value { value })
 }
 
-fn above_zero(field: &str, value: u32) -> Result<u32, Fault> {
+pub(super) fn above_zero(field: &str, value: u32) -> Result<u32, Fault> {
     if value == 0 { Err(fault(field, "it must be above zero")) } else { Ok(value) }
 }

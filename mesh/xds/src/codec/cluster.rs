@@ -26,6 +26,7 @@ use super::{
     balance::{self, Chosen, Standard},
     breaking,
     common::{ads, duration, pack, parse, read_duration, required, same_name, unpack},
+    ejection,
     fault::{Fault, Within, expect, fault, nothing_left},
     metadata::{OfCluster, cluster_metadata, read_cluster_metadata},
     tls,
@@ -58,7 +59,7 @@ pub(super) fn encode(cluster: &Cluster, needs: impl IntoIterator<Item = Feature>
         lb_config: config,
         common_lb_config: common,
         circuit_breakers: breaking::encode_limits(limits),
-        outlier_detection: ejection.as_ref().map(breaking::encode_ejection),
+        outlier_detection: ejection.as_ref().map(ejection::encode),
         transport_socket: Some(tls::upstream(sni, *protocol)),
         typed_extension_protocol_options: protocol_options(*protocol),
         metadata: cluster_metadata(needs, origins, OfCluster { breaker, balancing }),
@@ -81,7 +82,7 @@ pub(super) fn decode(name: &str, mut message: wire::Cluster) -> Result<Cluster, 
         return Err(fault("connect_timeout", "it must be above zero"));
     }
     let limits = breaking::decode_limits(message.circuit_breakers.take()).within("circuit_breakers")?;
-    let ejection = message.outlier_detection.take().map(breaking::decode_ejection).transpose();
+    let ejection = message.outlier_detection.take().map(ejection::decode).transpose();
     let ejection = ejection.within("outlier_detection")?;
     let (sni, protocol) = tls::read_upstream(message.transport_socket.take())?;
     expect_protocol_options(std::mem::take(&mut message.typed_extension_protocol_options), protocol)?;

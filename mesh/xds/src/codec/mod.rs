@@ -6,6 +6,7 @@ mod breaking;
 mod changes;
 mod cluster;
 mod common;
+mod ejection;
 mod endpoints;
 mod fault;
 mod filters;

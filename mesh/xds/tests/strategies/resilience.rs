@@ -2,8 +2,10 @@
 use std::{num::NonZeroU32, time::Duration};
 
 use proptest::{collection::vec, option, prelude::*, sample::select};
-use weft_ir::{Affinity, Balance, Breaker, Ejection, Limits, NearFirst, Retry, RetryBackoff, RetryBudget, SlowStart};
-use weft_model::{AffinityKey, RepeatSafety, RetryCondition};
+use weft_ir::{
+    Affinity, Balance, Breaker, Ejection, Limits, NearFirst, Retry, RetryBackoff, RetryBudget, SlowStart, SuccessRate,
+};
+use weft_model::{AffinityKey, Errors, RepeatSafety, RetryCondition};
 
 use super::duration;
 
@@ -44,12 +46,23 @@ pub(super) fn breaker() -> impl Strategy<Value = Option<Breaker>> {
 }
 
 pub(super) fn ejection() -> impl Strategy<Value = Option<Ejection>> {
-    let ejection = (1..=u32::MAX, times(), 1..=100u8).prop_map(
-        |(consecutive_errors, (base_time, max_time), max_share_percent)| Ejection {
+    let rate = (duration(), 1..=u32::MAX, 1..=u32::MAX, 1..=1000u32).prop_map(
+        |(interval, minimum_endpoints, minimum_requests, deviation_percent)| SuccessRate {
+            interval,
+            minimum_endpoints,
+            minimum_requests,
+            deviation_percent,
+        },
+    );
+    let errors = select(&[Errors::Any, Errors::Gateway][..]);
+    let ejection = (1..=u32::MAX, times(), 1..=100u8, errors, option::of(rate)).prop_map(
+        |(consecutive_errors, (base_time, max_time), max_share_percent, errors, success_rate)| Ejection {
             consecutive_errors,
             base_time,
             max_time,
             max_share_percent,
+            errors,
+            success_rate,
         },
     );
     option::of(ejection)

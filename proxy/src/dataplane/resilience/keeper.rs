@@ -144,7 +144,11 @@ impl Keeper {
         let mut next = NOTHING_OUT;
         for (name, its) in &mut kept.watched {
             if let Some(policy) = its.cluster.ejection {
-                self.tell(name, its.ejector.tick(&policy, now));
+                let before = its.ejector.ejected().addresses().len();
+                let changed = its.ejector.tick(&policy, now);
+                let after = changed.as_ref().map_or(before, |it| it.addresses().len());
+                its.ejections += u64::try_from(after.saturating_sub(before)).unwrap_or(0);
+                self.tell(name, changed);
             }
             if let Some(due) = its.ejector.next() {
                 next = next.min(due.saturating_sub(now));

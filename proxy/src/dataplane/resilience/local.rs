@@ -10,9 +10,10 @@ use std::{
 
 use tokio::{sync::Notify, task::AbortHandle};
 use weft_decide::{
-    Admission, Ejected, Held, Lease, LimitKind, PeakEwma, Purse, Refusal, Report, Streak, Tripped, Verdict, Warming,
+    Admission, Ejected, Held, Lease, LimitKind, PeakEwma, Purse, Refusal, Report, Streak, Tally, Tripped, Verdict,
+    Warming,
 };
-use weft_ir::{Cluster, EndpointAddress, RetryBudget, ServicePort};
+use weft_ir::{Cluster, EndpointAddress, RetryBudget, ServicePort, SuccessRate};
 
 use super::shared::{Shared, most};
 
@@ -26,6 +27,7 @@ pub(in crate::dataplane) struct Place {
     pub(in crate::dataplane) load: Cell<u32>,
     streak: Cell<Streak>,
     measure: Cell<PeakEwma>,
+    tally: Cell<Tally>,
 }
 
 impl Place {
@@ -34,6 +36,14 @@ impl Place {
         let mut streak = self.streak.get();
         let report = streak.take(verdict);
         self.streak.set(streak);
+        report
+    }
+
+    /// Counts the end of one try, where success rates matter; what the control thread must hear now.
+    pub(in crate::dataplane) fn count(&self, verdict: Verdict, policy: &SuccessRate, now: Duration) -> Option<Report> {
+        let mut tally = self.tally.get();
+        let report = tally.take(verdict, policy, now);
+        self.tally.set(tally);
         report
     }
 

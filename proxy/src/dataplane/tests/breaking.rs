@@ -5,14 +5,15 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
-use weft_ir::{Breaker, Cluster, Ejection, Route};
+use weft_ir::{Breaker, Cluster, Ejection, Route, SuccessRate};
+use weft_model::Errors;
 
 use super::fleet::{CLUSTER, CUT, Fleet, GET, HOLD, eventually, status};
 
 fn ejecting(base_time: Duration) -> impl Fn(&mut Cluster, &mut Route) {
     move |cluster, _| {
         cluster.ejection =
-            Some(Ejection { consecutive_errors: 3, base_time, max_time: base_time, max_share_percent: 50 });
+            Some(Ejection { consecutive_errors: 3, base_time, max_time: base_time, ..Ejection::default() });
     }
 }
 
@@ -173,4 +174,52 @@ async fn an_open_breaker_lets_nothing_but_probes_through_and_closes_when_they_su
     instance.release();
     assert_eq!(fleet.ask(GET).await.0, 200);
     fleet.web.has_metric(&format!("weft_breaker_state{{cluster=\"{CLUSTER}\"}} 0")).await;
+}
+
+#[tokio::test]
+async fn by_gateway_errors_alone_an_application_that_fails_stays_and_one_that_is_away_goes() {
+    let fleet = Fleet::start(2, 1, |cluster, _| {
+        let base_time = Duration::from_secs(600);
+        let (errors, max_time) = (Errors::Gateway, base_time);
+        cluster.ejection = Some(Ejection { consecutive_errors: 2, base_time, max_time, errors, ..Ejection::default() });
+    })
+    .await;
+    fleet.instances[0].mode.store(500, SeqCst);
+    for _ in 0..10 {
+        fleet.ask(GET).await;
+    }
+    assert_eq!(fleet.instances[0].hits(), 5, "500 is an answer");
+    fleet.instances[0].mode.store(503, SeqCst);
+    for _ in 0..4 {
+        fleet.ask(GET).await;
+    }
+    fleet.says("it is out", |state| state.ejected.len() == 1).await;
+}
+
+#[tokio::test]
+async fn an_instance_that_fails_far_more_often_than_the_others_is_ejected_although_it_never_errs_in_a_row() {
+    let fleet = Fleet::start(4, 1, |cluster, _| {
+        let base_time = Duration::from_secs(600);
+        let rate = SuccessRate {
+            interval: Duration::from_millis(400),
+            minimum_endpoints: 4,
+            minimum_requests: 4,
+            deviation_percent: 150,
+        };
+        let (success_rate, max_time) = (Some(rate), base_time);
+        cluster.ejection =
+            Some(Ejection { consecutive_errors: 1000, base_time, max_time, success_rate, ..Ejection::default() });
+    })
+    .await;
+    let mut client = fleet.client().await;
+    let bad = &fleet.instances[2];
+    let ejected = async || {
+        // Every other answer of it is a 500.
+        bad.mode.store(if bad.hits() % 2 == 0 { 500 } else { 200 }, SeqCst);
+        client.ask(GET).await;
+        fleet.state().ejected.len() == 1
+    };
+    eventually("it is out", ejected).await;
+    assert_eq!(fleet.state().ejected[0].workload, "shop/server-2");
+    assert_eq!(fleet.state().ejections, 1);
 }

@@ -17,7 +17,7 @@ async fn fleet() -> Fleet {
         let (open_time, max_open_time) = (Duration::from_secs(1), Duration::from_secs(9));
         cluster.breaker = Some(Breaker { consecutive_failures: 50, open_time, max_open_time, probes: 1 });
         let (base_time, max_time) = (Duration::from_secs(1), Duration::from_secs(9));
-        cluster.ejection = Some(Ejection { consecutive_errors: 50, base_time, max_time, max_share_percent: 50 });
+        cluster.ejection = Some(Ejection { consecutive_errors: 50, base_time, max_time, ..Ejection::default() });
         route.retry = Some(Retry::default());
     })
     .await

@@ -235,10 +235,10 @@ impl Coverage {
         }
     }
 
-    /// What was seen less often than it must be among so many pairs. Nothing is asked of fewer than a thousand, which come
-    /// of too few configurations to hold one of each kind.
+    /// What was seen less often than it must be among so many pairs. Nothing is asked of fewer than ten thousand, which
+    /// come of too few configurations to hold enough of each kind.
     pub(crate) fn missing(&self, pairs: u64) -> Vec<String> {
-        if pairs < 1_000 {
+        if pairs < 10_000 {
             return Vec::new();
         }
         let seen = |what: &str| self.0.get(what).copied().unwrap_or(0);

@@ -9,7 +9,7 @@ use crate::dataplane::tests::fleet::{CLUSTER, Fleet, eventually};
 
 fn ejecting(cluster: &mut Cluster, _: &mut Route) {
     let base_time = Duration::from_secs(60);
-    cluster.ejection = Some(Ejection { consecutive_errors: 3, base_time, max_time: base_time, max_share_percent: 50 });
+    cluster.ejection = Some(Ejection { consecutive_errors: 3, base_time, max_time: base_time, ..Ejection::default() });
 }
 
 fn status(told: &Whole) -> &str {
