@@ -16,6 +16,12 @@ pub(crate) fn advice(record: &Value) -> String {
         "denied" if detail.contains(" denies ") => {
             return format!("a rule denies {caller}: narrow or delete it if it should not; no Allow rule outweighs it");
         }
+        "denied" if detail.contains(" by this request ") => {
+            return format!(
+                "{caller} may make other requests: if it should make this one, widen the rule named or add one that \
+                 allows it"
+            );
+        }
         "denied" => {
             return format!("if {caller} should get in, add a rule that allows it to one of the policies named");
         }
@@ -77,16 +83,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn advice_on_a_denial_names_the_caller_and_tells_the_three_causes_apart() {
+    fn advice_on_a_denial_names_the_caller_and_tells_the_causes_apart() {
         let told =
             |detail: &str| advice(&json!({"outcome": "denied", "caller": "spiffe://m/ns/a/sa/b", "detail": detail}));
         let texts = [
             told("no AccessPolicy selects shop/x"),
             told("AccessPolicy s/p rule 0 denies b"),
             told("no rule allows b"),
+            told("no rule allows b to call s/x by this request (other requests: AccessPolicy s/p rule 0), which …"),
         ];
         assert!(texts.iter().all(|text| text.contains("spiffe://m/ns/a/sa/b")), "{texts:?}");
-        assert!(texts[0] != texts[1] && texts[1] != texts[2] && texts[0] != texts[2]);
+        assert!(texts.iter().collect::<std::collections::BTreeSet<_>>().len() == texts.len());
     }
 
     #[test]

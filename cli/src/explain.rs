@@ -1,5 +1,5 @@
 //! `weft explain`: what a refusal's id stands for, and `weft get refusals`: the ids that a workload's proxy still knows.
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use clap::Args;
 use serde::Serialize;
@@ -58,6 +58,19 @@ struct Named {
     /// Whether the control plane holds it now.
     exists: bool,
     source: Option<Source>,
+    /// Its rules that the record names.
+    rules: Vec<NamedRule>,
+}
+
+/// A rule of an object, and where it was written.
+#[derive(Serialize)]
+struct NamedRule {
+    /// Its place, from zero.
+    rule: usize,
+    /// Its name, where it has one.
+    name: Option<String>,
+    /// Its line in the object's source.
+    line: Option<u32>,
 }
 
 /// Explains.
@@ -68,11 +81,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let explanation = block_on(async {
         let (workload, record) = find(&client, instance, id).await?;
         let mut objects = Vec::new();
-        for (kind, namespace, name) in named(&record) {
+        for ((kind, namespace, name), rules) in named(&record) {
             let found = client.objects(Some(kind.as_str()), Some(&namespace), Some(&name)).await?.items;
-            let source = found.first().and_then(|item| item.source.clone());
-            let object = format!("{} {namespace}/{name}", kind.as_str());
-            objects.push(Named { object, exists: !found.is_empty(), source });
+            let item = found.first();
+            let source = item.and_then(|item| item.source.clone());
+            let rules = rules.into_iter().map(|rule| NamedRule {
+                rule,
+                name: item.and_then(|item| item.object["spec"]["rules"][rule]["name"].as_str().map(str::to_owned)),
+                line: source.as_ref().map(|source| source.rule(rule)),
+            });
+            let (rules, exists) = (rules.collect(), !found.is_empty());
+            objects.push(Named { object: format!("{} {namespace}/{name}", kind.as_str()), exists, source, rules });
         }
         let advice = advice(&record);
         Ok(Explanation { workload, record, objects, advice })
@@ -112,26 +131,34 @@ async fn find(client: &Client, instance: &str, id: &str) -> Result<(String, Valu
     }))
 }
 
-/// The objects that a record names, each once: rules and routes, what its words name, and the service.
-fn named(record: &Value) -> BTreeSet<(Kind, String, String)> {
-    let mut objects = BTreeSet::new();
+/// The objects that a record names, each once, with those of their rules that it names: rules and routes, what its words
+/// name, and the service.
+fn named(record: &Value) -> BTreeMap<(Kind, String, String), BTreeSet<usize>> {
+    let mut objects: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
     for field in ["rule", "route", "detail"] {
-        let words: Vec<_> = record[field].as_str().unwrap_or_default().split_whitespace().collect();
-        for pair in words.windows(2) {
-            let [kind, name] = pair else { continue };
-            let kind = Kind::ALL.into_iter().find(|known| known.as_str() == *kind);
-            let name = name.trim_end_matches([',', ':', ';']).split_once('/');
-            if let (Some(kind), Some((namespace, name))) = (kind, name) {
-                objects.insert((kind, namespace.to_owned(), name.to_owned()));
+        let mut words = record[field].as_str().unwrap_or_default().split_whitespace().map(bare).peekable();
+        while let Some(word) = words.next() {
+            let kind = Kind::ALL.into_iter().find(|known| known.as_str() == word);
+            let name = words.peek().and_then(|name| name.split_once('/'));
+            let (Some(kind), Some((namespace, name))) = (kind, name) else { continue };
+            let rules = objects.entry((kind, namespace.to_owned(), name.to_owned())).or_default();
+            words.next();
+            if words.next_if_eq(&"rule").is_some() {
+                rules.extend(words.next().and_then(|rule| rule.parse::<usize>().ok()));
             }
         }
     }
     // <cluster>/<namespace>/<service>:<port>
     let service = record["service"].as_str().unwrap_or_default().split(['/', ':']).collect::<Vec<_>>();
     if let [_, namespace, service, _] = service.as_slice() {
-        objects.insert((Kind::Service, (*namespace).to_owned(), (*service).to_owned()));
+        objects.entry((Kind::Service, (*namespace).to_owned(), (*service).to_owned())).or_default();
     }
     objects
+}
+
+/// A word without the punctuation around it.
+fn bare(word: &str) -> &str {
+    word.trim_start_matches('(').trim_end_matches([',', ':', ';', ')'])
 }
 
 impl Explanation {
@@ -165,12 +192,20 @@ impl Explanation {
 
 impl Named {
     fn text(&self) -> String {
-        let Self { object, exists, source } = self;
-        match source {
-            _ if !exists => format!("{object} (it does not exist)"),
-            Some(Source { file, line }) => format!("{object} ({file}:{line})"),
-            None => object.clone(),
+        let Self { object, exists, source, rules } = self;
+        let place = |line: Option<u32>| match (source, line) {
+            (Some(Source { file, .. }), Some(line)) => format!(" ({file}:{line})"),
+            _ => String::new(),
+        };
+        if !exists {
+            return format!("{object} (it does not exist)");
         }
+        let mut text = format!("{object}{}", place(source.as_ref().map(|source| source.line)));
+        for NamedRule { rule, name, line } in rules {
+            let name = name.as_ref().map(|name| format!(" {name:?}")).unwrap_or_default();
+            text += &format!(", rule {rule}{name}{}", place(*line));
+        }
+        text
     }
 }
 
@@ -226,7 +261,10 @@ mod tests {
             "route": "HTTPRoute shop/reviews rule 1 match 0",
             "service": "local/shop/reviews:80",
         });
-        let named: Vec<_> = named(&record).into_iter().map(|(kind, _, name)| (kind, name)).collect();
+        let rules = named(&record);
+        let route = (Kind::HttpRoute, "shop".to_owned(), "reviews".to_owned());
+        assert_eq!(rules[&route], BTreeSet::from([1]));
+        let named: Vec<_> = rules.into_keys().map(|(kind, _, name)| (kind, name)).collect();
         let expected = [
             (Kind::Service, "reviews"),
             (Kind::HttpRoute, "reviews"),

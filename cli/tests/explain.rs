@@ -25,7 +25,13 @@ kind: AccessPolicy
 metadata: { name: freeze, namespace: shop }
 spec:
   targetRefs: [{ group: \"\", kind: Service, name: stock }]
-  rules: [{ action: Deny, from: [{ namespace: shop, account: intruder }] }]
+  rules:
+    - action: Deny
+      from: [{ namespace: shop, account: intruder }]
+    - name: no-writes
+      action: Deny
+      from: [{ anyone: true }]
+      matches: [{ methods: [POST, PUT, DELETE] }]
 ";
 
 async fn weft(mesh: &Mesh, arguments: &[&str]) -> Output {
@@ -90,7 +96,21 @@ async fn a_403_by_a_denying_rule_is_explained_by_that_rule_and_by_where_it_was_w
     let text = said(&mesh, &["explain", reply.header("x-weft-decision").unwrap()]).await;
     let rule = text.lines().find_map(|line| line.strip_prefix("rule ")).unwrap_or_default().trim();
     assert_eq!(rule, "AccessPolicy shop/freeze rule 0", "{text}");
-    for expected in ["denied (403) at the stage permit", "AccessPolicy shop/freeze (test.yaml:8)"] {
+    for expected in
+        ["denied (403) at the stage permit", "AccessPolicy shop/freeze (test.yaml:8), rule 0 (test.yaml:14)"]
+    {
+        assert!(text.contains(expected), "{expected:?} is not in\n{text}");
+    }
+    // A rule about requests is named with its name and line too.
+    let web = Sidecar::start(&mesh, Plan::new("web-0", "web")).await.unwrap();
+    let mut connection = web.connect().await.unwrap();
+    assert_eq!(connection.get("stock", "/", &[]).await.unwrap().status, 200);
+    connection.send(b"PUT / HTTP/1.1\r\nHost: stock\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+    let reply = connection.receive().await.unwrap();
+    assert_eq!(reply.status, 403, "{}", reply.text());
+    let text = said(&mesh, &["explain", reply.header("x-weft-decision").unwrap()]).await;
+    let named = "AccessPolicy shop/freeze (test.yaml:8), rule 1 \"no-writes\" (test.yaml:16)";
+    for expected in [named, "PUT /", "rule        AccessPolicy shop/freeze rule 1"] {
         assert!(text.contains(expected), "{expected:?} is not in\n{text}");
     }
 }

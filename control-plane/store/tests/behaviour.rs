@@ -40,7 +40,7 @@ async fn versions(store: &Redb) -> Vec<(String, u64, u64)> {
 async fn what_was_written_is_there_after_reopening_with_the_same_epoch_and_revision() {
     let dir = TempDir::new().unwrap();
     let store = Redb::open(dir.path()).unwrap();
-    let source = Some(Source { file: "shop.yaml".into(), line: 7 });
+    let source = Some(Source::new("shop.yaml", 7));
     let change = Change::Put { object: service("web", 80), source: source.clone(), expected: Expected::Absent };
     let committed = store.write(write(vec![change, put(service("api", 81), Expected::Any)])).await.unwrap();
     assert_eq!(committed.outcomes, [Outcome::Created, Outcome::Created]);

@@ -8,6 +8,7 @@ use weft_model::{
 use crate::{
     Scope,
     attach::{self, Broken},
+    blind,
     objects::{Objects, service_ref},
     policy,
     reference::{self, Reference, ReferenceKind},
@@ -45,6 +46,7 @@ pub(crate) fn diagnose(names: &MeshNames, objects: &Objects, stored: &Stored) ->
                     found.push(Diagnostic::warning(&object, field, Code::UnsupportedField, text).hint(hint));
                 }
             }
+            found.extend(blind::rules(objects, &object, policy));
         }
     }
     found.into_iter().map(|diagnostic| diagnostic.at(stored.source.clone())).collect()

@@ -72,6 +72,7 @@ pub(crate) fn mark(objects: &Objects, stored: Option<&Stored>, shift: &Shift, di
     }
     if shift.surface {
         marker.referrers(&reference);
+        marker.judges_of_requests(&reference);
     }
 }
 
@@ -186,6 +187,22 @@ impl Marker<'_> {
         };
         for workload in workloads {
             self.add(UnitKind::Inbound, &workload);
+        }
+    }
+
+    /// A Service's ports say whether the requests that a policy speaks of can be seen there. Those that name the Service
+    /// are its referrers.
+    fn judges_of_requests(&mut self, reference: &ObjectRef) {
+        if reference.kind != Kind::Service {
+            return;
+        }
+        for scope in [Scope::Namespace(reference.namespace.clone()), Scope::Mesh] {
+            for policy in self.objects.policies(Kind::AccessPolicy, scope) {
+                let rules = self.objects.access_policy(policy).map(|it| it.rules.as_slice()).unwrap_or_default();
+                if rules.iter().any(|rule| !rule.matches.is_empty()) {
+                    self.dirty.insert(Unit { kind: UnitKind::Diagnosis, object: policy.clone() });
+                }
+            }
         }
     }
 

@@ -15,7 +15,7 @@ pub(crate) fn listener(names: &MeshNames, objects: &Objects, reference: &ObjectR
             let Some(application_port) = target_port(workload, &spec.target) else { continue };
             let service = service_port(names, object, spec.port);
             let Ok(host) = service.host(&names.mesh_domain).parse() else { continue };
-            let access = access::access(names, objects, object, spec.port);
+            let access = access::access(names, objects, object, spec);
             origins.insert(object.clone());
             origins.extend(access.policies.iter().cloned());
             let sni = service.sni(&names.trust_domain);

@@ -7,6 +7,7 @@
 //! resources that came out different are told. [`Work`] counts the units.
 mod access;
 mod attach;
+mod blind;
 mod compiler;
 mod diagnose;
 mod dirty;

@@ -52,6 +52,11 @@ impl Objects {
         self.all.get(reference)
     }
 
+    /// The reference as it is kept here, if there is such an object.
+    pub(crate) fn stored_key(&self, reference: &ObjectRef) -> Option<&ObjectRef> {
+        self.all.get_key_value(reference).map(|(kept, _)| kept)
+    }
+
     pub(crate) fn all(&self) -> impl Iterator<Item = (&ObjectRef, &Arc<Stored>)> {
         self.all.iter()
     }

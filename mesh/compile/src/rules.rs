@@ -99,7 +99,8 @@ fn grpc_match(GrpcMatch { method, headers }: &GrpcMatch) -> (Order, RouteMatch) 
     (Order::Grpc(Reverse((called, headers.len()))), matches)
 }
 
-fn header_matches(headers: &[weft_model::HeaderMatch]) -> Vec<HeaderMatch> {
+/// Matches on headers, ordered by name.
+pub(crate) fn header_matches(headers: &[weft_model::HeaderMatch]) -> Vec<HeaderMatch> {
     let header = |it: &weft_model::HeaderMatch| HeaderMatch { name: it.name.clone(), value: it.value.clone() };
     let mut headers: Vec<_> = headers.iter().map(header).collect();
     headers.sort_by(|a, b| a.name.cmp(&b.name));

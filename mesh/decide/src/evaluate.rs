@@ -9,7 +9,7 @@ use weft_model::{Port, SpiffeId, WorkloadRef};
 
 use crate::{
     Answers, Circumstances, Destination, Edited, FieldEdits, Normal, OwnAnswer, Refusal, RequestHead, Routing,
-    Snapshot, Turn, normalize, permit, permit_answer, permit_outbound, pick_with, route, route_tcp,
+    Snapshot, Turn, normalize, permit, permit_answer, permit_outbound, permit_request, pick_with, route, route_tcp,
 };
 
 /// The random draws of a decision, kept in its record.
@@ -151,10 +151,14 @@ pub fn evaluate_inbound(
         Ok(request) => request,
         Err(cause) => return InboundDecision::Refused(cause.into()),
     };
-    match permit(chain, caller) {
+    let judged = match &request {
+        Some(request) => permit_request(chain, caller, request),
+        None => permit(chain, caller),
+    };
+    match judged {
         Ok(admitted) => InboundDecision::Accepted(Accepted {
-            service: chain.service.clone(),
-            port: chain.application_port,
+            service: admitted.chain().service.clone(),
+            port: admitted.chain().application_port,
             rule: admitted.permit().rule().cloned(),
             target: request.as_ref().map(|request| request.target.to_string()),
             host: request.map(|request| request.host.into_owned()),

@@ -5,7 +5,7 @@
 //!
 //! [`normalize()`] → [`route()`] → [`permit_outbound`] → [`pick()`]
 //!
-//! and the inbound path [`Snapshot::chain`] → [`permit()`] (→ [`normalize()`] for each request). Each stage takes the
+//! and the inbound path [`Snapshot::chain`] → [`permit()`] for bytes, [`normalize()`] → [`permit_request`] for each request. Each stage takes the
 //! value of the one before it. There is no [`Picked`] without a [`Permit`], and a `Permit` is made in one module only:
 //!
 //! ```compile_fail,E0451
@@ -34,6 +34,7 @@
 //! kept in its record as [`Circumstances`], so that it can be replayed ([`evaluate_outbound_in`]).
 //!
 //! Everything borrows from the snapshot: a decision touches no reference count, so workers share no cache line for it.
+mod access;
 mod affinity;
 mod backoff;
 mod breaker;
@@ -85,10 +86,11 @@ pub use health::{Health, HealthCheck};
 pub use hop::{Hop, Left};
 pub use lease::{Held, Lease, Shares};
 pub use nearness::Nearness;
-pub use normalize::{Authority, BadRequest, MAX_TARGET, Normal, RequestHead, Target, normalize};
+pub use normalize::{Authority, BadRequest, KeptRequest, MAX_TARGET, Normal, RequestHead, Target, normalize};
 pub use outcome::{Outcome, Proof, Verdict};
 pub use permit::{
-    Admitted, Denied, Permit, Permitted, PermittedAnswer, permit, permit_answer, permit_outbound, repermit,
+    Admitted, Denied, Permit, Permitted, PermittedAnswer, may_call, permit, permit_answer, permit_outbound,
+    permit_request, repermit,
 };
 pub use pick::{Circumstances, Cold, Loads, Picked, PickedBy, Turn, Why, pick, pick_with};
 pub use pressure::{Pressure, Resource, Usage};
@@ -98,8 +100,8 @@ pub use retry::{Attempted, NoRepeat, PROVEN_REPEATS, Repeats};
 pub use rewrite::{OwnAnswer, Rewritten};
 pub use route::{Answers, Routed, Routing, route, route_tcp};
 pub use snapshot::{
-    Applied, Assembler, ClusterEntry, HostEntry, Lookup, Output, Rejected, Scope, Snapshot, TcpEntry, Unusable, Update,
-    check,
+    Applied, Assembler, Chain, ClusterEntry, HostEntry, Lookup, Output, Rejected, Scope, Snapshot, TcpEntry, Unusable,
+    Update, check,
 };
 
 pub use success_rate::{Counts, Tally};

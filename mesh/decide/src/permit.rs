@@ -1,9 +1,15 @@
 //! The only place where a [`Permit`] is made.
 use serde::Serialize;
-use weft_ir::{InboundChain, RuleName};
+use weft_ir::{AccessRule, InboundChain, RuleName};
 use weft_model::{AccessAction, Name, Namespace, ObjectRef, SpiffeId};
 
-use crate::{Answers, Normal, OwnAnswer, Routed, Snapshot};
+use crate::{
+    Answers, Chain, KeptRequest, Normal, OwnAnswer, Routed, Snapshot,
+    access::{self, Asked},
+};
+
+/// How many rules a refusal names that allow the caller something else.
+const MAX_TOLD: usize = 4;
 
 /// Proof that access was checked, of one chain or route. It cannot be made or changed outside of this module.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +38,7 @@ pub enum Denied {
         service: Name,
     },
     /// Policies select the workload and none of their rules allows this caller.
-    #[error("no rule allows {caller} to call {namespace}/{service}, which {} selects", list(policies))]
+    #[error("no rule allows {caller} to call {namespace}/{service}{}, which {} selects", other(others), list(policies))]
     NoRule {
         /// The caller.
         caller: SpiffeId,
@@ -42,6 +48,8 @@ pub enum Denied {
         service: Name,
         /// The policies that select the workload, ordered.
         policies: Vec<ObjectRef>,
+        /// Rules that allow the caller other requests: the first few.
+        others: Vec<RuleName>,
     },
     /// A deny rule matches.
     #[error("{rule} denies {caller} to call {namespace}/{service}, which {} selects", list(policies))]
@@ -61,6 +69,16 @@ pub enum Denied {
 
 fn list(policies: &[ObjectRef]) -> String {
     policies.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn other(rules: &[RuleName]) -> String {
+    match rules {
+        [] => String::new(),
+        rules => {
+            let names: Vec<_> = rules.iter().map(ToString::to_string).collect();
+            format!(" by this request (other requests: {})", names.join(", "))
+        }
+    }
 }
 
 /// A connection that may use an inbound chain.
@@ -120,23 +138,38 @@ impl PermittedAnswer<'_> {
     }
 }
 
-/// Whether `caller` may use an inbound chain: no deny rule matches and an allow rule does. Deny wins whatever the
-/// order.
+/// Whether `caller` may open a connection to an inbound chain that carries bytes: no deny rule matches and an allow rule
+/// does. Deny wins whatever the order.
 ///
 /// # Errors
 /// Who refuses: no policy at all, no rule, or the deny rule.
-pub fn permit<'s>(chain: &'s InboundChain, caller: &SpiffeId) -> Result<Admitted<'s>, Denied> {
-    let access = &chain.access;
-    let namespace = || chain.service.namespace.clone();
-    let service = || chain.service.service.clone();
+pub fn permit<'s>(chain: Chain<'s>, caller: &SpiffeId) -> Result<Admitted<'s>, Denied> {
+    judge(chain, caller, None)
+}
+
+/// Whether `caller` may make a request of an inbound chain: no deny rule matches it and an allow rule does. Deny wins
+/// whatever the order.
+///
+/// # Errors
+/// Who refuses: no policy at all, no rule, or the deny rule.
+pub fn permit_request<'s>(chain: Chain<'s>, caller: &SpiffeId, request: &Normal<'_>) -> Result<Admitted<'s>, Denied> {
+    judge(chain, caller, Some(request))
+}
+
+fn judge<'s>(chain: Chain<'s>, caller: &SpiffeId, request: Option<&Normal<'_>>) -> Result<Admitted<'s>, Denied> {
+    let InboundChain { service, access, .. } = chain.ir();
+    let namespace = || service.namespace.clone();
+    let service = || service.service.clone();
     if access.policies.is_empty() {
         return Err(Denied::NoPolicy { namespace: namespace(), service: service() });
     }
-    let first = |action| {
-        let mut rules = access.rules.iter().filter(move |rule| rule.action == action);
-        rules.find(|rule| rule.callers.iter().any(|callers| callers.matches(caller)))
+    let request = request.map(|request| Asked::of(request, chain.lane()));
+    let of_caller = |action| {
+        let rules = chain.rules().filter(move |(rule, _)| rule.action == action);
+        rules.filter(|(rule, _)| rule.callers.iter().any(|callers| callers.matches(caller)))
     };
-    if let Some(rule) = first(AccessAction::Deny) {
+    let first = |action| of_caller(action).find(|(rule, patterns)| access::matches(rule, patterns, request.as_ref()));
+    if let Some((rule, _)) = first(AccessAction::Deny) {
         return Err(Denied::Rule {
             caller: caller.clone(),
             namespace: namespace(),
@@ -146,26 +179,47 @@ pub fn permit<'s>(chain: &'s InboundChain, caller: &SpiffeId) -> Result<Admitted
         });
     }
     match first(AccessAction::Allow) {
-        Some(rule) => Ok(Admitted { chain, permit: Permit { rule: Some(&rule.name), sealed: () } }),
+        Some((rule, _)) => Ok(Admitted { chain: chain.ir(), permit: Permit { rule: Some(&rule.name), sealed: () } }),
         None => Err(Denied::NoRule {
             caller: caller.clone(),
             namespace: namespace(),
             service: service(),
             policies: access.policies.clone(),
+            others: of_caller(AccessAction::Allow).take(MAX_TOLD).map(|(rule, _)| rule.name.clone()).collect(),
         }),
     }
 }
 
-/// Whether an open connection may go on under a later snapshot: the question that [`permit`] answered when it began, put
-/// again. What is not there narrows nothing (a chain that is gone, a workload that no policy selects any more): it may have
-/// been lost rather than taken away, and refuses new connections only.
+/// Whether there may be a connection or request of `caller` that a chain permits, whatever it would have to ask for.
+pub fn may_call(chain: &InboundChain, caller: &SpiffeId) -> bool {
+    let any = |is: fn(&AccessRule) -> bool| {
+        let mut rules = chain.access.rules.iter().filter(|rule| is(rule));
+        rules.any(|rule| rule.callers.iter().any(|callers| callers.matches(caller)))
+    };
+    any(|rule| rule.action == AccessAction::Allow)
+        && !any(|rule| rule.action == AccessAction::Deny && rule.requests.is_empty())
+}
+
+/// Whether an open connection may go on under a later snapshot: the question that [`permit`] or, for what a request has
+/// opened, [`permit_request`] answered when it began, put again. What is not there narrows nothing (a chain that is gone, a
+/// workload that no policy selects any more): it may have been lost rather than taken away, and refuses new connections
+/// only.
 ///
 /// # Errors
 /// The policies that are there and do not allow it.
-pub fn repermit(snapshot: &Snapshot, server_name: &str, caller: &SpiffeId) -> Result<(), Denied> {
+pub fn repermit(
+    snapshot: &Snapshot,
+    server_name: &str,
+    caller: &SpiffeId,
+    opened_by: Option<&KeptRequest>,
+) -> Result<(), Denied> {
     let Some(chain) = snapshot.chain(server_name) else { return Ok(()) };
-    match permit(chain, caller) {
-        Ok(_) | Err(Denied::NoPolicy { .. }) => Ok(()),
+    let judged = match opened_by {
+        Some(request) => request.read(|request| judge(chain, caller, Some(request)).map(drop)),
+        None => judge(chain, caller, None).map(drop),
+    };
+    match judged {
+        Ok(()) | Err(Denied::NoPolicy { .. }) => Ok(()),
         Err(denied @ (Denied::NoRule { .. } | Denied::Rule { .. })) => Err(denied),
     }
 }

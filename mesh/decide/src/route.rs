@@ -297,7 +297,8 @@ fn matches(route: &Route, patterns: &Patterns, request: &Normal<'_>, lane: usize
         })
 }
 
-fn text_matches(value: &TextMatch, pattern: &HeaderPattern, text: &[u8], lane: usize) -> bool {
+/// Whether a text is what a match asks for.
+pub(crate) fn text_matches(value: &TextMatch, pattern: &HeaderPattern, text: &[u8], lane: usize) -> bool {
     match value {
         TextMatch::Exact(exact) => exact.as_bytes() == text,
         TextMatch::Regex(_) => pattern.as_ref().is_some_and(|regex| regex.of(lane).is_match(text)),
@@ -305,7 +306,7 @@ fn text_matches(value: &TextMatch, pattern: &HeaderPattern, text: &[u8], lane: u
 }
 
 /// Whether `prefix` is whole leading elements of `path` (Gateway API `PathPrefix`); `/` takes everything, `*` too.
-fn has_prefix(path: &str, prefix: &str) -> bool {
+pub(crate) fn has_prefix(path: &str, prefix: &str) -> bool {
     let prefix = prefix.strip_suffix('/').unwrap_or(prefix);
     prefix.is_empty() || path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }

@@ -2,7 +2,9 @@
 use std::fmt;
 
 use serde::Serialize;
-use weft_model::{AccessAction, ObjectRef, SpiffeId, TrustDomain};
+use weft_model::{AccessAction, Host, HttpMethod, ObjectRef, PathMatch, SpiffeId, TrustDomain};
+
+use crate::HeaderMatch;
 
 /// The access rules of one inbound chain. Deny beats allow; no match refuses.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize)]
@@ -13,7 +15,7 @@ pub struct Access {
     pub rules: Vec<AccessRule>,
 }
 
-/// One rule: any of its callers matches it.
+/// One rule: it matches what one of its callers asks for, if that is one of its requests.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct AccessRule {
     /// Which rule of which policy this is.
@@ -22,6 +24,21 @@ pub struct AccessRule {
     pub action: AccessAction,
     /// Whom it matches; at least one.
     pub callers: Vec<Caller>,
+    /// Which requests it matches, any of these; empty for all, and for connections that carry something else.
+    pub requests: Vec<RequestMatch>,
+}
+
+/// Requests that a rule is about: all parts must match.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct RequestMatch {
+    /// One of these methods; empty for all (to be allowed, a CONNECT must be named).
+    pub methods: Vec<HttpMethod>,
+    /// On the normalized path without its query.
+    pub path: Option<PathMatch>,
+    /// One of these hosts, in full ([`MeshNames::full_host`](crate::MeshNames::full_host)), ordered; empty for all.
+    pub hosts: Vec<Host>,
+    /// On headers, ordered by name.
+    pub headers: Vec<HeaderMatch>,
 }
 
 /// A rule's name for people: `AccessPolicy shop/stock rule 0`.

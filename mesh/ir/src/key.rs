@@ -142,7 +142,9 @@ impl Resource {
                 ListenerBody::Inbound(inbound) => {
                     let http2 = inbound.chains.iter().any(|chain| chain.protocol == Protocol::Http2);
                     let http2 = http2.then_some(Feature::Http2Application);
-                    [Feature::AccessByIdentity].into_iter().chain(http2).collect()
+                    let mut rules = inbound.chains.iter().flat_map(|chain| &chain.access.rules);
+                    let by_request = rules.any(|rule| !rule.requests.is_empty()).then_some(Feature::AccessByRequest);
+                    [Feature::AccessByIdentity].into_iter().chain(http2).chain(by_request).collect()
                 }
                 ListenerBody::OutboundHttp { .. } => [Feature::HostsOnDemand].into(),
                 ListenerBody::OutboundTcp(_) => BTreeSet::new(),
@@ -198,11 +200,13 @@ pub enum Feature {
     Balances,
     /// Ejection by gateway errors alone, and by success rate.
     Outliers,
+    /// Access rules by what a request asks for.
+    AccessByRequest,
 }
 
 impl Feature {
     /// Every feature that this version reads.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::AccessByIdentity,
         Self::HostsOnDemand,
         Self::PathRegex,
@@ -212,6 +216,7 @@ impl Feature {
         Self::RouteFilters,
         Self::Balances,
         Self::Outliers,
+        Self::AccessByRequest,
     ];
 
     /// The feature's text on the wire.
@@ -226,6 +231,7 @@ impl Feature {
             Self::RouteFilters => "route-filters",
             Self::Balances => "balances",
             Self::Outliers => "outliers",
+            Self::AccessByRequest => "access-by-request",
         }
     }
 

@@ -12,7 +12,7 @@ mod listener;
 mod resilience;
 mod route;
 
-pub use access::{Access, AccessRule, Caller, RuleName};
+pub use access::{Access, AccessRule, Caller, RequestMatch, RuleName};
 pub use endpoint::{Balance, Cluster, Endpoint, EndpointAddress, Endpoints, Health, UpstreamTls};
 pub use key::{Dialect, Feature, Resource, ResourceKey, ResourceType, View};
 pub use listener::{Inbound, InboundChain, Listener, ListenerBody, OutboundTcp, RouteConfiguration};

@@ -1,5 +1,5 @@
 //! The names that tie resources together.
-use std::{fmt, str::FromStr};
+use std::{borrow::Cow, fmt, str::FromStr};
 
 use serde::{Serialize, Serializer};
 use weft_model::{ClusterName, Host, Name, Namespace, Port, TrustDomain};
@@ -13,6 +13,20 @@ pub struct MeshNames {
     pub mesh_domain: Host,
     /// The name of this cluster; `local` by default.
     pub cluster: ClusterName,
+}
+
+impl MeshNames {
+    /// A host in full, seen from `namespace`: `svc` is in that namespace, `svc.ns` and `svc.ns.svc` are in the mesh domain,
+    /// other names stay. It may be longer than a DNS name may be. `host` is in lower case, without a trailing dot.
+    pub fn full_host<'a>(&self, namespace: &Namespace, host: Cow<'a, str>) -> Cow<'a, str> {
+        let domain = &self.mesh_domain;
+        match host.bytes().filter(|&byte| byte == b'.').count() {
+            0 => format!("{host}.{namespace}.svc.{domain}").into(),
+            1 => format!("{host}.svc.{domain}").into(),
+            2 if host.ends_with(".svc") => format!("{host}.{domain}").into(),
+            _ => host,
+        }
+    }
 }
 
 /// One port of one service of one cluster: `<cluster>/<namespace>/<service>:<port>`, the xDS name of its cluster and of

@@ -112,7 +112,8 @@ impl Decoder {
         if let Some(object) = object
             && self.cx.errors == errors
         {
-            self.objects.push((object, Source { file: self.cx.file.clone(), line: node.line }));
+            let source = Source { rules: rule_lines(node), ..Source::new(self.cx.file.clone(), node.line) };
+            self.objects.push((object, source));
         }
     }
 
@@ -153,6 +154,20 @@ impl Decoder {
         let Self { cx, objects, first_lines: _ } = self;
         Decoded { objects, diagnostics: cx.finish() }
     }
+}
+
+/// The lines of the items of `spec.rules`.
+fn rule_lines(object: &Node) -> Vec<u32> {
+    let rules = entry(object, "spec").and_then(|spec| entry(spec, "rules"));
+    match rules.map(|rules| &rules.value) {
+        Some(Value::List(rules)) => rules.iter().map(|rule| rule.line).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn entry<'a>(node: &'a Node, key: &str) -> Option<&'a Node> {
+    let Value::Map(entries) = &node.value else { return None };
+    entries.iter().find(|entry| entry.key == key).map(|entry| &entry.node)
 }
 
 fn is_list(node: &Node) -> bool {

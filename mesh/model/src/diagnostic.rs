@@ -22,6 +22,27 @@ pub struct Source {
     pub file: Arc<str>,
     /// One-based line of the object, or of the field that a diagnostic is about.
     pub line: u32,
+    /// The lines of the object's rules (`spec.rules`), in their order; none for a kind that has no rules.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub rules: Vec<u32>,
+}
+
+impl Source {
+    /// A line of a file.
+    pub fn new(file: impl Into<Arc<str>>, line: u32) -> Self {
+        Self { file: file.into(), line, rules: Vec::new() }
+    }
+
+    /// The line of one of the object's rules, or the object's own where it is not known.
+    pub fn rule(&self, place: usize) -> u32 {
+        self.rules.get(place).copied().unwrap_or(self.line)
+    }
+
+    /// The place of a field of the object: its rule's line, or the object's.
+    fn of_field(&self, field: &FieldPath) -> Self {
+        let rule = field.0.strip_prefix("spec.rules[").and_then(|rest| rest.split_once(']')?.0.parse().ok());
+        Self::new(self.file.clone(), rule.map_or(self.line, |place| self.rule(place)))
+    }
 }
 
 /// The path of a field from the object's root: `spec.rules[0].backendRefs[1].weight`.
@@ -182,10 +203,10 @@ impl Diagnostic {
         self
     }
 
-    /// This diagnostic with a place.
+    /// This diagnostic with a place: that of its field in an object that was read there.
     #[must_use]
     pub fn at(mut self, source: Option<Source>) -> Self {
-        self.source = source;
+        self.source = source.map(|source| source.of_field(&self.field));
         self
     }
 
@@ -198,7 +219,7 @@ impl Diagnostic {
 impl fmt::Display for Diagnostic {
     /// `shop.yaml:12: error[unknown-field]: HTTPRoute shop/reviews: spec.rulez: no such field (did you mean …)`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(Source { file, line }) = &self.source {
+        if let Some(Source { file, line, rules: _ }) = &self.source {
             write!(f, "{file}:{line}: ")?;
         }
         let severity = match self.severity {

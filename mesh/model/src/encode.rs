@@ -5,9 +5,10 @@ mod traffic;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    AccessAction, AccessPolicy, AccessRule, BackendRef, Callers, GrpcMatch, GrpcMethodMatch, GrpcRoute, GrpcRule,
-    HeaderMatch, HttpMatch, HttpRoute, HttpRule, Labels, Locality, Object, ParentRef, PathMatch, PolicyTarget,
-    Protocol, QueryMatch, Service, ServicePortSpec, TargetKind, TargetPort, TextMatch, Workload, duration,
+    AccessAction, AccessMatch, AccessPolicy, AccessRule, BackendRef, Callers, GrpcMatch, GrpcMethodMatch, GrpcRoute,
+    GrpcRule, HeaderMatch, HttpMatch, HttpRoute, HttpRule, Labels, Locality, Object, ParentRef, PathMatch,
+    PolicyTarget, Protocol, QueryMatch, Service, ServicePortSpec, TargetKind, TargetPort, TextMatch, Workload,
+    duration,
 };
 
 /// The object in Kubernetes form: `apiVersion`, `kind`, `metadata`, `spec`.
@@ -174,18 +175,21 @@ fn grpc_match(GrpcMatch { method, headers }: &GrpcMatch) -> Value {
 }
 
 fn http_match(HttpMatch { path, method, headers, query }: &HttpMatch) -> Value {
-    let path = match path {
-        PathMatch::Exact(value) => json!({"type": "Exact", "value": value}),
-        PathMatch::Prefix(value) => json!({"type": "PathPrefix", "value": value}),
-        PathMatch::Regex(value) => json!({"type": "RegularExpression", "value": value}),
-    };
-    let mut map = fields([("path", path)]);
+    let mut map = fields([("path", path_match(path))]);
     put(&mut map, "method", method.as_ref().map(|method| json!(method)));
     let headers: Vec<_> = headers.iter().map(header).collect();
     put(&mut map, "headers", (!headers.is_empty()).then_some(Value::Array(headers)));
     let query: Vec<_> = query.iter().map(|QueryMatch { name, value }| named_text(name, value)).collect();
     put(&mut map, "queryParams", (!query.is_empty()).then_some(Value::Array(query)));
     Value::Object(map)
+}
+
+fn path_match(path: &PathMatch) -> Value {
+    match path {
+        PathMatch::Exact(value) => json!({"type": "Exact", "value": value}),
+        PathMatch::Prefix(value) => json!({"type": "PathPrefix", "value": value}),
+        PathMatch::Regex(value) => json!({"type": "RegularExpression", "value": value}),
+    }
 }
 
 fn header(HeaderMatch { name, value }: &HeaderMatch) -> Value {
@@ -232,7 +236,7 @@ fn access_policy(AccessPolicy { meta: _, targets, rules }: &AccessPolicy) -> Val
     Value::Object(spec)
 }
 
-fn access_rule(AccessRule { name, action, from, ports }: &AccessRule) -> Value {
+fn access_rule(AccessRule { name, action, from, ports, matches }: &AccessRule) -> Value {
     let mut map = Map::new();
     put(&mut map, "name", name.as_ref().map(text));
     let action = match action {
@@ -242,6 +246,16 @@ fn access_rule(AccessRule { name, action, from, ports }: &AccessRule) -> Value {
     put(&mut map, "action", Some(json!(action)));
     put(&mut map, "from", Some(from.iter().map(callers).collect()));
     put(&mut map, "ports", (!ports.is_empty()).then(|| json!(ports)));
+    put(&mut map, "matches", (!matches.is_empty()).then(|| matches.iter().map(access_match).collect()));
+    Value::Object(map)
+}
+
+fn access_match(AccessMatch { methods, path, hosts, headers }: &AccessMatch) -> Value {
+    let mut map = Map::new();
+    put(&mut map, "methods", (!methods.is_empty()).then(|| json!(methods)));
+    put(&mut map, "path", path.as_ref().map(path_match));
+    put(&mut map, "hosts", (!hosts.is_empty()).then(|| hosts.iter().map(text).collect()));
+    put(&mut map, "headers", (!headers.is_empty()).then(|| headers.iter().map(header).collect()));
     Value::Object(map)
 }
 

@@ -35,7 +35,7 @@ pub use name::{
     AccountName, ClusterName, Host, InvalidName, LocalityName, Name, Namespace, NetworkName, Port, PortName,
 };
 pub use object::{Kind, Labels, Meta, Object, ObjectRef, Owner, Selector, Stored};
-pub use policy::{AccessAction, AccessPolicy, AccessRule, Callers, PolicyTarget, TargetKind};
+pub use policy::{AccessAction, AccessMatch, AccessPolicy, AccessRule, Callers, PolicyTarget, TargetKind};
 pub use resilience::{AffinityKey, GrpcCode, RepeatSafety, RetryCondition, RetryOn};
 pub use revision::{InvalidRevision, Revision};
 pub use route::{

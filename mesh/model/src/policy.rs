@@ -1,7 +1,9 @@
 //! AccessPolicy, and how policies name their targets.
 use serde::Serialize;
 
-use crate::{AccountName, Kind, Meta, Name, Namespace, ObjectRef, Port, SpiffeId};
+use crate::{
+    AccountName, HeaderMatch, Host, HttpMethod, Kind, Meta, Name, Namespace, ObjectRef, PathMatch, Port, SpiffeId,
+};
 
 /// What a policy applies to. The most specific target wins field by field: rule, route, service, namespace, mesh.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -75,6 +77,21 @@ pub struct AccessRule {
     pub from: Vec<Callers>,
     /// On which Service ports; empty for all.
     pub ports: Vec<Port>,
+    /// Which requests it matches: any of these; empty for every request and every connection.
+    pub matches: Vec<AccessMatch>,
+}
+
+/// Requests that a rule is about: all parts must match, and there is at least one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct AccessMatch {
+    /// One of these methods; empty for all but CONNECT, which opens a tunnel and must be named to be allowed.
+    pub methods: Vec<HttpMethod>,
+    /// On the normalized path, without the query.
+    pub path: Option<PathMatch>,
+    /// One of these hosts, in any of the ways to write a service's; empty for all.
+    pub hosts: Vec<Host>,
+    /// On headers, each name at most once.
+    pub headers: Vec<HeaderMatch>,
 }
 
 /// Whether a rule's match allows or denies.

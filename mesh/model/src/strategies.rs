@@ -87,14 +87,13 @@ pub fn access_policy() -> impl Strategy<Value = AccessPolicy> {
     ];
     let action = prop_oneof![Just(AccessAction::Allow), Just(AccessAction::Deny)];
     let ports = collection::btree_set(port_number(), 0..3).prop_map(|ports| ports.into_iter().collect());
-    let rule = (any::<bool>(), action, collection::vec(callers, 1..4), ports);
+    let matches = collection::vec(route::access_match(), 0..3);
+    let rule = (any::<bool>(), action, collection::vec(callers, 1..4), ports, matches);
     (policy_meta(), targets(false), collection::vec(rule, 0..4)).prop_map(|(meta, targets, rules)| {
         let (meta, targets) = place_targets(meta, targets);
-        let rules = rules.into_iter().enumerate().map(|(index, (has_name, action, from, ports))| AccessRule {
-            name: rule_name(has_name, index),
-            action,
-            from,
-            ports,
+        let rules = rules.into_iter().enumerate().map(|(index, it)| {
+            let (has_name, action, from, ports, matches) = it;
+            AccessRule { name: rule_name(has_name, index), action, from, ports, matches }
         });
         AccessPolicy { meta, targets, rules: rules.collect() }
     })

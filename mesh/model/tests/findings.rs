@@ -436,6 +436,30 @@ fn an_access_policys_findings_are_all_told() {
 }
 
 #[test]
+fn a_policys_matches_of_requests_are_checked() {
+    let text = format!(
+        "{ACCESS}  targetRefs: [{{kind: Service, name: a}}]
+  rules:
+    - {{action: Deny, from: [{{anyone: true}}], matches: []}}
+    - action: Deny
+      from: [{{anyone: true}}]
+      matches:
+        - {{}}
+        - {{methods: []}}
+        - {{methods: [get, 'A B', GET, GET]}}
+        - {{hosts: ['*.a', 'a:80', A, a, a]}}
+        - {{headers: []}}
+        - {{headers: [{{name: Host, value: a}}, {{name: X-Weft-Decision, value: a}}, {{name: x-a, value: a}}, {{name: X-A, value: b}}]}}
+        - {{path: {{type: Prefix, value: /a}}}}
+        - {{path: {{value: /a/../b}}}}
+        - {{path: {{type: RegularExpression, value: '('}}}}
+        - {{method: GET}}
+"
+    );
+    insta::assert_snapshot!(findings(&text), @"");
+}
+
+#[test]
 fn a_value_of_another_type_is_told_with_what_was_found() {
     let text = format!(
         "{ROUTE}  parentRefs: {{}}\n  rules:\n    - 1.5\n    - [a]\n    - matches: true\n      backendRefs: none\n"

@@ -14,7 +14,7 @@ pub(crate) fn gate(current: &Compiler, owner: &Owner, change: &[Proposed]) -> Ve
         let stored = current.stored(&object).map(|stored| &**stored);
         let mut tell = |diagnostic: Diagnostic| told.push(diagnostic.at(write.source().cloned()));
         if let Some(first) = seen.insert(object.clone(), write.source()) {
-            let place = first.map_or_else(String::new, |Source { file, line }| format!(", first at {file}:{line}"));
+            let place = first.map_or_else(String::new, |Source { file, line, .. }| format!(", first at {file}:{line}"));
             let text = format!("the change writes this object twice{place}");
             tell(Diagnostic::error(&object, "", Code::Duplicate, text).hint("keep one of the two"));
         }

@@ -1,6 +1,6 @@
 //! Routes that reach no endpoint: because none stands there, or because nobody may call those that do.
 use weft_compile::Compiler;
-use weft_decide::permit;
+use weft_decide::may_call;
 use weft_ir::{
     Caller, Endpoint, Health, InboundChain, Listener, ListenerBody, Resource, ResourceKey, ResourceType, ServicePort,
 };
@@ -80,7 +80,7 @@ fn obstacle(compiler: &Compiler, service: &ServicePort) -> Reach {
     let mut policies = None;
     for endpoint in healthy {
         let Some(chain) = chain(compiler, endpoint, service) else { continue };
-        if witnesses(compiler, chain).iter().any(|caller| permit(chain, caller).is_ok()) {
+        if witnesses(compiler, chain).iter().any(|caller| may_call(chain, caller)) {
             return Reach::Reached;
         }
         policies.get_or_insert_with(|| chain.access.policies.clone());

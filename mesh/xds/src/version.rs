@@ -10,7 +10,7 @@ use weft_ir::{Resource, View};
 
 /// The encoder's format number: part of every version, so that a reader gets each resource again when the bytes change
 /// their meaning though the IR did not.
-pub const FORMAT: u32 = 3;
+pub const FORMAT: u32 = 4;
 
 /// The longest version that is taken from a peer, in bytes.
 const MAX_BYTES: usize = 256;

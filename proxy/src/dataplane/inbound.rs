@@ -8,8 +8,10 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 use weft_certs::tls::peer_identity;
-use weft_decide::{Denied, Detection, Draws, FieldEdits, Hop, Refusal, detect, normalize, permit};
-use weft_ir::InboundChain;
+use weft_decide::{
+    Admitted, Chain, Denied, Detection, Draws, FieldEdits, Hop, KeptRequest, Refusal, detect, normalize, permit,
+    permit_request,
+};
 use weft_model::SpiffeId;
 use weft_net::{PeerAddr, Relay, reset_on_close};
 
@@ -115,11 +117,11 @@ fn plaintext(prefix: &[u8]) -> Option<&'static str> {
 
 /// The chain of a server name, if the connection speaks what its application understands: HTTP of either version, or
 /// bytes.
-fn chain<'v>(view: &'v View, server_name: &str, is_http: bool) -> Result<&'v InboundChain, Failure> {
+fn chain<'v>(view: &'v View, server_name: &str, is_http: bool) -> Result<Chain<'v>, Failure> {
     let chain = view.snapshot.chain(server_name);
     let chain = chain.ok_or_else(|| Refusal::Misdirected { server_name: server_name.to_owned() })?;
-    if chain.protocol.is_http() != is_http {
-        let text = format!("{} does not speak what the connection was opened for", chain.service);
+    if chain.ir().protocol.is_http() != is_http {
+        let text = format!("{} does not speak what the connection was opened for", chain.ir().service);
         return Err(Failure::new(Ending::WrongProtocol, text));
     }
     Ok(chain)
@@ -128,14 +130,14 @@ fn chain<'v>(view: &'v View, server_name: &str, is_http: bool) -> Result<&'v Inb
 /// The rest of a TCP connection's path.
 async fn tcp_stream(worker: &Worker, secured: Secured, record: &mut Record) {
     let Secured { mut io, caller, server_name, wire: _ } = secured;
-    let watching = worker.watch().begin(&caller, &server_name);
+    let watching = worker.watch().begin(&caller, &server_name, None);
     let upstream = async {
         record.at(Stage::Route);
         let view = worker.view();
         let view = view.ok_or_else(|| Failure::new(Ending::Unready, "this proxy has no configuration yet"))?;
         record.decided_by(&view.revision, Draws::default());
         let chain = chain(&view, &server_name, false)?;
-        let address = admitted(worker, chain, &caller, record)?;
+        let address = admitted(worker, chain, record, |chain| permit(chain, &caller))?;
         record.at(Stage::Connect);
         upstream::plain(worker, address, worker.timeouts().application_connect).await
     };
@@ -154,15 +156,15 @@ async fn tcp_stream(worker: &Worker, secured: Secured, record: &mut Record) {
 }
 
 /// The stages *permit* and *pick*: where the application that the caller may use listens.
-fn admitted(
+fn admitted<'v>(
     worker: &Worker,
-    chain: &InboundChain,
-    caller: &SpiffeId,
+    chain: Chain<'v>,
     record: &mut Record,
+    permit: impl FnOnce(Chain<'v>) -> Result<Admitted<'v>, Denied>,
 ) -> Result<SocketAddr, Failure> {
-    record.on(&chain.service, &chain.service);
+    record.on(&chain.ir().service, &chain.ir().service);
     record.at(Stage::Permit);
-    let admitted = permit(chain, caller).map_err(|denied| {
+    let admitted = permit(chain).map_err(|denied| {
         if let Denied::Rule { rule, .. } = &denied {
             record.note(Key::Rule, rule);
         }
@@ -188,13 +190,15 @@ impl Path for Inbound {
         self.worker.timeouts().server_idle
     }
 
-    fn watch(&self) -> Option<Watching<'_>> {
+    fn watch(&self, head: &impl Head) -> Option<Watching<'_>> {
         let Self { worker, caller, server_name } = self;
-        let watching = worker.watch().begin(caller, server_name);
-        // It was permitted when its request was: what has been withdrawn since is found now.
-        if let Some(view) = worker.view() {
-            watching.look(&view);
-        }
+        let view = worker.view()?;
+        let fields = head.fields();
+        // It had a normal form when it was permitted.
+        let request = normalize(view.snapshot.scope(), &head.decided(&fields)).ok()?;
+        let watching = worker.watch().begin(caller, server_name, Some(Box::new(KeptRequest::of(&request))));
+        // What has been withdrawn since its request was permitted is found now.
+        watching.look(&view);
         Some(watching)
     }
 
@@ -215,7 +219,7 @@ impl Path for Inbound {
         job.record().belongs(&hop);
         job.record().at(Stage::Route);
         let chain = chain(&view, server_name, true)?;
-        let address = admitted(worker, chain, caller, job.record())?;
+        let address = admitted(worker, chain, job.record(), |chain| permit_request(chain, caller, &request))?;
         job.record().at(Stage::Connect);
         let (bound, started) = (hop.time.bound(None), job.record().started());
         let left = hop.left(bound.map(|bound| bound.saturating_sub(started.elapsed())));
@@ -228,7 +232,7 @@ impl Path for Inbound {
         let (trusts_answers, set_cookie) = (false, None);
         let forward =
             Forward { path, query, host, last: &last, trusts_answers, body_idle, set_cookie, edits, answer_edits };
-        let application = Application { worker, address, protocol: chain.protocol };
+        let application = Application { worker, address, protocol: chain.ir().protocol };
         let carried = job.to_application(head, application, &forward);
         let Some(bound) = bound else { return carried.await };
         timeout_at(started + bound + TELLS_ITSELF, carried).await.unwrap_or_else(|_| {

@@ -87,7 +87,7 @@ impl Path for Outbound {
     }
 
     /// Nothing narrows what goes out.
-    fn watch(&self) -> Option<Watching<'_>> {
+    fn watch(&self, _: &impl Head) -> Option<Watching<'_>> {
         None
     }
 

@@ -99,8 +99,8 @@ pub(super) trait Path {
     /// How long a client may be silent between requests.
     fn idle(&self) -> Duration;
 
-    /// Watches that a tunnel of this client stays permitted, where anything could withdraw it.
-    fn watch(&self) -> Option<Watching<'_>>;
+    /// Watches that the tunnel that a request of this client has opened stays permitted, where anything could withdraw it.
+    fn watch(&self, head: &impl Head) -> Option<Watching<'_>>;
 
     /// Takes a request through the path's stages.
     async fn carry<J: Job>(&self, head: &J::Head, job: &mut J) -> Result<Outcome, Failure>;
@@ -181,7 +181,7 @@ async fn one(
     match carried {
         Ok(_) if let Some(upstream) = tunnel => {
             // Boxed: hardly any connection comes to it.
-            Box::pin(tunnelled(worker, path, client, upstream, record)).await;
+            Box::pin(tunnelled(worker, path, (client, upstream), incoming, record)).await;
             After::Drop
         }
         Ok(outcome) => {
@@ -204,8 +204,14 @@ async fn one(
 }
 
 /// Carries a tunnel's bytes to its end, those first that came behind the heads.
-async fn tunnelled(worker: &Worker, path: &impl Path, client: &mut Conn, mut upstream: Upstream, record: &mut Record) {
-    let watching = path.watch();
+async fn tunnelled(
+    worker: &Worker,
+    path: &impl Path,
+    (client, mut upstream): (&mut Conn, Upstream),
+    incoming: &Incoming,
+    record: &mut Record,
+) {
+    let watching = path.watch(incoming);
     let relay = Relay::new(client.take_input(), upstream.conn.take_input());
     super::relay::relay(worker, record, watching.as_ref(), (client.io_mut(), upstream.conn.io_mut()), relay).await;
 }

@@ -1,5 +1,6 @@
 //! The open TCP connections of one worker. Each was permitted once, when it began; when access may have been narrowed
-//! they are looked at again, and what is no longer permitted ends (DESIGN §3). HTTP is permitted anew with each request.
+//! they are looked at again, and what is no longer permitted ends (DESIGN §3). HTTP is permitted anew with each request; a
+//! tunnel that a request has opened is looked at as a connection, by its request.
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
@@ -8,7 +9,7 @@ use std::{
 };
 
 use tokio::{sync::Notify, task::yield_now, time::Instant};
-use weft_decide::{Denied, Refusal, repermit};
+use weft_decide::{Denied, KeptRequest, Refusal, repermit};
 use weft_model::SpiffeId;
 
 use super::{
@@ -33,6 +34,8 @@ pub(super) struct Revoked {
 struct Watched {
     caller: SpiffeId,
     server_name: String,
+    /// The request that opened it, where one did.
+    opened_by: Option<Box<KeptRequest>>,
     revoked: RefCell<Option<Revoked>>,
     waker: RefCell<Option<Waker>>,
 }
@@ -50,10 +53,16 @@ pub(super) struct Watch {
 
 impl Watch {
     /// Watches a connection. To be called before it is permitted: whatever is published later is then seen.
-    pub(super) fn begin(&self, caller: &SpiffeId, server_name: &str) -> Watching<'_> {
+    pub(super) fn begin(
+        &self,
+        caller: &SpiffeId,
+        server_name: &str,
+        opened_by: Option<Box<KeptRequest>>,
+    ) -> Watching<'_> {
         let watched = Rc::new(Watched {
             caller: caller.clone(),
             server_name: server_name.to_owned(),
+            opened_by,
             revoked: RefCell::default(),
             waker: RefCell::default(),
         });
@@ -100,7 +109,7 @@ impl Watch {
 
 impl Watched {
     fn look(&self, view: &View) {
-        if let Err(denied) = repermit(&view.snapshot, &self.server_name, &self.caller) {
+        if let Err(denied) = repermit(&view.snapshot, &self.server_name, &self.caller, self.opened_by.as_deref()) {
             let rule = match &denied {
                 Denied::Rule { rule, .. } => rule.to_string(),
                 Denied::NoPolicy { .. } | Denied::NoRule { .. } => String::new(),

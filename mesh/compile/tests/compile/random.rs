@@ -10,11 +10,11 @@ use proptest::{prelude::*, sample};
 use weft_compile::Compiler;
 use weft_ir::{Resource, ResourceKey};
 use weft_model::{
-    AccessAction, AccessPolicy, AccessRule, AffinityKey, BackendRef, Balancing, BreakerFields, Callers, ClusterName,
-    Diagnostic, Filters, GrpcMatch, GrpcRoute, GrpcRule, HeaderFilters, HttpMatch, HttpRoute, HttpRule, Labels,
-    LimitFields, Locality, Meta, Name, Namespace, NetworkName, Object, ObjectRef, Owner, ParentRef, PathMatch,
-    PolicyTarget, Port, Protocol, RetryFields, Selector, Service, ServicePortSpec, Stored, TargetKind, TargetPort,
-    TrafficPolicy, Workload,
+    AccessAction, AccessMatch, AccessPolicy, AccessRule, AffinityKey, BackendRef, Balancing, BreakerFields, Callers,
+    ClusterName, Diagnostic, Filters, GrpcMatch, GrpcRoute, GrpcRule, HeaderFilters, HttpMatch, HttpMethod, HttpRoute,
+    HttpRule, Labels, LimitFields, Locality, Meta, Name, Namespace, NetworkName, Object, ObjectRef, Owner, ParentRef,
+    PathMatch, PolicyTarget, Port, Protocol, RetryFields, Selector, Service, ServicePortSpec, Stored, TargetKind,
+    TargetPort, TrafficPolicy, Workload,
 };
 
 use crate::support::names;
@@ -186,13 +186,21 @@ fn traffic_policy() -> impl Strategy<Value = Object> {
 }
 
 fn access_policy() -> impl Strategy<Value = Object> {
+    let reads = AccessMatch {
+        methods: vec![HttpMethod("GET".to_owned())],
+        path: None,
+        hosts: vec!["web".parse().unwrap()],
+        headers: Vec::new(),
+    };
     let callers = prop_oneof![Just(Callers::Anyone), namespace().prop_map(Callers::Namespace)];
-    let rule = (any::<bool>(), proptest::collection::vec(callers, 1..3), proptest::collection::vec(port(), 0..2))
-        .prop_map(|(allow, from, ports)| AccessRule {
+    let ports = proptest::collection::vec(port(), 0..2);
+    let rule = (any::<bool>(), proptest::collection::vec(callers, 1..3), ports, proptest::bool::weighted(0.3))
+        .prop_map(move |(allow, from, ports, by_request)| AccessRule {
             name: None,
             action: if allow { AccessAction::Allow } else { AccessAction::Deny },
             from,
             ports,
+            matches: by_request.then(|| reads.clone()).into_iter().collect(),
         });
     (meta(), targets(), proptest::collection::vec(rule, 0..3))
         .prop_map(|(meta, targets, rules)| Object::AccessPolicy(Arc::new(AccessPolicy { meta, targets, rules })))

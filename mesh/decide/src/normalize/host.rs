@@ -10,8 +10,8 @@ use crate::Scope;
 /// A canonical authority: host in lower case, in full, without a trailing dot; port split off.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Authority<'a> {
-    host: Cow<'a, str>,
-    port: Port,
+    pub(super) host: Cow<'a, str>,
+    pub(super) port: Port,
 }
 
 impl Authority<'_> {
@@ -99,12 +99,6 @@ fn lower(host: &str) -> Result<Cow<'_, str>, BadRequest> {
 }
 
 fn canonical<'a>(scope: &Scope, host: Cow<'a, str>) -> Result<Cow<'a, str>, BadRequest> {
-    let (namespace, domain) = (&scope.namespace, &scope.names.mesh_domain);
-    let full = match host.bytes().filter(|&byte| byte == b'.').count() {
-        0 => format!("{host}.{namespace}.svc.{domain}"),
-        1 => format!("{host}.svc.{domain}"),
-        2 if host.ends_with(".svc") => format!("{host}.{domain}"),
-        _ => return Ok(host),
-    };
-    if full.len() > 253 { Err(BadRequest::HostName) } else { Ok(Cow::Owned(full)) }
+    let full = scope.names.full_host(&scope.namespace, host);
+    if full.len() > 253 { Err(BadRequest::HostName) } else { Ok(full) }
 }

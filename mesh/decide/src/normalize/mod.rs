@@ -2,13 +2,14 @@
 //!
 //! What cannot be brought into one form is refused, so that no two readers of it can disagree.
 mod host;
+mod kept;
 mod path;
 
 use std::{borrow::Cow, fmt, net::IpAddr};
 
 use serde::Serialize;
 
-pub use self::host::Authority;
+pub use self::{host::Authority, kept::KeptRequest};
 use crate::Scope;
 
 /// The longest request target, in bytes.

@@ -6,7 +6,7 @@ use std::{
 
 use weft_ir::{Cluster, Endpoints, Listener, ListenerBody, Resource, ResourceKey, ResourceType, ServicePort};
 
-use super::{ClusterEntry, HostEntry, Scope, Snapshot, Tables, TcpEntry, Unusable, no_endpoints};
+use super::{ClusterEntry, HostEntry, ListenerEntry, Scope, Snapshot, Tables, TcpEntry, Unusable, no_endpoints};
 use crate::Destination;
 
 /// How many hosts are remembered, and subscribed to, that are not in the mesh or not answered yet. An application that
@@ -282,19 +282,12 @@ impl Assembler {
                     slot.endpoints.set(Some(endpoints));
                 }
             }
-            Resource::Listener(listener) => match TcpEntry::new(Arc::clone(&listener)) {
-                Ok(Some(entry)) => {
-                    let clusters = [entry.body().cluster.clone()].into();
-                    let destination = Destination::Service(entry.service().clone());
-                    let version = Version { entry: Some(Entry::Tcp(Arc::new(entry))), clusters };
-                    self.answer(destination, version, output);
-                }
-                Ok(None) => self.put_listener(listener.name.clone(), Some(listener), draft, output),
-                Err(reason) => {
-                    let key = ResourceKey::new(ResourceType::Listener, listener.name.as_str());
+            Resource::Listener(listener) => {
+                let key = ResourceKey::new(ResourceType::Listener, listener.name.as_str());
+                if let Err(reason) = self.take_listener(listener, draft, output) {
                     output.rejected.push(Rejected { key, reason });
                 }
-            },
+            }
             Resource::RouteConfiguration(it) => {
                 let key = ResourceKey::new(ResourceType::RouteConfiguration, it.name.as_str());
                 output.applied.push(Applied { key, present: true });
@@ -312,6 +305,24 @@ impl Assembler {
                 }
             }
         }
+    }
+
+    fn take_listener(
+        &mut self,
+        listener: Arc<Listener>,
+        draft: &mut Draft,
+        output: &mut Output,
+    ) -> Result<(), Unusable> {
+        if let Some(entry) = TcpEntry::new(Arc::clone(&listener))? {
+            let clusters = [entry.body().cluster.clone()].into();
+            let destination = Destination::Service(entry.service().clone());
+            let version = Version { entry: Some(Entry::Tcp(Arc::new(entry))), clusters };
+            self.answer(destination, version, output);
+        } else {
+            let name = listener.name.clone();
+            self.put_listener(name, Some(ListenerEntry::new(listener)?), draft, output);
+        }
+        Ok(())
     }
 
     fn remove(&mut self, key: &ResourceKey, draft: &mut Draft, output: &mut Output) {
@@ -355,13 +366,13 @@ impl Assembler {
     }
 
     /// The two kinds of listener that wait for nothing.
-    fn put_listener(&mut self, name: String, listener: Option<Arc<Listener>>, draft: &mut Draft, output: &mut Output) {
+    fn put_listener(&mut self, name: String, listener: Option<ListenerEntry>, draft: &mut Draft, output: &mut Output) {
         let key = ResourceKey::new(ResourceType::Listener, name.as_str());
         output.applied.push(Applied { key, present: listener.is_some() });
         draft.tables.put_listener(name, listener);
         draft.changed = true;
         draft.inbound_changed = true;
-        let named = draft.tables.listeners.values().filter_map(|listener| match &listener.body {
+        let named = draft.tables.listeners.values().filter_map(|entry| match &entry.listener().body {
             ListenerBody::OutboundHttp { route_configuration } => Some(route_configuration.clone()),
             ListenerBody::OutboundTcp(_) | ListenerBody::Inbound(_) => None,
         });
@@ -530,7 +541,8 @@ impl Draft {
             }
             (Destination::Service(service), Some(Entry::Tcp(entry))) => {
                 self.tables.put_tcp(service.clone(), Some(Arc::clone(entry)));
-                self.tables.put_listener(entry.listener().name.clone(), Some(Arc::clone(entry.listener())));
+                let listener = ListenerEntry::outbound(Arc::clone(entry.listener()));
+                self.tables.put_listener(entry.listener().name.clone(), Some(listener));
             }
             (Destination::Host(host), None | Some(Entry::Tcp(_))) => {
                 self.tables.put_host(&host.host, host.port, None);

@@ -3,7 +3,10 @@ use std::sync::Arc;
 
 use regex::{Regex, bytes};
 use regex_syntax::ParserBuilder;
-use weft_ir::{Listener, ListenerBody, OutboundTcp, Resource, Route, RouteAction, ServicePort, VirtualHost};
+use weft_ir::{
+    HeaderMatch, InboundChain, Listener, ListenerBody, OutboundTcp, RequestMatch, Resource, Route, RouteAction,
+    ServicePort, VirtualHost,
+};
 use weft_model::{PathMatch, PathRewrite, TextMatch};
 
 use super::lanes::Lanes;
@@ -41,7 +44,10 @@ pub enum Unusable {
 pub fn check(resource: &Resource) -> Result<(), Unusable> {
     match resource {
         Resource::VirtualHost(host) => HostEntry::new(Arc::clone(host)).map(drop),
-        Resource::Listener(listener) => TcpEntry::new(Arc::clone(listener)).map(drop),
+        Resource::Listener(listener) => {
+            TcpEntry::new(Arc::clone(listener))?;
+            ListenerEntry::new(Arc::clone(listener)).map(drop)
+        }
         Resource::Cluster(_) | Resource::Endpoints(_) | Resource::RouteConfiguration(_) => Ok(()),
     }
 }
@@ -98,21 +104,120 @@ impl HostEntry {
 }
 
 fn patterns(route: &Route) -> Result<Patterns, Unusable> {
-    let path = match &route.matches.path {
+    let path = path_pattern(&route.matches.path)?;
+    let headers = header_patterns(&route.matches.headers)?;
+    let query = route.matches.query.iter().map(|parameter| text_pattern(&parameter.value)).collect::<Result<_, _>>()?;
+    Ok(Patterns { path, headers, query })
+}
+
+fn path_pattern(path: &PathMatch) -> Result<Option<Lanes<Regex>>, Unusable> {
+    match path {
         PathMatch::Regex(source) => {
-            Some(compile(source, |text| regex::RegexBuilder::new(text).size_limit(MAX_COMPILED).build())?)
+            compile(source, |text| regex::RegexBuilder::new(text).size_limit(MAX_COMPILED).build()).map(Some)
         }
-        PathMatch::Exact(_) | PathMatch::Prefix(_) => None,
-    };
-    let text = |value: &TextMatch| match value {
+        PathMatch::Exact(_) | PathMatch::Prefix(_) => Ok(None),
+    }
+}
+
+fn header_patterns(headers: &[HeaderMatch]) -> Result<Vec<HeaderPattern>, Unusable> {
+    headers.iter().map(|header| text_pattern(&header.value)).collect()
+}
+
+fn text_pattern(value: &TextMatch) -> Result<HeaderPattern, Unusable> {
+    match value {
         TextMatch::Regex(source) => {
             compile(source, |text| bytes::RegexBuilder::new(text).size_limit(MAX_COMPILED).build()).map(Some)
         }
         TextMatch::Exact(_) => Ok(None),
-    };
-    let headers = route.matches.headers.iter().map(|header| text(&header.value)).collect::<Result<_, _>>()?;
-    let query = route.matches.query.iter().map(|parameter| text(&parameter.value)).collect::<Result<_, _>>()?;
-    Ok(Patterns { path, headers, query })
+    }
+}
+
+/// The compiled regular expressions of one access rule: a set for each of its requests.
+pub(crate) type RulePatterns = Vec<RequestPatterns>;
+
+/// The compiled regular expressions of one match of requests.
+#[derive(Clone, Debug)]
+pub(crate) struct RequestPatterns {
+    pub(crate) path: Option<Lanes<Regex>>,
+    /// One for each header match.
+    pub(crate) headers: Vec<HeaderPattern>,
+}
+
+fn request_patterns(request: &RequestMatch) -> Result<RequestPatterns, Unusable> {
+    let path = request.path.as_ref().map(path_pattern).transpose()?.flatten();
+    Ok(RequestPatterns { path, headers: header_patterns(&request.headers)? })
+}
+
+/// A listener, ready to permit by.
+#[derive(Clone, Debug)]
+pub(super) struct ListenerEntry {
+    listener: Arc<Listener>,
+    /// For each chain those of its rules.
+    patterns: Vec<Vec<RulePatterns>>,
+}
+
+impl ListenerEntry {
+    /// Compiles the regular expressions of the rules of its chains.
+    pub(super) fn new(listener: Arc<Listener>) -> Result<Self, Unusable> {
+        let rule = |requests: &Vec<RequestMatch>| requests.iter().map(request_patterns).collect::<Result<_, _>>();
+        let chain =
+            |chain: &InboundChain| chain.access.rules.iter().map(|it| rule(&it.requests)).collect::<Result<_, _>>();
+        let patterns = chains_of(&listener).iter().map(chain).collect::<Result<_, _>>()?;
+        Ok(Self { listener, patterns })
+    }
+
+    /// A listener without chains.
+    pub(super) fn outbound(listener: Arc<Listener>) -> Self {
+        Self { listener, patterns: Vec::new() }
+    }
+
+    /// The listener.
+    pub(super) fn listener(&self) -> &Arc<Listener> {
+        &self.listener
+    }
+
+    /// The server names of its chains.
+    pub(super) fn server_names(&self) -> impl Iterator<Item = &str> {
+        chains_of(&self.listener).iter().map(|chain| chain.sni.as_str())
+    }
+
+    /// The chain of that place, for one worker.
+    pub(super) fn chain(&self, place: usize, lane: usize) -> Option<Chain<'_>> {
+        let (chain, rules) = (chains_of(&self.listener).get(place)?, self.patterns.get(place)?);
+        Some(Chain { chain, rules, lane })
+    }
+}
+
+fn chains_of(listener: &Listener) -> &[InboundChain] {
+    match &listener.body {
+        ListenerBody::Inbound(inbound) => &inbound.chains,
+        ListenerBody::OutboundHttp { .. } | ListenerBody::OutboundTcp(_) => &[],
+    }
+}
+
+/// An inbound chain of a snapshot, ready to permit by.
+#[derive(Clone, Copy, Debug)]
+pub struct Chain<'s> {
+    chain: &'s InboundChain,
+    rules: &'s [RulePatterns],
+    lane: usize,
+}
+
+impl<'s> Chain<'s> {
+    /// What it was made from.
+    pub fn ir(&self) -> &'s InboundChain {
+        self.chain
+    }
+
+    /// Its access rules, each with its compiled expressions.
+    pub(crate) fn rules(&self) -> impl Iterator<Item = (&'s weft_ir::AccessRule, &'s RulePatterns)> {
+        self.chain.access.rules.iter().zip(self.rules)
+    }
+
+    /// Whose clones of regular expressions are used.
+    pub(crate) fn lane(&self) -> usize {
+        self.lane
+    }
 }
 
 /// Checks that what a route puts in a path's place is one in normal form, so that what is forwarded is, too.

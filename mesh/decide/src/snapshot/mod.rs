@@ -12,17 +12,18 @@ use std::{
 
 use foldhash::fast::FixedState;
 use smallvec::SmallVec;
-use weft_ir::{InboundChain, Listener, ListenerBody, MeshNames, Resource, ServicePort};
+use weft_ir::{Listener, MeshNames, Resource, ServicePort};
 use weft_model::{Host, Locality, Namespace, Port};
 
+use self::index::ListenerEntry;
 pub use self::{
     assembler::{Applied, Assembler, Output, Rejected, Update},
     cluster::ClusterEntry,
-    index::{HostEntry, TcpEntry, Unusable, check},
+    index::{Chain, HostEntry, TcpEntry, Unusable, check},
 };
 pub(crate) use self::{
     group::{Candidate, Group},
-    index::{HeaderPattern, Patterns},
+    index::{HeaderPattern, Patterns, RequestPatterns, RulePatterns},
 };
 
 /// Where a proxy stands: what short host names mean there.
@@ -80,12 +81,12 @@ type Clusters = HashMap<ServicePort, Arc<ClusterEntry>, FixedState>;
 /// The tables of a snapshot; `None` as a value is what is known to be absent.
 #[derive(Clone, Debug, Default)]
 struct Tables {
-    listeners: Arc<BTreeMap<String, Arc<Listener>>>,
+    listeners: Arc<BTreeMap<String, Arc<ListenerEntry>>>,
     tcp: Arc<BTreeMap<ServicePort, Option<Arc<TcpEntry>>>>,
     hosts: Arc<Hosts>,
     clusters: Arc<Clusters>,
     /// For each server name the inbound listener and the chain's place in it.
-    chains: Arc<HashMap<String, (Arc<Listener>, usize)>>,
+    chains: Arc<HashMap<String, (Arc<ListenerEntry>, usize)>>,
 }
 
 impl Snapshot {
@@ -109,7 +110,7 @@ impl Snapshot {
                     if let Some(entry) = TcpEntry::new(Arc::clone(&listener))? {
                         tables.put_tcp(entry.service().clone(), Some(Arc::new(entry)));
                     }
-                    tables.put_listener(listener.name.clone(), Some(listener));
+                    tables.put_listener(listener.name.clone(), Some(ListenerEntry::new(listener)?));
                 }
                 Resource::RouteConfiguration(_) => {}
                 Resource::VirtualHost(host) => {
@@ -167,17 +168,17 @@ impl Snapshot {
 
     /// The listener of that xDS name.
     pub fn listener(&self, name: &str) -> Option<&Arc<Listener>> {
-        self.tables.listeners.get(name)
+        self.tables.listeners.get(name).map(|entry| entry.listener())
     }
 
     /// The inbound chain of a hello's server name, which is compared without regard to case (RFC 6066 §3).
-    pub fn chain(&self, server_name: &str) -> Option<&InboundChain> {
+    pub fn chain(&self, server_name: &str) -> Option<Chain<'_>> {
         let found = self.tables.chains.get(server_name).or_else(|| {
             let shouts = server_name.bytes().any(|byte| byte.is_ascii_uppercase());
             shouts.then(|| self.tables.chains.get(&server_name.to_ascii_lowercase())).flatten()
         });
         let (listener, place) = found?;
-        chains_of(listener).get(*place)
+        listener.chain(*place, self.lane)
     }
 
     /// Whether inbound chains are those of `other`, unchanged, so that whoever may use them is the same too. May say no
@@ -188,7 +189,7 @@ impl Snapshot {
 
     /// Every listener, by name.
     pub fn listeners(&self) -> impl Iterator<Item = &Arc<Listener>> {
-        self.tables.listeners.values()
+        self.tables.listeners.values().map(|entry| entry.listener())
     }
 
     /// Every host that is present, in no order.
@@ -211,23 +212,16 @@ impl Snapshot {
     }
 }
 
-fn chains_of(listener: &Listener) -> &[InboundChain] {
-    match &listener.body {
-        ListenerBody::Inbound(inbound) => &inbound.chains,
-        ListenerBody::OutboundHttp { .. } | ListenerBody::OutboundTcp(_) => &[],
-    }
-}
-
 fn no_endpoints(name: &ServicePort) -> Arc<weft_ir::Endpoints> {
     Arc::new(weft_ir::Endpoints { name: name.clone(), endpoints: Vec::new() })
 }
 
 /// Copy on write: a table that a published snapshot shares is copied once, its entries stay shared.
 impl Tables {
-    fn put_listener(&mut self, name: String, listener: Option<Arc<Listener>>) {
+    fn put_listener(&mut self, name: String, listener: Option<ListenerEntry>) {
         let listeners = Arc::make_mut(&mut self.listeners);
         match listener {
-            Some(listener) => drop(listeners.insert(name, listener)),
+            Some(listener) => drop(listeners.insert(name, Arc::new(listener))),
             None => drop(listeners.remove(&name)),
         }
     }
@@ -264,8 +258,8 @@ impl Tables {
 
     fn index_chains(&mut self) {
         let chains = self.listeners.values().flat_map(|listener| {
-            let numbered = chains_of(listener).iter().enumerate();
-            numbered.map(move |(place, chain)| (chain.sni.to_ascii_lowercase(), (Arc::clone(listener), place)))
+            let numbered = listener.server_names().enumerate();
+            numbered.map(move |(place, name)| (name.to_ascii_lowercase(), (Arc::clone(listener), place)))
         });
         self.chains = Arc::new(chains.collect());
     }

@@ -1,4 +1,6 @@
 //! AccessPolicy's `spec`.
+mod requests;
+
 use std::collections::HashMap;
 
 use super::{
@@ -55,8 +57,9 @@ fn rule(cx: &mut Context, item: &Field<'_>) -> Option<AccessRule> {
         items.iter().filter_map(|item| callers(cx, item)).collect::<Vec<_>>()
     });
     let ports = fields.take("ports").map(|ports| self::ports(cx, &ports)).unwrap_or_default();
+    let matches = fields.take("matches").map(|matches| requests::decode(cx, &matches)).unwrap_or_default();
     fields.finish(cx);
-    Some(AccessRule { name, action: action?, from: from?, ports })
+    Some(AccessRule { name, action: action?, from: from?, ports, matches })
 }
 
 fn callers(cx: &mut Context, item: &Field<'_>) -> Option<Callers> {

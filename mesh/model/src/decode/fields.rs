@@ -72,7 +72,7 @@ impl Context {
         }
         self.diagnostics.push(Diagnostic {
             object: self.object.clone(),
-            source: Some(Source { file: self.file.clone(), line }),
+            source: Some(Source::new(self.file.clone(), line)),
             field: path.clone(),
             severity: Severity::Error,
             code,
@@ -92,7 +92,7 @@ impl Context {
         if omitted > 0 {
             diagnostics.push(Diagnostic {
                 object: None,
-                source: Some(Source { file, line: 1 }),
+                source: Some(Source::new(file, 1)),
                 field: FieldPath::default(),
                 severity: Severity::Error,
                 code: Code::TooLarge,

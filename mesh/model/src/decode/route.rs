@@ -213,7 +213,8 @@ enum MatchType {
     Regex,
 }
 
-fn path_match(cx: &mut Context, field: &Field<'_>) -> Option<PathMatch> {
+/// A match on a path; by prefix where no type is written.
+pub(super) fn path_match(cx: &mut Context, field: &Field<'_>) -> Option<PathMatch> {
     let types =
         [("Exact", MatchType::Exact), ("PathPrefix", MatchType::Prefix), ("RegularExpression", MatchType::Regex)];
     let mut fields = Fields::open(cx, field)?;
@@ -241,7 +242,8 @@ fn path_match(cx: &mut Context, field: &Field<'_>) -> Option<PathMatch> {
     }
 }
 
-fn headers(cx: &mut Context, field: &Field<'_>) -> Vec<HeaderMatch> {
+/// Matches on headers, each name once.
+pub(super) fn headers(cx: &mut Context, field: &Field<'_>) -> Vec<HeaderMatch> {
     let mut first = HashMap::new();
     let mut headers = Vec::new();
     for item in field.items(cx, 0..=MAX_HEADERS) {

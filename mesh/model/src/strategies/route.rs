@@ -1,11 +1,11 @@
 //! Routes of both kinds, with every form of match and filter.
-use proptest::{collection, option, prelude::*};
+use proptest::{collection, option, prelude::*, sample};
 
 use super::{duration, meta, name, namespace, port_number, regex, rule_name, subdomain, text, valid};
 use crate::{
-    BackendRef, Filters, GrpcMatch, GrpcMethodMatch, GrpcRoute, GrpcRule, HeaderChanges, HeaderField, HeaderFilters,
-    HeaderMatch, HttpMatch, HttpMethod, HttpRoute, HttpRule, ParentRef, PathMatch, PathRewrite, QueryMatch, Redirect,
-    RedirectStatus, Scheme, TextMatch, UrlRewrite,
+    AccessMatch, BackendRef, Filters, GrpcMatch, GrpcMethodMatch, GrpcRoute, GrpcRule, HeaderChanges, HeaderField,
+    HeaderFilters, HeaderMatch, HttpMatch, HttpMethod, HttpRoute, HttpRule, ParentRef, PathMatch, PathRewrite,
+    QueryMatch, Redirect, RedirectStatus, Scheme, TextMatch, UrlRewrite, is_ours_to_say,
 };
 
 /// An HTTPRoute with every form of match and filter.
@@ -48,7 +48,7 @@ pub fn url_rewrite(prefix: bool) -> impl Strategy<Value = UrlRewrite> {
 /// A redirect that changes something; `prefix` says whether it may replace what a prefix matched.
 pub fn redirect(prefix: bool) -> impl Strategy<Value = Redirect> {
     let scheme = prop_oneof![Just(Scheme::Http), Just(Scheme::Https)];
-    let status = proptest::sample::select(&RedirectStatus::ALL[..]);
+    let status = sample::select(&RedirectStatus::ALL[..]);
     let parts = (option::of(scheme), option::of(host()), option::of(port_number()), option::of(path_rewrite(prefix)));
     (parts, status).prop_map(|((scheme, host, port, path), status)| {
         let anything = scheme.is_some() || host.is_some() || port.is_some() || path.is_some();
@@ -128,18 +128,35 @@ fn http_rule() -> impl Strategy<Value = HttpRule> {
     )
 }
 
-fn http_match() -> impl Strategy<Value = HttpMatch> {
-    let path = prop_oneof![
+/// A match of an access rule, which asks for something.
+pub(super) fn access_match() -> impl Strategy<Value = AccessMatch> {
+    let methods = sample::subsequence(vec!["GET", "POST", "PURGE", "CONNECT"], 0..3);
+    let hosts = sample::subsequence(vec!["web", "web.shop", "api.example.com"], 0..3);
+    (methods, option::of(path_match()), hosts, headers()).prop_map(|(methods, path, hosts, mut headers)| {
+        headers.retain(|header| !is_ours_to_say(&header.name));
+        let methods: Vec<_> = methods.into_iter().map(|method| HttpMethod(method.to_owned())).collect();
+        let hosts: Vec<_> = hosts.into_iter().map(valid).collect();
+        let asks = !(methods.is_empty() && hosts.is_empty() && headers.is_empty());
+        let path = path.or_else(|| (!asks).then(|| PathMatch::Prefix("/".to_owned())));
+        AccessMatch { methods, path, hosts, headers }
+    })
+}
+
+fn path_match() -> impl Strategy<Value = PathMatch> {
+    prop_oneof![
         1 => "(/[a-z0-9~!$&'*+,=:@_-][a-z0-9~!$&'*+,;=:@_-]{0,3}){0,3}/?".prop_map(|path| PathMatch::Exact(rooted(path))),
         3 => "(/[a-z0-9~!$&'*+,=:@_-][a-z0-9~!$&'*+,;=:@_-]{0,3}){0,3}".prop_map(|path| PathMatch::Prefix(rooted(path))),
         1 => regex().prop_map(PathMatch::Regex),
-    ];
+    ]
+}
+
+fn http_match() -> impl Strategy<Value = HttpMatch> {
     let method =
         prop_oneof![Just("GET"), Just("POST"), Just("DELETE")].prop_map(|method| HttpMethod(method.to_owned()));
     let value = prop_oneof!["[!-%'-~&&[^#]]{1,6}".prop_map(TextMatch::Exact), regex().prop_map(TextMatch::Regex)];
     let query = collection::btree_map("[A-Za-z][A-Za-z0-9.^_-]{0,6}", value, 0..3)
         .prop_map(|query| query.into_iter().map(|(name, value)| QueryMatch { name, value }).collect());
-    (path, option::of(method), headers(), query).prop_map(|(path, method, headers, query)| HttpMatch {
+    (path_match(), option::of(method), headers(), query).prop_map(|(path, method, headers, query)| HttpMatch {
         path,
         method,
         headers,

@@ -83,8 +83,22 @@ pub(super) fn read_outbound_http(manager: &HttpConnectionManager) -> Result<Stri
     Ok(name)
 }
 
-/// HTTP for the application beside this proxy.
-pub(super) fn inbound_http(stat_prefix: &str, host: &str, port: Port) -> HttpConnectionManager {
+pub(super) fn open_http_filter<M: Name + Default>(filter: HttpFilter, name: &str) -> Result<M, Fault> {
+    let mut filter = filter;
+    expect("name", &std::mem::take(&mut filter.name).as_str(), &name)?;
+    let config = filter.config_type.take();
+    nothing_left(&filter)?;
+    match config {
+        Some(http_filter::ConfigType::TypedConfig(any)) => unpack(any).within("typed_config"),
+        Some(http_filter::ConfigType::ConfigDiscovery(_)) | None => Err(fault("typed_config", "it is missing")),
+    }
+}
+
+/// HTTP for the application beside this proxy, behind filters that permit.
+pub(super) fn inbound_http(
+    (stat_prefix, host, port): (&str, &str, Port),
+    access: Vec<HttpFilter>,
+) -> HttpConnectionManager {
     let to_application = RouteAction {
         cluster_specifier: Some(ClusterSpecifier::Cluster(application(port))),
         timeout: Some(duration(Duration::ZERO)),
@@ -111,7 +125,10 @@ pub(super) fn inbound_http(stat_prefix: &str, host: &str, port: Port) -> HttpCon
             virtual_hosts: vec![virtual_host],
             ..RouteConfiguration::default()
         })),
-        http_filters: vec![http_filter("envoy.filters.http.router", &Router::default())],
+        http_filters: access
+            .into_iter()
+            .chain([http_filter("envoy.filters.http.router", &Router::default())])
+            .collect(),
         ..HttpConnectionManager::default()
     }
 }
@@ -155,7 +172,7 @@ pub(super) fn only<T>(field: &str, items: Vec<T>) -> Result<T, Fault> {
     if items.next().is_some() { Err(fault(field, "there is more than one")) } else { Ok(first) }
 }
 
-fn http_filter<M: Name>(name: &str, message: &M) -> HttpFilter {
+pub(super) fn http_filter<M: Name>(name: &str, message: &M) -> HttpFilter {
     HttpFilter {
         name: name.to_owned(),
         config_type: Some(http_filter::ConfigType::TypedConfig(pack(message))),

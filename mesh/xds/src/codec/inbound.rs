@@ -1,10 +1,13 @@
 //! The inbound listener: one filter chain for each service port, chosen by the server name of the TLS hello.
-use weft_ir::{Access, Inbound, InboundChain, Listener, ServicePort};
+use weft_ir::{Access, AccessRule, Inbound, InboundChain, Listener, ServicePort};
 use weft_model::{Host, Port, Protocol, WorkloadRef};
 use weft_proto::{
-    envoy::config::{
-        core::v3::TrafficDirection,
-        listener::v3::{self as wire, Filter, FilterChain, FilterChainMatch},
+    envoy::{
+        config::{
+            core::v3::TrafficDirection,
+            listener::v3::{self as wire, Filter, FilterChain, FilterChainMatch},
+        },
+        extensions::filters::network::http_connection_manager::v3::HttpConnectionManager,
     },
     weft,
 };
@@ -65,13 +68,16 @@ fn workload(name: &str) -> Option<WorkloadRef> {
 fn encode_chain(chain: &InboundChain) -> FilterChain {
     let InboundChain { sni, service, host, protocol, application_port, access: Access { policies, rules } } = chain;
     let name = service.to_string();
-    let mut filters = access::encode(rules);
-    filters.push(match protocol {
+    let filters = match protocol {
         Protocol::Http | Protocol::Http2 => {
-            network_filter(HTTP, &inbound_http(&name, host.as_str(), *application_port))
+            let access = access::encode_http(rules);
+            vec![network_filter(HTTP, &inbound_http((&name, host.as_str(), *application_port), access))]
         }
-        Protocol::Tcp => network_filter(TCP, &tcp_proxy(&name, &application(*application_port))),
-    });
+        Protocol::Tcp => {
+            let last = network_filter(TCP, &tcp_proxy(&name, &application(*application_port)));
+            access::encode(rules).into_iter().chain([last]).collect()
+        }
+    };
     FilterChain {
         filter_chain_match: Some(FilterChainMatch {
             server_names: vec![sni.clone()],
@@ -108,25 +114,40 @@ fn decode_chain(mut chain: FilterChain) -> Result<InboundChain, Fault> {
     let policies = policies.collect::<Result<_, _>>()?;
 
     let sni = decode_match(required("filter_chain_match", chain.filter_chain_match.take())?)?;
-    let (rules, rest) = access::decode(std::mem::take(&mut chain.filters))?;
-    let last = only("filters", rest)?;
+    let filters = std::mem::take(&mut chain.filters);
     let name = std::mem::take(&mut chain.name);
     let spoken = [Protocol::Http, Protocol::Tcp, Protocol::Http2].into_iter().find(|it| protocol_name(*it) == protocol);
     let spoken = spoken.ok_or_else(|| fault("metadata.protocol", "it is not http, http2 or tcp"))?;
-    decode_last(last, spoken, (&name, &host, port)).within("filters[last]")?;
+    let rules = decode_filters(filters, spoken, (&name, &host, port))?;
     tls::expect_downstream(chain.transport_socket.take(), spoken)?;
     nothing_left(&chain)?;
     let access = Access { policies, rules };
     Ok(InboundChain { sni, service, host, protocol: spoken, application_port: port, access })
 }
 
-/// Checks the filter that hands on to the application: what it is and where to must be what the metadata says.
-fn decode_last(filter: Filter, spoken: Protocol, (name, host, port): (&str, &Host, Port)) -> Result<(), Fault> {
+/// Reads the rules, and checks the filter that hands on to the application: what it is and where to must be what the
+/// metadata says.
+fn decode_filters(
+    filters: Vec<Filter>,
+    spoken: Protocol,
+    (name, host, port): (&str, &Host, Port),
+) -> Result<Vec<AccessRule>, Fault> {
     match spoken {
         Protocol::Http | Protocol::Http2 => {
-            expect_same(&open_filter(filter, HTTP)?, &inbound_http(name, host.as_str(), port))
+            let mut manager: HttpConnectionManager = open_filter(only("filters", filters)?, HTTP)?;
+            let within = "filters[0].typed_config.http_filters";
+            let (rules, rest) = access::decode_http(std::mem::take(&mut manager.http_filters)).within(within)?;
+            manager.http_filters = rest;
+            let expected = inbound_http((name, host.as_str(), port), Vec::new());
+            expect_same(&manager, &expected).within("filters[0]")?;
+            Ok(rules)
         }
-        Protocol::Tcp => expect("cluster", &read_tcp_proxy(open_filter(filter, TCP)?)?, &application(port)),
+        Protocol::Tcp => {
+            let (rules, rest) = access::decode(filters)?;
+            let last = open_filter(only("filters", rest)?, TCP).within("filters[last]")?;
+            expect("cluster", &read_tcp_proxy(last)?, &application(port)).within("filters[last]")?;
+            Ok(rules)
+        }
     }
 }
 

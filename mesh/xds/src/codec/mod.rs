@@ -13,6 +13,7 @@ mod filters;
 mod inbound;
 mod listener;
 mod metadata;
+mod permission;
 mod retry;
 mod rewrite;
 mod route;

@@ -37,7 +37,7 @@ use super::{
 const REFUSED: u32 = 500;
 
 /// The pseudo-header that a method match is on the wire.
-const METHOD: &str = ":method";
+pub(super) const METHOD: &str = ":method";
 
 /// The longest method, header name and path that are read, in bytes.
 const MAX_METHOD_BYTES: usize = 64;
@@ -138,10 +138,7 @@ fn encode_match(matches: &RouteMatch) -> wire::RouteMatch {
         PathMatch::Regex(regex) => PathSpecifier::SafeRegex(safe_regex(regex)),
     };
     let method = method.iter().map(|HttpMethod(method)| header(METHOD, MatchPattern::Exact(method.clone())));
-    let headers = headers.iter().map(|HeaderMatch { name, value }| match value {
-        TextMatch::Exact(value) => header(name, MatchPattern::Exact(value.clone())),
-        TextMatch::Regex(regex) => header(name, MatchPattern::SafeRegex(safe_regex(regex))),
-    });
+    let headers = headers.iter().map(encode_header);
     wire::RouteMatch {
         path_specifier: Some(path),
         headers: method.chain(headers).collect(),
@@ -150,7 +147,14 @@ fn encode_match(matches: &RouteMatch) -> wire::RouteMatch {
     }
 }
 
-fn header(name: &str, pattern: MatchPattern) -> HeaderMatcher {
+pub(super) fn encode_header(HeaderMatch { name, value }: &HeaderMatch) -> HeaderMatcher {
+    match value {
+        TextMatch::Exact(value) => header(name, MatchPattern::Exact(value.clone())),
+        TextMatch::Regex(regex) => header(name, MatchPattern::SafeRegex(safe_regex(regex))),
+    }
+}
+
+pub(super) fn header(name: &str, pattern: MatchPattern) -> HeaderMatcher {
     HeaderMatcher {
         name: name.to_owned(),
         header_match_specifier: Some(HeaderMatchSpecifier::StringMatch(matcher(pattern))),
@@ -158,7 +162,7 @@ fn header(name: &str, pattern: MatchPattern) -> HeaderMatcher {
     }
 }
 
-fn matcher(pattern: MatchPattern) -> StringMatcher {
+pub(super) fn matcher(pattern: MatchPattern) -> StringMatcher {
     StringMatcher { match_pattern: Some(pattern), ..StringMatcher::default() }
 }
 
@@ -215,16 +219,16 @@ fn decode_match(mut message: wire::RouteMatch) -> Result<RouteMatch, Fault> {
     Ok(RouteMatch { path, method, headers, query })
 }
 
-fn decode_path(path: String) -> Result<String, Fault> {
+pub(super) fn decode_path(path: String) -> Result<String, Fault> {
     if path.starts_with('/') { text("path", path) } else { Err(fault("path", "it does not start with a slash")) }
 }
 
-fn decode_method(method: String) -> Result<HttpMethod, Fault> {
+pub(super) fn decode_method(method: String) -> Result<HttpMethod, Fault> {
     let good = (1..=MAX_METHOD_BYTES).contains(&method.len()) && method.bytes().all(is_token);
     if good { Ok(HttpMethod(method)) } else { Err(fault(METHOD, format!("{:?} is not a method", shorten(&method)))) }
 }
 
-fn decode_header(mut matcher: HeaderMatcher) -> Result<HeaderMatch, Fault> {
+pub(super) fn decode_header(mut matcher: HeaderMatcher) -> Result<HeaderMatch, Fault> {
     let name = std::mem::take(&mut matcher.name);
     let plain = name.strip_prefix(':').unwrap_or(&name);
     let lower = |b: u8| is_token(b) && !b.is_ascii_uppercase();

@@ -104,6 +104,7 @@ mod tests {
                 name: RuleName { policy: policy(name), rule: 0 },
                 action: *action,
                 callers: vec![Caller::Anyone],
+                requests: Vec::new(),
             };
             let mut rules: Vec<_> = policies.iter().map(rule).collect();
             rules.sort_by_key(|rule| rule.action != AccessAction::Deny);

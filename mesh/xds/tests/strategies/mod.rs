@@ -7,8 +7,8 @@ use std::{net::SocketAddr, time::Duration};
 use proptest::{collection::vec, option, prelude::*};
 use weft_ir::{
     Access, AccessRule, Caller, Cluster, Endpoint, EndpointAddress, Endpoints, HeaderMatch, Health, HostPort, Inbound,
-    InboundChain, Listener, ListenerBody, OutboundTcp, Resource, Route, RouteAction, RouteConfiguration, RouteMatch,
-    RouteOrigin, RuleName, ServicePort, UpstreamTls, VirtualHost, WeightedCluster,
+    InboundChain, Listener, ListenerBody, OutboundTcp, RequestMatch, Resource, Route, RouteAction, RouteConfiguration,
+    RouteMatch, RouteOrigin, RuleName, ServicePort, UpstreamTls, VirtualHost, WeightedCluster,
 };
 use weft_model::{
     AccessAction, Host, HttpMethod, Kind, Locality, LocalityName, Name, Namespace, ObjectRef, PathMatch, Port,
@@ -99,27 +99,40 @@ pub(crate) fn listener() -> impl Strategy<Value = Listener> {
 
 fn chain() -> impl Strategy<Value = InboundChain> {
     (sni(), service_port(), host(), protocol(), port(), access()).prop_map(
-        |(sni, service, host, protocol, application_port, access)| InboundChain {
-            sni,
-            service,
-            host,
-            protocol,
-            application_port,
-            access,
+        |(sni, service, host, protocol, application_port, mut access)| {
+            // Where bytes are carried there are no requests.
+            for rule in access.rules.iter_mut().filter(|_| !protocol.is_http()) {
+                rule.requests.clear();
+            }
+            InboundChain { sni, service, host, protocol, application_port, access }
         },
     )
 }
 
 fn access() -> impl Strategy<Value = Access> {
     let action = prop_oneof![Just(AccessAction::Allow), Just(AccessAction::Deny)];
-    let rule = (object(), 0u32..20, action, vec(caller(), 1..4))
-        .prop_map(|(policy, rule, action, callers)| AccessRule { name: RuleName { policy, rule }, action, callers });
+    let rule = (object(), 0u32..20, action, vec(caller(), 1..4), vec(request_match(), 0..3));
+    let rule = rule.prop_map(|(policy, rule, action, callers, requests)| {
+        let name = RuleName { policy, rule };
+        AccessRule { name, action, callers, requests }
+    });
     (origins(), vec(rule, 0..6)).prop_map(|(policies, mut rules)| {
         let key = |rule: &AccessRule| (rule.action == AccessAction::Allow, rule.name.clone());
         rules.sort_by_key(key);
         rules.dedup_by_key(|rule| key(rule));
         Access { policies, rules }
     })
+}
+
+fn request_match() -> impl Strategy<Value = RequestMatch> {
+    let methods = vec("[A-Z!a-z]{1,7}".prop_map(HttpMethod), 0..3);
+    (methods, option::of(path_match()), vec(host(), 0..3), vec(header_match(), 0..3)).prop_map(
+        |(methods, path, hosts, headers)| {
+            let asks = !(methods.is_empty() && hosts.is_empty() && headers.is_empty());
+            let path = path.or_else(|| (!asks).then(|| PathMatch::Prefix("/".to_owned())));
+            RequestMatch { methods, path, hosts, headers }
+        },
+    )
 }
 
 fn caller() -> impl Strategy<Value = Caller> {
@@ -173,23 +186,28 @@ fn route() -> impl Strategy<Value = Route> {
     )
 }
 
-fn route_match() -> impl Strategy<Value = RouteMatch> {
-    let path = prop_oneof![
+fn path_match() -> impl Strategy<Value = PathMatch> {
+    prop_oneof![
         "/[ -~]{0,12}".prop_map(PathMatch::Exact),
         Just(PathMatch::Prefix("/".to_owned())),
         "(/[a-z.é]{1,5}){1,3}".prop_map(PathMatch::Prefix),
         regex().prop_map(PathMatch::Regex),
-    ];
-    let value = prop_oneof![".{0,8}".prop_map(TextMatch::Exact), regex().prop_map(TextMatch::Regex)];
-    let header = ("[a-z0-9-]{1,9}", value.clone()).prop_map(|(name, value)| HeaderMatch { name, value });
-    let parameter = (".{1,8}", value).prop_map(|(name, value)| QueryMatch { name, value });
+    ]
+}
+
+fn text_match() -> impl Strategy<Value = TextMatch> {
+    prop_oneof![".{0,8}".prop_map(TextMatch::Exact), regex().prop_map(TextMatch::Regex)]
+}
+
+fn header_match() -> impl Strategy<Value = HeaderMatch> {
+    ("[a-z0-9-]{1,9}", text_match()).prop_map(|(name, value)| HeaderMatch { name, value })
+}
+
+fn route_match() -> impl Strategy<Value = RouteMatch> {
+    let parameter = (".{1,8}", text_match()).prop_map(|(name, value)| QueryMatch { name, value });
     let method = option::of("[A-Z!a-z]{1,7}".prop_map(HttpMethod));
-    (path, method, vec(header, 0..3), vec(parameter, 0..3)).prop_map(|(path, method, headers, query)| RouteMatch {
-        path,
-        method,
-        headers,
-        query,
-    })
+    (path_match(), method, vec(header_match(), 0..3), vec(parameter, 0..3))
+        .prop_map(|(path, method, headers, query)| RouteMatch { path, method, headers, query })
 }
 
 fn regex() -> impl Strategy<Value = String> {

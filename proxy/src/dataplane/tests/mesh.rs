@@ -58,6 +58,7 @@ pub(super) fn inbound(name: &str, protocol: Protocol, application: SocketAddr, a
             name: RuleName { policy, rule: 0 },
             action: AccessAction::Allow,
             callers: accounts.iter().map(|account| Caller::Identity(identity(account))).collect(),
+            requests: Vec::new(),
         }],
     });
     let workload = WorkloadRef { namespace: "shop".parse().unwrap(), name: "server".parse().unwrap() };
@@ -88,9 +89,25 @@ pub(super) fn frozen(mut listener: Resource, account: &str) -> Resource {
             name: RuleName { policy, rule: 1 },
             action: AccessAction::Deny,
             callers: vec![Caller::Identity(identity(account))],
+            requests: Vec::new(),
         });
     }
     listener
+}
+
+/// The same listener, whose rule of that place is about these requests only.
+pub(super) fn about(mut listener: Resource, rule: usize, requests: Vec<RequestMatch>) -> Resource {
+    if let Resource::Listener(listener) = &mut listener
+        && let ListenerBody::Inbound(inbound) = &mut Arc::make_mut(listener).body
+    {
+        inbound.chains[0].access.rules[rule].requests = requests;
+    }
+    listener
+}
+
+/// Requests that ask for nothing in particular.
+pub(super) fn any_request() -> RequestMatch {
+    RequestMatch { methods: Vec::new(), path: None, hosts: Vec::new(), headers: Vec::new() }
 }
 
 /// What a caller knows of a service: host or listener, cluster, endpoints at these addresses.

@@ -11,6 +11,7 @@ mod limits;
 mod locks;
 mod mesh;
 mod overload;
+mod permits;
 mod progress;
 mod refusals;
 mod retries;

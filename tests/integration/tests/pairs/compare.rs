@@ -179,7 +179,15 @@ impl Observed<'_> {
         let sni = forwarded.cluster.sni(&called.scope().names.trust_domain);
         let target = forwarded.target.as_deref().unwrap_or_default();
         let host = forwarded.host.as_deref().unwrap_or_default();
-        let head = RequestHead { authority: host.as_bytes(), target: target.as_bytes(), ..head };
+        // What the caller's side has changed is what the called side judges.
+        let Edited { dropped, added } = &forwarded.request_fields;
+        let kept = head
+            .headers
+            .iter()
+            .filter(|(name, _)| !dropped.iter().any(|its| its.as_bytes().eq_ignore_ascii_case(name)));
+        let added = added.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+        let headers: Vec<_> = kept.copied().chain(added).collect();
+        let head = RequestHead { authority: host.as_bytes(), target: target.as_bytes(), headers: &headers, ..head };
         let decision = evaluate_inbound(snapshot, &sni, &self.caller.identity(), Some(&head));
         self.called(&inbound, &decision, target)
             .map_err(|differs| format!("{differs}; the called side: {inbound:?}"))?;

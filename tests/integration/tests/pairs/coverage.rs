@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 
 use weft_decide::{Decision, Denied, Edited, Forwarded, InboundDecision, Lookup, Refusal};
 use weft_ir::{Route, RouteAction, RouteOrigin, RuleName};
-use weft_model::{Callers, Kind, Object, PathMatch, PathRewrite, SpiffeId, TargetKind, TextMatch};
+use weft_model::{AccessMatch, Callers, Kind, Object, PathMatch, PathRewrite, SpiffeId, TargetKind, TextMatch};
 
 use crate::{
     cast::Member,
@@ -63,6 +63,7 @@ impl Coverage {
             }
             Some(InboundDecision::Refused(Refusal::Denied(denied))) => match denied {
                 Denied::NoPolicy { .. } => self.add("denied: no policy"),
+                Denied::NoRule { others, .. } if !others.is_empty() => self.add("denied: other requests are allowed"),
                 Denied::NoRule { .. } => self.add("denied: no rule"),
                 Denied::Rule { rule, .. } => {
                     self.add("denied: a deny rule");
@@ -221,6 +222,9 @@ impl Coverage {
                 self.add(format!("{action} by {kind}"));
             }
         }
+        for asks in written.into_iter().flat_map(|rule| &rule.matches) {
+            self.request(action, asks);
+        }
         for target in &policy.targets {
             self.add(match target.kind {
                 TargetKind::Mesh => format!("{action} by a policy of the mesh"),
@@ -232,6 +236,24 @@ impl Coverage {
         }
         if pair.caller.domain != crate::cast::OWN_DOMAIN {
             self.add(format!("{action} from another trust domain"));
+        }
+    }
+
+    /// Which parts the match has by which a rule applied; each rule here has one.
+    fn request(&mut self, action: &str, AccessMatch { methods, path, hosts, headers }: &AccessMatch) {
+        let path = path.as_ref().map(|path| match path {
+            PathMatch::Exact(_) => "exact path",
+            PathMatch::Prefix(_) => "path prefix",
+            PathMatch::Regex(_) => "path regex",
+        });
+        let headers = headers.iter().map(|header| match header.value {
+            TextMatch::Exact(_) => "exact header",
+            TextMatch::Regex(_) => "header regex",
+        });
+        let method = (!methods.is_empty()).then_some("method");
+        let host = (!hosts.is_empty()).then_some("host");
+        for part in path.into_iter().chain(headers).chain(method).chain(host) {
+            self.add(format!("{action} by {part}"));
         }
     }
 
@@ -288,6 +310,13 @@ const REQUIRED: &[(&str, u64)] = &[
     ("allowed by anyone", 75),
     ("allowed by identity", 20),
     ("allowed by namespace", 25),
+    ("allowed by exact header", 10),
+    ("allowed by exact path", 10),
+    ("allowed by header regex", 10),
+    ("allowed by host", 10),
+    ("allowed by method", 10),
+    ("allowed by path prefix", 10),
+    ("allowed by path regex", 10),
     ("allowed from another trust domain", 15),
     ("bad request: Fragment", 30),
     ("bad request: HostList", 15),
@@ -315,10 +344,18 @@ const REQUIRED: &[(&str, u64)] = &[
     ("denied by anyone", 5),
     ("denied by identity", 5),
     ("denied by namespace", 5),
+    ("denied by exact header", 10),
+    ("denied by exact path", 10),
+    ("denied by header regex", 10),
+    ("denied by host", 10),
+    ("denied by method", 10),
+    ("denied by path prefix", 10),
+    ("denied by path regex", 10),
     ("denied from another trust domain", 5),
     ("denied: a deny rule", 150),
     ("denied: no policy", 350),
     ("denied: no rule", 300),
+    ("denied: other requests are allowed", 100),
     ("forwarded", 1400),
     ("header match: exact", 75),
     ("header match: regex", 75),

@@ -2,7 +2,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use weft_model::{
-    AccessAction, AccessPolicy, AccessRule, AffinityKey, BackendRef, Balancing, Callers, HeaderFilters, HeaderMatch,
+    AccessAction, AccessMatch, AccessPolicy, AccessRule, AffinityKey, BackendRef, Balancing, Callers, HeaderFilters, HeaderMatch,
     HttpMatch, HttpMethod, HttpRoute, HttpRule, Labels, Locality, LocalityFields, Meta, Name, Namespace, NetworkName,
     Object, ParentRef, PathMatch, PolicyTarget, Port, Protocol, Selector, Service, ServicePortSpec, TargetKind,
     TargetPort, TextMatch, TrafficPolicy, Workload,
@@ -212,20 +212,31 @@ fn timeout(dice: &mut Dice) -> Duration {
 }
 
 fn http_match(dice: &mut Dice) -> HttpMatch {
-    let path = match dice.below(10) {
+    let path = path_match(dice);
+    let method = dice.percent(25).then(|| HttpMethod((*dice.pick(&METHODS)).to_owned()));
+    let mut headers: BTreeMap<String, HeaderMatch> = BTreeMap::new();
+    for _ in 0..*dice.pick(&[0, 0, 0, 1, 2]) {
+        let header = header_match(dice);
+        headers.insert(header.name.clone(), header);
+    }
+    HttpMatch { path, method, headers: headers.into_values().collect(), query: filters::query(dice) }
+}
+
+fn path_match(dice: &mut Dice) -> PathMatch {
+    match dice.below(10) {
         0..3 => PathMatch::Exact((*dice.pick(&PATHS)).to_owned()),
         3..5 => PathMatch::Regex(dice.pick(&PATH_REGEXES).0.to_owned()),
         _ => PathMatch::Prefix((*dice.pick(&PATHS)).to_owned()),
-    };
-    let method = dice.percent(25).then(|| HttpMethod((*dice.pick(&METHODS)).to_owned()));
-    let mut headers: BTreeMap<&str, TextMatch> = BTreeMap::new();
-    for _ in 0..*dice.pick(&[0, 0, 0, 1, 2]) {
-        let &(name, is_regex, value, _) = dice.pick(&HEADERS);
-        let value = value.to_owned();
-        headers.insert(name, if is_regex { TextMatch::Regex(value) } else { TextMatch::Exact(value) });
     }
-    let headers = headers.into_iter().map(|(name, value)| HeaderMatch { name: name.to_owned(), value });
-    HttpMatch { path, method, headers: headers.collect(), query: filters::query(dice) }
+}
+
+fn header_match(dice: &mut Dice) -> HeaderMatch {
+    let &(name, is_regex, value, _) = dice.pick(&HEADERS);
+    let value = value.to_owned();
+    HeaderMatch {
+        name: name.to_owned(),
+        value: if is_regex { TextMatch::Regex(value) } else { TextMatch::Exact(value) },
+    }
 }
 
 /// Mostly a port of an existing Service; now and then one that is missing, speaks TCP or is another namespace's.
@@ -274,7 +285,30 @@ fn access_rule(dice: &mut Dice) -> AccessRule {
     let mut from: Vec<_> = (0..1 + dice.below(2)).map(|_| callers(dice, action)).collect();
     from.dedup();
     let ports = if dice.percent(80) { Vec::new() } else { vec![port(*dice.pick(&[80, 8080]))] };
-    AccessRule { name: None, action, from, ports }
+    let matches = if dice.percent(45) { vec![access_match(dice)] } else { Vec::new() };
+    AccessRule { name: None, action, from, ports, matches }
+}
+
+fn access_match(dice: &mut Dice) -> AccessMatch {
+    let mut asks = AccessMatch { methods: Vec::new(), path: None, hosts: Vec::new(), headers: Vec::new() };
+    match dice.below(4) {
+        0 => {
+            asks.methods.extend(["GET", "HEAD", "OPTIONS"].map(|method| HttpMethod(method.to_owned())));
+            if dice.percent(50) {
+                asks.headers.push(header_match(dice));
+            }
+        }
+        1 => asks.path = Some(path_match(dice)),
+        2 => {
+            let (namespace, names) = dice.pick(&SERVICES);
+            let forms =
+                [names[0].to_owned(), format!("{}.{namespace}", names[1]), format!("{}.{namespace}.svc", names[2])];
+            asks.hosts.extend(forms.iter().map(|host| valid(host)));
+            asks.path = dice.percent(30).then(|| path_match(dice));
+        }
+        _ => asks.headers.push(header_match(dice)),
+    }
+    asks
 }
 
 fn callers(dice: &mut Dice, action: AccessAction) -> Callers {

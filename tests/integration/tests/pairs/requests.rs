@@ -1,6 +1,6 @@
 //! Random requests to a configuration: some that a route was written for, some that miss, and every known way to write
 //! a request that two readers could take for two different ones.
-use weft_model::{AnyRoute, HttpMatch, Object, PathMatch, Protocol, Service};
+use weft_model::{AccessMatch, AnyRoute, HeaderMatch, HttpMatch, Object, PathMatch, Protocol, Service};
 
 use crate::{
     cast::Member,
@@ -139,6 +139,9 @@ impl Request {
         if let Some(matches) = a_match(dice, configuration, service) {
             path = request.fit(dice, &matches);
         }
+        if let Some(asks) = an_access_match(dice, configuration) {
+            path = request.fit_access(dice, &asks).unwrap_or(path);
+        }
         if dice.percent(20) {
             request.add_header(dice);
         }
@@ -166,17 +169,7 @@ impl Request {
         if let Some(method) = method.as_ref().filter(|_| dice.percent(85)) {
             self.method = method.0.clone();
         }
-        for header in headers {
-            let is = |(name, _, value, _): &&(&str, bool, &str, &[&str])| {
-                *name == header.name
-                    && match &header.value {
-                        weft_model::TextMatch::Exact(text) | weft_model::TextMatch::Regex(text) => text == value,
-                    }
-            };
-            if let Some((name, _, _, lines)) = HEADERS.iter().find(is).filter(|_| dice.percent(85)) {
-                self.add_lines(dice, name, lines);
-            }
-        }
+        self.fit_headers(dice, headers);
         let path = fitting(dice, path);
         let values = query.iter().filter_map(|parameter| {
             let is = |(name, _, value, _): &&(&str, bool, &str, &str)| {
@@ -192,6 +185,29 @@ impl Request {
             Some(value) if dice.percent(30) => format!("{path}?other=1&{value}&{value}x"),
             Some(value) => format!("{path}?{value}"),
             None => path,
+        }
+    }
+
+    /// Makes it a request that an access rule is about, or nearly; the path that it needs for that.
+    fn fit_access(&mut self, dice: &mut Dice, asks: &AccessMatch) -> Option<String> {
+        if !asks.methods.is_empty() && dice.percent(85) {
+            self.method = dice.pick(&asks.methods).0.clone();
+        }
+        self.fit_headers(dice, &asks.headers);
+        asks.path.as_ref().map(|path| fitting(dice, path))
+    }
+
+    fn fit_headers(&mut self, dice: &mut Dice, headers: &[HeaderMatch]) {
+        for header in headers {
+            let is = |(name, _, value, _): &&(&str, bool, &str, &[&str])| {
+                *name == header.name
+                    && match &header.value {
+                        weft_model::TextMatch::Exact(text) | weft_model::TextMatch::Regex(text) => text == value,
+                    }
+            };
+            if let Some((name, _, _, lines)) = HEADERS.iter().find(is).filter(|_| dice.percent(85)) {
+                self.add_lines(dice, name, lines);
+            }
         }
     }
 
@@ -256,6 +272,16 @@ fn a_match(dice: &mut Dice, configuration: &Configuration, service: &Service) ->
         })
         .collect();
     (!matches.is_empty() && dice.percent(85)).then(|| dice.pick(&matches).clone())
+}
+
+/// What a rule of an access policy asks for, now and then.
+fn an_access_match(dice: &mut Dice, configuration: &Configuration) -> Option<AccessMatch> {
+    let policies = configuration.objects.values().filter_map(|stored| match &stored.object {
+        Object::AccessPolicy(policy) => Some(policy),
+        _ => None,
+    });
+    let matches: Vec<_> = policies.flat_map(|policy| &policy.rules).flat_map(|rule| &rule.matches).collect();
+    (!matches.is_empty() && dice.percent(30)).then(|| (*dice.pick(&matches)).clone())
 }
 
 /// A Host, and how it is written.

@@ -9,6 +9,7 @@ mod keepalive;
 mod limits;
 mod misdirected;
 mod peers;
+mod permits;
 mod raw;
 mod translated;
 
