@@ -148,6 +148,22 @@ async fn a_message_that_breaks_the_protocol_ends_its_stream_alone() {
 }
 
 #[tokio::test]
+async fn a_message_over_16_mib_is_not_read_and_ends_its_stream_alone() {
+    let plane = Plane::start().await;
+    plane.apply(SHOP).await.unwrap();
+    let member = plane.join("web").await;
+    let mut good = plane.ads(&member, "web-1").await;
+    good.subscribe(CLUSTER, &[WEB]).await;
+    good.next_of(CLUSTER).await;
+    let mut bad = plane.ads(&member, "web-2").await;
+    bad.subscribe(CLUSTER, &[&"x".repeat(16 << 20)]).await;
+    let ended = bad.ended().await;
+    assert_eq!(ended.code(), Code::OutOfRange, "{ended}");
+    good.subscribe(ENDPOINTS, &[WEB]).await;
+    assert_eq!(good.next_of(ENDPOINTS).await.0, [WEB]);
+}
+
+#[tokio::test]
 async fn a_client_of_another_epoch_keeps_what_this_store_does_not_know() {
     let plane = Plane::start().await;
     plane.apply(SHOP).await.unwrap();

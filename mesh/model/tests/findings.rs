@@ -456,7 +456,27 @@ fn a_policys_matches_of_requests_are_checked() {
         - {{method: GET}}
 "
     );
-    insta::assert_snapshot!(findings(&text), @"");
+    insta::assert_snapshot!(findings(&text), @r#"
+    shop.yaml:7: error[missing-field]: AccessPolicy shop/web: spec.rules[0].matches: the list is empty (write at least 1)
+    shop.yaml:11: error[missing-field]: AccessPolicy shop/web: spec.rules[1].matches[0]: the match asks for nothing (write methods, path, hosts or headers, or leave `matches` out to mean every request)
+    shop.yaml:12: error[missing-field]: AccessPolicy shop/web: spec.rules[1].matches[1].methods: the list is empty (write at least 1)
+    shop.yaml:13: error[invalid-value]: AccessPolicy shop/web: spec.rules[1].matches[2].methods[0]: "get" is no method that clients use (methods are told apart by case: write GET)
+    shop.yaml:13: error[invalid-value]: AccessPolicy shop/web: spec.rules[1].matches[2].methods[1]: "A B" is not a method (write 1 to 64 letters, digits or any of !#$%&'*+-.^_`|~, such as GET)
+    shop.yaml:13: error[duplicate]: AccessPolicy shop/web: spec.rules[1].matches[2].methods[3]: it stands twice (the first is on line 13)
+    shop.yaml:14: error[invalid-value]: AccessPolicy shop/web: spec.rules[1].matches[3].hosts[0]: "*.a" is not a host's name (write a host's whole name without a port: every port of it is meant; `ports` narrows a rule to some)
+    shop.yaml:14: error[invalid-value]: AccessPolicy shop/web: spec.rules[1].matches[3].hosts[1]: "a:80" is not a host's name (write a host's whole name without a port: every port of it is meant; `ports` narrows a rule to some)
+    shop.yaml:14: error[invalid-value]: AccessPolicy shop/web: spec.rules[1].matches[3].hosts[2]: "A" is not a valid host name: only lower-case letters, digits and '-' are allowed
+    shop.yaml:14: error[duplicate]: AccessPolicy shop/web: spec.rules[1].matches[3].hosts[4]: it stands twice (the first is on line 14)
+    shop.yaml:15: error[missing-field]: AccessPolicy shop/web: spec.rules[1].matches[4].headers: the list is empty (write at least 1)
+    shop.yaml:16: error[duplicate]: AccessPolicy shop/web: spec.rules[1].matches[5].headers[3].name: the header "x-a" stands twice (the first is on line 16)
+    shop.yaml:16: error[invalid-value]: AccessPolicy shop/web: spec.rules[1].matches[5].headers[0].name: the Host is matched by `hosts` (write `hosts: [reviews.shop]` in its place)
+    shop.yaml:16: error[invalid-value]: AccessPolicy shop/web: spec.rules[1].matches[5].headers[1].name: no policy sees the header "x-weft-decision" (it belongs to one connection, or is weft's own: match another header)
+    shop.yaml:17: error[invalid-value]: AccessPolicy shop/web: spec.rules[1].matches[6].path.type: "Prefix" is not one of its values (write `Exact` or `PathPrefix` or `RegularExpression`)
+    shop.yaml:18: error[invalid-value]: AccessPolicy shop/web: spec.rules[1].matches[7].path.value: "/a/../b" matches no request: it has a '.' or '..' segment (write the path that it leads to)
+    shop.yaml:19: error[invalid-value]: AccessPolicy shop/web: spec.rules[1].matches[8].path.value: "(" is not a regular expression: unclosed group (expressions have RE2's syntax, without look-around and backreferences)
+    shop.yaml:20: error[unknown-field]: AccessPolicy shop/web: spec.rules[1].matches[9].method: there is no such field (did you mean `methods`?)
+    shop.yaml:20: error[missing-field]: AccessPolicy shop/web: spec.rules[1].matches[9]: the match asks for nothing (write methods, path, hosts or headers, or leave `matches` out to mean every request)
+    "#);
 }
 
 #[test]

@@ -2,12 +2,13 @@
 mod strategies;
 
 use proptest::prelude::*;
-use prost::Message;
+use prost::{Message, Name};
 use weft_ir::{Dialect, Resource, ResourceType, View};
 use weft_proto::envoy::config::{
     cluster::v3::Cluster, core::v3::Metadata, endpoint::v3::ClusterLoadAssignment, listener::v3::Listener,
-    route::v3::VirtualHost, route::v3::route::Action,
+    listener::v3::filter, route::v3::VirtualHost, route::v3::route::Action,
 };
+use weft_proto::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
 use weft_proto::{google::protobuf::Any, weft::ResourceMetadata};
 use weft_xds::{Encoded, Rejected, decode, encode, type_url, version};
 
@@ -149,7 +150,17 @@ fn an_unknown_need_rejects_any_resource_with_metadata() {
 #[test]
 fn an_inbound_chain_without_its_access_filter_is_rejected() {
     let rejected = rejection(ResourceType::Listener, |it: &mut Listener| {
-        it.filter_chains[0].filters.retain(|filter| filter.name != "envoy.filters.network.rbac");
+        let filters = &mut it.filter_chains[0].filters;
+        filters.retain(|filter| filter.name != "envoy.filters.network.rbac");
+        // Where HTTP is spoken it stands inside.
+        for filter in filters {
+            let Some(filter::ConfigType::TypedConfig(any)) = &mut filter.config_type else { continue };
+            if any.type_url == HttpConnectionManager::type_url() {
+                let mut manager = HttpConnectionManager::decode(&*any.value).unwrap();
+                manager.http_filters.retain(|filter| filter.name != "envoy.filters.http.rbac");
+                any.value = manager.encode_to_vec();
+            }
+        }
     });
     assert!(rejected.reason.contains("RBAC"), "{rejected}");
 }

@@ -192,13 +192,17 @@ impl Path for Inbound {
 
     fn watch(&self, head: &impl Head) -> Option<Watching<'_>> {
         let Self { worker, caller, server_name } = self;
-        let view = worker.view()?;
-        let fields = head.fields();
-        // It had a normal form when it was permitted.
-        let request = normalize(view.snapshot.scope(), &head.decided(&fields)).ok()?;
-        let watching = worker.watch().begin(caller, server_name, Some(Box::new(KeptRequest::of(&request))));
+        let (view, fields) = (worker.view(), head.fields());
+        // It had a normal form when it was permitted; without one it is judged as bytes are, of which less is allowed.
+        let opened_by = view.as_ref().and_then(|view| {
+            let request = normalize(view.snapshot.scope(), &head.decided(&fields)).ok()?;
+            Some(Box::new(KeptRequest::of(&request)))
+        });
+        let watching = worker.watch().begin(caller, server_name, opened_by);
         // What has been withdrawn since its request was permitted is found now.
-        watching.look(&view);
+        if let Some(view) = view {
+            watching.look(&view);
+        }
         Some(watching)
     }
 

@@ -4,6 +4,7 @@
 //! `tests/corpus.rs` runs each over its corpus and seeded mutations of it; a coverage-guided fuzzer can call them as
 //! they are.
 mod h1;
+mod policy;
 mod translate;
 
 use std::time::UNIX_EPOCH;
@@ -19,18 +20,20 @@ use weft_proxy::agent::LastGood;
 use weft_xds::{encode, type_url};
 
 pub use h1::{h1_chunks, h1_request, h1_response};
+pub use policy::policy_of_paths;
 pub use translate::{h2_head, h2_trailers};
 
 /// A target: panics where a promise is broken.
 pub type Target = fn(&[u8]);
 
 /// Every target with the name of its corpus' folder.
-pub const TARGETS: [(&str, Target); 15] = [
+pub const TARGETS: [(&str, Target); 16] = [
     ("yaml", yaml_to_model),
     ("wire", wire_to_ir),
     ("detection", detection),
     ("spiffe", spiffe_id),
     ("path", path_normalization),
+    ("policy", policy_of_paths),
     ("authority", authority_normalization),
     ("cookie", cookie_value),
     ("hop", hop_fields),

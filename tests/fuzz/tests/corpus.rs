@@ -91,6 +91,12 @@ fn path_normalization_keeps_its_promises() {
     attack("path", target("path"), &seeds("path"));
 }
 
+/// Here mutations of paths alone, and each of them by policy: a million of each in the full form.
+#[test]
+fn policy_of_paths_keeps_its_promises() {
+    attack("policy", target("policy"), &seeds("policy"));
+}
+
 #[test]
 fn authority_normalization_keeps_its_promises() {
     attack("authority", target("authority"), &seeds("authority"));

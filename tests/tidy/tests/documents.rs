@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 
 use crate::tree::{files, root, shown, text};
 
-const DOCUMENTS: [&str; 4] = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"];
+const DOCUMENTS: [&str; 5] = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/strictness.md"];
 
 /// The texts between single backquotes that look like paths of this repository.
 fn named_paths(document: &str) -> BTreeSet<String> {
@@ -82,6 +82,26 @@ fn every_invariant_names_a_test_that_exists_or_says_that_there_is_none() {
         }
     }
     assert_eq!(count, 10, "ARCHITECTURE.md lists the ten invariants as numbered paragraphs");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The last column of the table names tests.
+#[test]
+fn every_rule_of_strictness_names_tests_that_exist() {
+    let sources: String = files(&root(), "rs").iter().map(|path| text(path)).collect();
+    let document = text(&root().join("docs/strictness.md"));
+    let rows: Vec<_> = document.lines().filter(|line| line.starts_with("| S")).collect();
+    assert!(rows.len() > 15, "{} rules", rows.len());
+    let mut wrong = Vec::new();
+    for row in rows {
+        let shown = row.trim_end_matches(" |").rsplit(" | ").next().unwrap_or_default();
+        let names: Vec<_> = shown.split('`').skip(1).step_by(2).filter(|name| *name != "table").collect();
+        let missing = names.iter().filter(|name| !sources.contains(&format!("fn {name}(")));
+        wrong.extend(missing.map(|name| format!("no test {name}: {row}")));
+        if !shown.contains('`') {
+            wrong.push(format!("names no test: {row}"));
+        }
+    }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 

@@ -38,7 +38,7 @@ type Lines<'a> = &'a [(&'a [u8], &'a [u8])];
 
 fn passes(held: &Held, method: &str, authority: &str, target: &str, headers: Lines<'_>) -> bool {
     let (method, authority, target) = (method.as_bytes(), authority.as_bytes(), target.as_bytes());
-    let request = normalize(&scope(), &RequestHead { method, authority, target, headers }).unwrap();
+    let request = normalize(&scope(), &RequestHead { method, authority, target, headers, source: None }).unwrap();
     permit_request(held.get(), &identity("web"), &request).is_ok()
 }
 
@@ -167,7 +167,7 @@ fn a_connection_of_bytes_is_denied_by_what_it_may_hold_and_allowed_by_nothing_un
 #[test]
 fn a_refusal_names_the_rules_that_allow_the_caller_something_else() {
     let held = only(prefix("/a"));
-    let head = RequestHead { method: b"GET", authority: b"stock", target: b"/b", headers: &[] };
+    let head = RequestHead { method: b"GET", authority: b"stock", target: b"/b", headers: &[], source: None };
     let request = normalize(&scope(), &head).unwrap();
     let denied = permit_request(held.get(), &identity("web"), &request).unwrap_err().to_string();
     assert!(denied.contains("by this request (other requests: AccessPolicy shop/one rule 0)"), "{denied}");

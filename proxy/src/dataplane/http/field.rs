@@ -11,6 +11,14 @@ pub const MAX_FIELDS: usize = 100;
 /// How the names of our own fields start.
 const OURS: &[u8] = b"x-weft-";
 
+/// Whether a field says who sent a request, in the words of another proxy (Envoy's, Linkerd's): applications believe it of
+/// their sidecar, so nobody else may say it to them. Weft says it in the record alone.
+pub(crate) fn tells_identity(name: &[u8]) -> bool {
+    const LINKERDS: &[u8] = b"l5d-";
+    name.eq_ignore_ascii_case(b"x-forwarded-client-cert")
+        || name.get(..LINKERDS.len()).is_some_and(|start| start.eq_ignore_ascii_case(LINKERDS))
+}
+
 /// A part of a head's bytes. Heads are below 64 KiB, so two 16-bit numbers hold it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Span {
@@ -243,7 +251,7 @@ impl Facts {
                 let again = std::mem::replace(&mut self.chunked, true);
                 if again || !value.eq_ignore_ascii_case(b"chunked") { Err(Malformed::Coding) } else { Ok(true) }
             }
-            _ => Ok(true),
+            _ => Ok(!tells_identity(name)),
         }
     }
 

@@ -9,6 +9,7 @@ use super::{
     grpc::is_grpc,
     kept::Kept,
     side::{self, Broken, Piece, Side},
+    trailers,
 };
 use crate::dataplane::attempts::Sendable;
 
@@ -152,8 +153,8 @@ impl Receiving {
             let data = data?;
             return Poll::Ready(Ok(Piece::Data(data, self.0.is_end_stream())));
         }
-        let trailers = ready!(self.0.poll_trailers(cx))?;
-        Poll::Ready(Ok(trailers.map_or(Piece::End, Piece::Trailers)))
+        let trailers = ready!(self.0.poll_trailers(cx))?.map(trailers::bounded).transpose();
+        Poll::Ready(trailers.map(|it| it.map_or(Piece::End, Piece::Trailers)).map_err(Broken::Malformed))
     }
 
     /// Gives the sender so much of its windows back.

@@ -12,7 +12,7 @@ use ::http::{
 };
 use weft_decide::{FieldEdits, RequestHead};
 
-use super::trailers::remove_ours;
+use super::trailers::{self, EACH, remove_identities, remove_ours};
 use crate::dataplane::http::{Forward, Incoming, MAX_FIELDS, MAX_HEAD, Malformed, ResponseHead};
 
 /// The head of an HTTP/2 client's request, with the fields that are passed on.
@@ -73,6 +73,7 @@ impl Head {
             }
         };
         join_cookies(&mut fields)?;
+        remove_identities(&mut fields);
         if from_outside {
             remove_ours(&mut fields);
         }
@@ -180,10 +181,9 @@ pub(super) fn edit(edits: &FieldEdits<'_>, fields: &mut HeaderMap) {
     }
 }
 
-/// How large a head is, decoded, as RFC 9113 §10.5.1 counts it: each field with 32 bytes beside its name and value.
+/// How large a head is, decoded, its pseudo-fields and a Host that is not passed on included.
 fn size(method: &Method, uri: &Uri, fields: &HeaderMap) -> usize {
-    const EACH: usize = 32;
-    let fields = fields.iter().map(|(name, value)| name.as_str().len() + value.len() + EACH).sum::<usize>();
+    let fields = trailers::size(fields);
     let authority = uri.authority().map_or(0, |authority| ":authority".len() + authority.as_str().len() + EACH);
     let path = uri.path_and_query().map_or(0, |path| ":path".len() + path.as_str().len() + EACH);
     let scheme = uri.scheme_str().map_or(0, |scheme| ":scheme".len() + scheme.len() + EACH);

@@ -1,16 +1,25 @@
 //! Trailers of either version.
 use ::http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::dataplane::http::{MAX_FIELDS, Malformed, is_no_trailer};
+use crate::dataplane::http::{MAX_FIELDS, MAX_HEAD, Malformed, is_no_trailer, tells_identity};
 
 /// How the names of our own fields start.
 const OURS: &str = "x-weft-";
 
 /// Passes none of our own fields on: they are stripped from whatever comes from outside of the mesh.
 pub(super) fn remove_ours(fields: &mut HeaderMap) {
-    if fields.keys().any(|name| name.as_str().starts_with(OURS)) {
-        let ours: Vec<HeaderName> = fields.keys().filter(|name| name.as_str().starts_with(OURS)).cloned().collect();
-        for name in ours {
+    remove(fields, |name| name.starts_with(OURS));
+}
+
+/// Passes nothing on that says who sent the request, which weft does not say and nobody else may.
+pub(super) fn remove_identities(fields: &mut HeaderMap) {
+    remove(fields, |name| tells_identity(name.as_bytes()));
+}
+
+fn remove(fields: &mut HeaderMap, unfit: impl Fn(&str) -> bool) {
+    if fields.keys().any(|name| unfit(name.as_str())) {
+        let names: Vec<HeaderName> = fields.keys().filter(|name| unfit(name.as_str())).cloned().collect();
+        for name in names {
             fields.remove(name);
         }
     }
@@ -19,16 +28,28 @@ pub(super) fn remove_ours(fields: &mut HeaderMap) {
 /// Leaves out what must not come as a trailer (RFC 9110 §6.5.1), whichever version brings it: a reader that merged it
 /// would frame, route or judge the message anew. None of our own fields is a trailer either.
 pub(super) fn judge(mut trailers: HeaderMap) -> HeaderMap {
-    let unfit = |name: &HeaderName| is_no_trailer(name.as_str().as_bytes());
-    if trailers.keys().any(unfit) {
-        let names: Vec<HeaderName> = trailers.keys().filter(|name| unfit(name)).cloned().collect();
-        for name in names {
-            trailers.remove(name);
-        }
-    }
+    remove(&mut trailers, |name| is_no_trailer(name.as_bytes()));
     remove_ours(&mut trailers);
+    remove_identities(&mut trailers);
     trailers
 }
+
+/// Whether a trailer section is as large as a head may be: decoded, however small it was on the wire.
+///
+/// # Errors
+/// It is larger, or has too many fields.
+pub(super) fn bounded(trailers: HeaderMap) -> Result<HeaderMap, Malformed> {
+    let fits = trailers.len() <= MAX_FIELDS && size(&trailers) <= MAX_HEAD;
+    if fits { Ok(trailers) } else { Err(Malformed::Trailers) }
+}
+
+/// How large fields are, decoded, as RFC 9113 §10.5.1 counts them: each with 32 bytes beside its name and value.
+pub(super) fn size(fields: &HeaderMap) -> usize {
+    fields.iter().map(|(name, value)| name.as_str().len() + value.len() + EACH).sum()
+}
+
+/// What a field counts beside its name and value.
+pub(super) const EACH: usize = 32;
 
 /// Reads a trailer section, of which every line ends in CRLF and the last line is empty.
 ///

@@ -239,7 +239,8 @@ async fn hop_by_hop_fields_and_our_own_from_outside_stop_here() {
     client
         .send(
             "GET / HTTP/1.1\r\nA: 1\r\nKeep-Alive: timeout=5\r\nHost: reviews\r\nConnection: x-secret, keep-alive\r\n\
-             X-Secret: 1\r\nTE: trailers\r\nX-Weft-Decision: forged\r\nProxy-Connection: x\r\nZ: 2\r\n\r\n",
+             X-Secret: 1\r\nTE: trailers\r\nX-Weft-Decision: forged\r\nProxy-Connection: x\r\nZ: 2\r\n\
+             X-Forwarded-Client-Cert: By=forged\r\nL5d-Client-Id: forged\r\n\r\n",
         )
         .await;
     let mut app = mesh.accept().await;

@@ -122,6 +122,21 @@ async fn upgrade_is_heeded_only_where_connection_names_it() {
     assert!(client.answer().await.0.starts_with("HTTP/1.1 502"));
 }
 
+/// RFC 9113 §3.1: the request goes on as what it is without the offer.
+#[tokio::test]
+async fn an_offer_of_h2c_is_not_passed_on_and_its_request_is() {
+    let mesh = Mesh::http().await;
+    let mut client = mesh.client().await;
+    let offer = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n";
+    client.send(format!("POST / HTTP/1.1\r\nHost: reviews\r\n{offer}Content-Length: 4\r\n\r\nbody")).await;
+    let mut app = mesh.accept().await;
+    assert_eq!(app.until("body").await, "POST / HTTP/1.1\r\nHost: reviews\r\nContent-Length: 4\r\n\r\nbody");
+    app.send(OK).await;
+    assert_eq!(client.answer().await, ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n".to_owned(), "ok".to_owned()));
+    client.send(GET).await;
+    assert_eq!(app.until("\r\n\r\n").await, GET);
+}
+
 #[tokio::test]
 async fn a_switch_to_another_protocol_or_before_the_body_was_sent_is_502() {
     let mesh = Mesh::http().await;

@@ -2,10 +2,10 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use weft_model::{
-    AccessAction, AccessMatch, AccessPolicy, AccessRule, AffinityKey, BackendRef, Balancing, Callers, HeaderFilters, HeaderMatch,
-    HttpMatch, HttpMethod, HttpRoute, HttpRule, Labels, Locality, LocalityFields, Meta, Name, Namespace, NetworkName,
-    Object, ParentRef, PathMatch, PolicyTarget, Port, Protocol, Selector, Service, ServicePortSpec, TargetKind,
-    TargetPort, TextMatch, TrafficPolicy, Workload,
+    AccessAction, AccessMatch, AccessPolicy, AccessRule, AffinityKey, BackendRef, Balancing, Callers, HeaderFilters,
+    HeaderMatch, HttpMatch, HttpMethod, HttpRoute, HttpRule, Labels, Locality, LocalityFields, Meta, Name, Namespace,
+    NetworkName, Object, ParentRef, PathMatch, PolicyTarget, Port, Protocol, Selector, Service, ServicePortSpec,
+    TargetKind, TargetPort, TextMatch, TrafficPolicy, Workload,
 };
 
 use crate::{
@@ -285,21 +285,23 @@ fn access_rule(dice: &mut Dice) -> AccessRule {
     let mut from: Vec<_> = (0..1 + dice.below(2)).map(|_| callers(dice, action)).collect();
     from.dedup();
     let ports = if dice.percent(80) { Vec::new() } else { vec![port(*dice.pick(&[80, 8080]))] };
-    let matches = if dice.percent(45) { vec![access_match(dice)] } else { Vec::new() };
+    let matches = if dice.percent(60) { vec![access_match(dice)] } else { Vec::new() };
     AccessRule { name: None, action, from, ports, matches }
 }
 
 fn access_match(dice: &mut Dice) -> AccessMatch {
     let mut asks = AccessMatch { methods: Vec::new(), path: None, hosts: Vec::new(), headers: Vec::new() };
-    match dice.below(4) {
+    match dice.below(8) {
         0 => {
             asks.methods.extend(["GET", "HEAD", "OPTIONS"].map(|method| HttpMethod(method.to_owned())));
             if dice.percent(50) {
                 asks.headers.push(header_match(dice));
             }
         }
-        1 => asks.path = Some(path_match(dice)),
-        2 => {
+        1 => asks.path = Some(PathMatch::Exact((*dice.pick(&PATHS)).to_owned())),
+        2 => asks.path = Some(PathMatch::Prefix((*dice.pick(&PATHS)).to_owned())),
+        3 | 4 => asks.path = Some(PathMatch::Regex(dice.pick(&PATH_REGEXES).0.to_owned())),
+        5 => {
             let (namespace, names) = dice.pick(&SERVICES);
             let forms =
                 [names[0].to_owned(), format!("{}.{namespace}", names[1]), format!("{}.{namespace}.svc", names[2])];

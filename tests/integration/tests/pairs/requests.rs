@@ -1,6 +1,8 @@
 //! Random requests to a configuration: some that a route was written for, some that miss, and every known way to write
 //! a request that two readers could take for two different ones.
-use weft_model::{AccessMatch, AnyRoute, HeaderMatch, HttpMatch, Object, PathMatch, Protocol, Service};
+use weft_model::{
+    AccessMatch, AnyRoute, HeaderMatch, HttpMatch, Object, PathMatch, PolicyTarget, Protocol, Service, TargetKind,
+};
 
 use crate::{
     cast::Member,
@@ -139,7 +141,7 @@ impl Request {
         if let Some(matches) = a_match(dice, configuration, service) {
             path = request.fit(dice, &matches);
         }
-        if let Some(asks) = an_access_match(dice, configuration) {
+        if let Some(asks) = an_access_match(dice, configuration, service) {
             path = request.fit_access(dice, &asks).unwrap_or(path);
         }
         if dice.percent(20) {
@@ -274,14 +276,22 @@ fn a_match(dice: &mut Dice, configuration: &Configuration, service: &Service) ->
     (!matches.is_empty() && dice.percent(85)).then(|| dice.pick(&matches).clone())
 }
 
-/// What a rule of an access policy asks for, now and then.
-fn an_access_match(dice: &mut Dice, configuration: &Configuration) -> Option<AccessMatch> {
+/// What a rule of an access policy that holds for the service asks for, now and then.
+fn an_access_match(dice: &mut Dice, configuration: &Configuration, service: &Service) -> Option<AccessMatch> {
     let policies = configuration.objects.values().filter_map(|stored| match &stored.object {
         Object::AccessPolicy(policy) => Some(policy),
         _ => None,
     });
+    let holds = |target: &PolicyTarget| match target.kind {
+        TargetKind::Service => {
+            target.name == service.meta.name && target.namespace.as_ref() == Some(&service.meta.namespace)
+        }
+        TargetKind::Namespace => target.namespace.as_ref() == Some(&service.meta.namespace),
+        TargetKind::Mesh | TargetKind::HttpRoute | TargetKind::GrpcRoute => true,
+    };
+    let policies = policies.filter(|policy| policy.targets.iter().any(holds));
     let matches: Vec<_> = policies.flat_map(|policy| &policy.rules).flat_map(|rule| &rule.matches).collect();
-    (!matches.is_empty() && dice.percent(30)).then(|| (*dice.pick(&matches)).clone())
+    (!matches.is_empty() && dice.percent(50)).then(|| (*dice.pick(&matches)).clone())
 }
 
 /// A Host, and how it is written.

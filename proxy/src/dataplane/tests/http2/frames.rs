@@ -71,7 +71,7 @@ fn get(more: &[(&str, &str)]) -> Vec<u8> {
 
 /// What the server does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reaction {
+pub(super) enum Reaction {
     /// RST_STREAM on the first stream.
     Stream(u32),
     /// GOAWAY, and the end.
@@ -116,7 +116,7 @@ impl Wire {
     }
 
     /// The first thing that the server does about stream 1 or the connection.
-    async fn reaction(&mut self) -> Option<Reaction> {
+    pub(super) async fn reaction(&mut self) -> Option<Reaction> {
         let code = |payload: &[u8]| u32::from_be_bytes(payload.try_into().unwrap());
         loop {
             match self.next().await? {

@@ -110,11 +110,14 @@ async fn crumbs_are_one_cookie_and_our_own_fields_do_not_come_from_outside() {
     let mut caller = Caller::connect(mesh.web.outbound()).await;
     let crumbs =
         request("GET", "/").header("cookie", "a=1").header("x-weft-decision", "forged").header("cookie", "b=2");
+    let crumbs = crumbs.header("x-forwarded-client-cert", "By=forged").header("l5d-client-id", "forged");
     let (call, _) = caller.open(crumbs.body(()).unwrap(), true).await;
     let mut app = App::accept(&mesh.application).await;
     let (asked, mut respond) = app.asked().await;
     assert_eq!(asked.headers().get_all("cookie").iter().collect::<Vec<_>>(), ["a=1; b=2"]);
-    assert!(!asked.headers().contains_key("x-weft-decision"));
+    for ours in ["x-weft-decision", "x-forwarded-client-cert", "l5d-client-id"] {
+        assert!(!asked.headers().contains_key(ours), "{ours}");
+    }
     let head = ::http::Response::builder().header("x-weft-decision", "forged").header("x-own", "1").body(()).unwrap();
     respond.send_response(head, true).unwrap();
     let reply = whole(call).await.unwrap();

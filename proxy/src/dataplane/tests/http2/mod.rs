@@ -1,4 +1,5 @@
 //! HTTP/2 through both sidecars, with the h2 crate as client and application on their outer sides.
+mod bodiless;
 mod bounds;
 mod calls;
 mod ends;
@@ -8,6 +9,7 @@ mod heads;
 mod keepalive;
 mod limits;
 mod misdirected;
+mod most;
 mod peers;
 mod permits;
 mod raw;
