@@ -78,8 +78,14 @@ async fn a_control_plane_that_cannot_start_says_why_and_what_to_do() {
         fails(&line, &context, 1, about).await;
     }
     mesh.stop_control_plane().await;
+    // What another test starts at this moment holds the store's lock until it is another program.
+    let other_key = run(&format!("--dir THEIRS/store {rest}"));
+    let free = timeout(DEADLINE, async {
+        while String::from_utf8_lossy(&weft(&other_key, &context).await.stderr).contains("in use by another process") {}
+    });
+    free.await.expect("the store stays in use");
     for (line, about) in [
-        (run(&format!("--dir THEIRS/store {rest}")), "cannot be opened"),
+        (other_key.clone(), "cannot be opened"),
         (run("--dir THEIRS/store --sealing-key-file OWN/gone --context-file OWN/context"), "put the file back"),
         (
             run(
