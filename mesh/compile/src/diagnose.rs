@@ -25,7 +25,7 @@ pub(crate) fn diagnose(names: &MeshNames, objects: &Objects, stored: &Stored) ->
     let mut found = Vec::new();
     match &stored.object {
         Object::Service(service) => found.extend(long_names(names, &object, service)),
-        Object::Workload(_) => {}
+        Object::Workload(_) | Object::HttpRouteFilter(_) => {}
         Object::HttpRoute(_) | Object::GrpcRoute(_) => {
             references(objects, &object, &stored.object, &mut found);
             found.extend(AnyRoute::of(&stored.object).into_iter().flat_map(|route| rivals(objects, &object, route)));
@@ -110,8 +110,10 @@ fn told(object: &ObjectRef, reference: &Reference, broken: &Broken) -> Option<Di
             let hint = format!("write the route in namespace {}", reference.target.namespace);
             warning("namespace", Code::UnsupportedField, text).hint(hint)
         }
-        (Broken::Foreign, ReferenceKind::Backend) => warning("namespace", Code::DanglingReference, text)
-            .hint("forward to a Service of the route's own namespace; ReferenceGrant is not supported yet"),
+        (Broken::Foreign, ReferenceKind::Backend | ReferenceKind::Mirror | ReferenceKind::Filter) => {
+            warning("namespace", Code::DanglingReference, text)
+                .hint("forward to a Service of the route's own namespace; ReferenceGrant is not supported yet")
+        }
         (Broken::Missing, _) => warning("name", Code::DanglingReference, text),
         (Broken::Port(_, has), _) => {
             let has: Vec<_> = has.iter().map(ToString::to_string).collect();

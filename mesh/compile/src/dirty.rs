@@ -1,7 +1,7 @@
 //! From a changed object to the units that read it.
 use std::collections::BTreeSet;
 
-use weft_model::{AnyRoute, Kind, Name, Namespace, Object, ObjectRef, Port, Protocol, Stored};
+use weft_model::{AnyRoute, DirectResponse, Kind, Name, Namespace, Object, ObjectRef, Port, Protocol, Stored};
 
 use crate::{
     ReferenceKind, Scope, attach,
@@ -48,6 +48,7 @@ impl Shift {
 enum Surface {
     Ports(Vec<(Port, Protocol)>),
     Rules(Vec<Option<Name>>),
+    Answer(DirectResponse),
     Existence,
 }
 
@@ -56,6 +57,7 @@ fn surface(stored: &Stored) -> Surface {
         Object::Service(it) => Surface::Ports(it.ports.iter().map(|spec| (spec.port, spec.protocol)).collect()),
         Object::HttpRoute(it) => Surface::Rules(it.rules.iter().map(|rule| rule.name.clone()).collect()),
         Object::GrpcRoute(it) => Surface::Rules(it.rules.iter().map(|rule| rule.name.clone()).collect()),
+        Object::HttpRouteFilter(it) => Surface::Answer(it.answer.clone()),
         Object::Workload(_) | Object::TrafficPolicy(_) | Object::AccessPolicy(_) => Surface::Existence,
     }
 }
@@ -104,6 +106,8 @@ impl Marker<'_> {
             }
             Object::HttpRoute(route) => self.route(AnyRoute::Http(route)),
             Object::GrpcRoute(route) => self.route(AnyRoute::Grpc(route)),
+            // Those who name it are marked as such.
+            Object::HttpRouteFilter(_) => {}
             Object::TrafficPolicy(_) => {
                 for scope in scopes(object) {
                     self.traffic(&scope, shift);
@@ -121,7 +125,10 @@ impl Marker<'_> {
         for referrer in self.objects.referrers(reference) {
             self.add(UnitKind::Diagnosis, referrer);
             let Some(stored) = self.objects.stored(referrer) else { continue };
-            let as_backend = |it: &reference::Reference| it.kind == ReferenceKind::Backend && it.target == *reference;
+            let as_backend = |it: &reference::Reference| match it.kind {
+                ReferenceKind::Backend | ReferenceKind::Mirror | ReferenceKind::Filter => it.target == *reference,
+                ReferenceKind::Parent | ReferenceKind::Target => false,
+            };
             if let Some(route) = AnyRoute::of(&stored.object)
                 && reference::of(&stored.object).iter().any(as_backend)
             {

@@ -2,13 +2,16 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use weft_ir::{
-    HostPort, MeshNames, Resource, Route, RouteAction, RouteOrigin, ServicePort, VirtualHost, WeightedCluster,
+    HostPort, MeshNames, Mirror, Resource, Route, RouteAction, RouteOrigin, ServicePort, VirtualHost, WeightedCluster,
 };
-use weft_model::{AnyRoute, BackendRef, ObjectRef, Port, Service, Stored};
+use weft_model::{
+    AnyRoute, BackendRef, DirectResponse, HeaderField, HeaderFilters, Name, Namespace, ObjectRef, Port, Service,
+    Stored, TrafficPolicy,
+};
 
 use crate::{
     Scope, attach,
-    objects::{Objects, service_ref},
+    objects::{Objects, filter_ref, service_ref},
     policy::{self, Covering},
     reference::{Reference, ReferenceKind},
     resilience, rules,
@@ -77,10 +80,14 @@ impl Builder<'_> {
             action: RouteAction::Forward(vec![own]),
             timeout: timeout(None, &policies, origins),
             try_timeout: None,
+            idle_timeout: bound(&policies, origins, |policy| policy.idle_timeout),
+            stream_timeout: bound(&policies, origins, |policy| policy.stream_timeout),
             retry: resilience::retry(&policies, origins),
             affinity: resilience::affinity(&policies, origins),
             headers: None,
             rewrite: None,
+            cors: None,
+            mirrors: Vec::new(),
         }
     }
 
@@ -99,8 +106,13 @@ impl Builder<'_> {
             let action = self.action(&object, &it);
             let timeout = timeout(it.request_timeout, &policies, origins);
             let try_timeout = it.backend_timeout.filter(|timeout| !timeout.is_zero());
-            // What goes nowhere has nothing to repeat, to keep together or to rewrite.
+            // What goes nowhere has nothing to wait for, to repeat, to keep together or to rewrite.
             let forwards = matches!(action, RouteAction::Forward(_));
+            let mut bound = |of: fn(&TrafficPolicy) -> Option<Duration>| match forwards {
+                true => bound(&policies, origins, of),
+                false => None,
+            };
+            let (idle_timeout, stream_timeout) = (bound(|it| it.idle_timeout), bound(|it| it.stream_timeout));
             let (mut retry, affinity) = match forwards {
                 true => (resilience::retry(&policies, origins), resilience::affinity(&policies, origins)),
                 false => (None, None),
@@ -110,7 +122,10 @@ impl Builder<'_> {
                 retry.per_try_timeout = retry.per_try_timeout.filter(|limit| *limit < bound);
             }
             let rewrite = it.filters.and_then(|filters| filters.rewrite.clone()).filter(|_| forwards).map(Box::new);
-            let headers = (!it.headers.is_empty()).then(|| Box::new(it.headers.clone()));
+            origins.extend(self.extension(&object, &it).map(|(named, _)| named));
+            let headers = self.headers(&object, &it);
+            let cors = it.filters.and_then(|filters| filters.cors.clone()).map(Box::new);
+            let mirrors = if forwards { self.mirrors(&object, &it) } else { Vec::new() };
             for (alternative, (order, matches)) in (0..).zip(it.matches) {
                 let route = Route {
                     origin: RouteOrigin { object: object.clone(), rule, alternative },
@@ -118,10 +133,14 @@ impl Builder<'_> {
                     action: action.clone(),
                     timeout,
                     try_timeout,
+                    idle_timeout,
+                    stream_timeout,
                     retry: retry.clone(),
                     affinity: affinity.clone(),
                     headers: headers.clone(),
                     rewrite: rewrite.clone(),
+                    cors: cors.clone(),
+                    mirrors: mirrors.clone(),
                 };
                 routes.push((order, route));
             }
@@ -131,6 +150,13 @@ impl Builder<'_> {
     fn action(&self, route: &ObjectRef, rule: &Rule<'_>) -> RouteAction {
         if let Some(redirect) = rule.filters.and_then(|filters| filters.redirect.as_ref()) {
             return RouteAction::Redirect(rules::redirect(redirect));
+        }
+        if let Some((_, DirectResponse { status, body, .. })) = self.extension(route, rule) {
+            return RouteAction::Respond { status: *status, body: body.clone() };
+        }
+        if let Some(name) = rule.filters.and_then(|filters| filters.extension.clone()) {
+            let cause = format!("{} does not exist", filter_ref(route.namespace.clone(), name));
+            return RouteAction::Refuse { cause };
         }
         let with_share = rule.backends.iter().filter(|backend| backend.weight > 0);
         let clusters: Vec<_> = with_share.map(|backend| self.share(route, backend)).collect();
@@ -145,16 +171,68 @@ impl Builder<'_> {
         RouteAction::Refuse { cause }
     }
 
+    /// The rule's extension, with the answer that it gives.
+    fn extension(&self, route: &ObjectRef, rule: &Rule<'_>) -> Option<(ObjectRef, &DirectResponse)> {
+        let named = filter_ref(route.namespace.clone(), rule.filters?.extension.clone()?);
+        let filter = self.objects.route_filter(&named)?;
+        Some((named, &filter.answer))
+    }
+
+    /// The rule's changes of header fields, and what kind of body its own answer has.
+    fn headers(&self, route: &ObjectRef, rule: &Rule<'_>) -> Option<Box<HeaderFilters>> {
+        let mut headers = rule.headers.clone();
+        let answer = self.extension(route, rule).filter(|(_, answer)| !answer.body.is_empty());
+        if let Some((_, DirectResponse { content_type, .. })) = answer
+            && headers.response.names().all(|name| name != "content-type")
+        {
+            let (name, value) = ("content-type".to_owned(), content_type.clone());
+            headers.response.set.push(HeaderField { name, value });
+        }
+        (!headers.is_empty()).then(|| Box::new(headers))
+    }
+
     fn share(&self, route: &ObjectRef, backend: &BackendRef) -> WeightedCluster {
-        let target = service_ref(backend.namespace.clone(), backend.name.clone());
-        let cluster = service_port(self.names, &target, backend.port);
-        let (field, port) = (Default::default(), Some(backend.port));
-        let reference = Reference { field, kind: ReferenceKind::Backend, target, port, section: None };
-        let check = attach::check(self.objects, &route.namespace, &reference);
-        let refusal = check.err().map(|broken| broken.text(&reference));
+        let BackendRef { namespace, name, port, .. } = backend;
+        let (cluster, refusal) = self.named(route, ReferenceKind::Backend, (namespace, name, *port));
         let headers = (!backend.headers.is_empty()).then(|| Box::new(backend.headers.clone()));
         WeightedCluster { cluster, weight: backend.weight, refusal, headers }
     }
+}
+
+/// Those that are parts of a rule, and where they lead.
+impl Builder<'_> {
+    /// Who gets copies. What leads nowhere is left out, and told (Gateway API, HTTPRequestMirrorFilter "BackendRef").
+    fn mirrors(&self, route: &ObjectRef, rule: &Rule<'_>) -> Vec<Mirror> {
+        let mirror = |it: &weft_model::Mirror| {
+            let (cluster, refusal) = self.named(route, ReferenceKind::Mirror, (&it.namespace, &it.name, it.port));
+            let per_million = it.share.per_million();
+            (refusal.is_none() && per_million > 0).then_some(Mirror { cluster, per_million })
+        };
+        rule.mirrors.iter().filter_map(mirror).collect()
+    }
+
+    /// The cluster of a Service port that a rule names, and why nothing may go there.
+    fn named(
+        &self,
+        route: &ObjectRef,
+        kind: ReferenceKind,
+        (namespace, name, port): (&Namespace, &Name, Port),
+    ) -> (ServicePort, Option<String>) {
+        let target = service_ref(namespace.clone(), name.clone());
+        let cluster = service_port(self.names, &target, port);
+        let reference = Reference { field: Default::default(), kind, target, port: Some(port), section: None };
+        let check = attach::check(self.objects, &route.namespace, &reference);
+        (cluster, check.err().map(|broken| broken.text(&reference)))
+    }
+}
+
+/// What the most specific policy says; zero ends the search.
+fn bound(
+    policies: &Covering<'_>,
+    origins: &mut BTreeSet<ObjectRef>,
+    of: fn(&TrafficPolicy) -> Option<Duration>,
+) -> Option<Duration> {
+    policies.field(origins, of).filter(|timeout| !timeout.is_zero())
 }
 
 /// The route's own bound, else that of the most specific policy. Zero is "no bound" (Gateway API, HTTPRouteTimeouts

@@ -3,8 +3,8 @@ use std::sync::Arc;
 
 use rpds::RedBlackTreeMapSync;
 use weft_model::{
-    AccessPolicy, AnyRoute, Kind, Labels, Name, Namespace, Object, ObjectRef, Port, Protocol, Service, Stored,
-    TrafficPolicy, Workload,
+    AccessPolicy, AnyRoute, HttpRouteFilter, Kind, Labels, Name, Namespace, Object, ObjectRef, Port, Protocol, Service,
+    Stored, TrafficPolicy, Workload,
 };
 
 use crate::{Scope, index::Index, reference};
@@ -33,6 +33,11 @@ pub(crate) struct Objects {
 /// The reference of a Service.
 pub(crate) const fn service_ref(namespace: Namespace, name: Name) -> ObjectRef {
     ObjectRef { kind: Kind::Service, namespace, name }
+}
+
+/// The reference of an HTTPRouteFilter.
+pub(crate) const fn filter_ref(namespace: Namespace, name: Name) -> ObjectRef {
+    ObjectRef { kind: Kind::HttpRouteFilter, namespace, name }
 }
 
 impl Objects {
@@ -78,6 +83,13 @@ impl Objects {
     /// The route of that reference, of either kind.
     pub(crate) fn route(&self, reference: &ObjectRef) -> Option<AnyRoute<'_>> {
         AnyRoute::of(&self.all.get(reference)?.object)
+    }
+
+    pub(crate) fn route_filter(&self, reference: &ObjectRef) -> Option<&HttpRouteFilter> {
+        match &self.all.get(reference)?.object {
+            Object::HttpRouteFilter(it) => Some(it),
+            _ => None,
+        }
     }
 
     pub(crate) fn access_policy(&self, reference: &ObjectRef) -> Option<&AccessPolicy> {
@@ -162,7 +174,11 @@ impl Objects {
                     self.workloads_by_label.set(label(&it.meta.namespace, key, value), reference, present);
                 }
             }
-            Object::HttpRoute(_) | Object::GrpcRoute(_) | Object::TrafficPolicy(_) | Object::AccessPolicy(_) => {}
+            Object::HttpRoute(_)
+            | Object::GrpcRoute(_)
+            | Object::HttpRouteFilter(_)
+            | Object::TrafficPolicy(_)
+            | Object::AccessPolicy(_) => {}
         }
     }
 }
@@ -172,7 +188,13 @@ pub(crate) fn scopes(object: &Object) -> Vec<Scope> {
     let (meta, targets) = match object {
         Object::TrafficPolicy(it) => (&it.meta, &it.targets),
         Object::AccessPolicy(it) => (&it.meta, &it.targets),
-        Object::Service(_) | Object::Workload(_) | Object::HttpRoute(_) | Object::GrpcRoute(_) => return Vec::new(),
+        Object::Service(_)
+        | Object::Workload(_)
+        | Object::HttpRoute(_)
+        | Object::GrpcRoute(_)
+        | Object::HttpRouteFilter(_) => {
+            return Vec::new();
+        }
     };
     targets.iter().filter_map(|target| Scope::of(meta, target)).collect()
 }

@@ -1,7 +1,7 @@
 //! What objects name of each other.
 use weft_model::{AnyRoute, FieldPath, Name, Object, ObjectRef, PolicyTarget, Port};
 
-use crate::objects::service_ref;
+use crate::objects::{filter_ref, service_ref};
 
 /// One reference: a field that names another object, and what of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +25,10 @@ pub enum ReferenceKind {
     Parent,
     /// A route's backend.
     Backend,
+    /// Who gets copies of a rule's requests.
+    Mirror,
+    /// A rule's ExtensionRef.
+    Filter,
     /// A policy's target.
     Target,
 }
@@ -39,7 +43,7 @@ impl Reference {
 
 pub(crate) fn of(object: &Object) -> Vec<Reference> {
     match object {
-        Object::Service(_) | Object::Workload(_) => Vec::new(),
+        Object::Service(_) | Object::Workload(_) | Object::HttpRouteFilter(_) => Vec::new(),
         Object::HttpRoute(it) => of_route(AnyRoute::Http(it)),
         Object::GrpcRoute(it) => of_route(AnyRoute::Grpc(it)),
         Object::TrafficPolicy(it) => of_targets(&it.targets),
@@ -64,7 +68,25 @@ fn of_route(route: AnyRoute<'_>) -> Vec<Reference> {
             section: None,
         })
     });
-    parents.chain(backends).collect()
+    let mirrors = route.rules().into_iter().enumerate().flat_map(|(rule, it)| {
+        it.mirrors.iter().map(move |mirror| Reference {
+            field: FieldPath::from("spec.rules").index(rule).key("filters").key("requestMirror").key("backendRef"),
+            kind: ReferenceKind::Mirror,
+            target: service_ref(mirror.namespace.clone(), mirror.name.clone()),
+            port: Some(mirror.port),
+            section: None,
+        })
+    });
+    let filters = match route {
+        AnyRoute::Http(it) => it.rules.as_slice(),
+        AnyRoute::Grpc(_) => &[],
+    };
+    let filters = filters.iter().enumerate().filter_map(|(rule, it)| {
+        let target = filter_ref(route.meta().namespace.clone(), it.filters.extension.clone()?);
+        let field = FieldPath::from("spec.rules").index(rule).key("filters").key("extensionRef");
+        Some(Reference { field, kind: ReferenceKind::Filter, target, port: None, section: None })
+    });
+    parents.chain(backends).chain(mirrors).chain(filters).collect()
 }
 
 fn of_targets(targets: &[PolicyTarget]) -> Vec<Reference> {

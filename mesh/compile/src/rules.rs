@@ -2,7 +2,9 @@
 use std::{cmp::Reverse, time::Duration};
 
 use weft_ir::{HeaderMatch, Precedence, RouteMatch};
-use weft_model::{AnyRoute, BackendRef, Filters, GrpcMatch, HeaderFilters, HttpMatch, Name, PathMatch, Port, Redirect};
+use weft_model::{
+    AnyRoute, BackendRef, Filters, GrpcMatch, HeaderFilters, HttpMatch, Mirror, Name, PathMatch, Port, Redirect,
+};
 
 /// Sorts the more specific match first. Routes of one host are all of one kind.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,6 +29,7 @@ pub(crate) struct Rule<'a> {
     pub(crate) matches: Vec<(Order, RouteMatch)>,
     pub(crate) backends: &'a [BackendRef],
     pub(crate) headers: &'a HeaderFilters,
+    pub(crate) mirrors: &'a [Mirror],
     /// The filters that only an HTTPRoute may have.
     pub(crate) filters: Option<&'a Filters>,
     pub(crate) request_timeout: Option<Duration>,
@@ -44,6 +47,7 @@ pub(crate) fn of(route: AnyRoute<'_>) -> Vec<Rule<'_>> {
                 matches: alternatives(&it.matches, http_match, || (Order::default(), everything())),
                 backends: &it.backends,
                 headers: &it.filters.headers,
+                mirrors: &it.filters.mirrors,
                 filters: Some(&it.filters),
                 request_timeout: it.request_timeout,
                 backend_timeout: it.backend_timeout,
@@ -57,6 +61,7 @@ pub(crate) fn of(route: AnyRoute<'_>) -> Vec<Rule<'_>> {
                 matches: alternatives(&it.matches, grpc_match, || grpc_match(&GrpcMatch::default())),
                 backends: &it.backends,
                 headers: &it.headers,
+                mirrors: &it.mirrors,
                 filters: None,
                 request_timeout: None,
                 backend_timeout: None,

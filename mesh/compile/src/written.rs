@@ -55,6 +55,8 @@ pub(crate) fn written(policy: &TrafficPolicy) -> Vec<Written> {
         ejection,
         retries,
         request_timeout,
+        idle_timeout,
+        stream_timeout,
     } = policy;
     let mut found = Vec::new();
     let mut block = |block, reach, leaves: &[(&'static str, bool)]| {
@@ -76,7 +78,12 @@ pub(crate) fn written(policy: &TrafficPolicy) -> Vec<Written> {
     ];
     block("spec.limits", Reach::Clusters, &limits);
     block("spec", Reach::Routes, &[("affinity", affinity.is_some())]);
-    block("spec.timeouts", Reach::Routes, &[("request", request_timeout.is_some())]);
+    let timeouts = [
+        ("request", request_timeout.is_some()),
+        ("idle", idle_timeout.is_some()),
+        ("stream", stream_timeout.is_some()),
+    ];
+    block("spec.timeouts", Reach::Routes, &timeouts);
     if let Some(breaker) = breaker {
         block("spec.circuitBreaker", Reach::Clusters, &breaker_leaves(breaker));
     }

@@ -8,7 +8,7 @@ use weft_ir::{EndpointAddress, RouteOrigin, RuleName, ServicePort};
 use weft_model::{Port, SpiffeId, WorkloadRef};
 
 use crate::{
-    Answers, Circumstances, Destination, Edited, FieldEdits, Normal, OwnAnswer, Refusal, RequestHead, Routing,
+    Answers, Circumstances, Destination, Edited, FieldEdits, Normal, OwnAnswer, Refusal, RequestHead, Routed, Routing,
     Snapshot, Turn, normalize, permit, permit_answer, permit_outbound, permit_request, pick_with, route, route_tcp,
 };
 
@@ -69,6 +69,10 @@ pub struct Forwarded {
     pub host: Option<String>,
     /// How long it may take in all.
     pub timeout: Option<Duration>,
+    /// How long it may stand still, where its route says so.
+    pub idle_timeout: Option<Duration>,
+    /// How long it may take in all with a tunnel that it opens, where its route says so.
+    pub stream_timeout: Option<Duration>,
     /// How long one try of it may take, where its route says so.
     pub try_timeout: Option<Duration>,
     /// What becomes of its header fields.
@@ -77,6 +81,8 @@ pub struct Forwarded {
     pub answer_fields: Edited,
     /// The `set-cookie` field that its answer gets, for affinity.
     pub set_cookie: Option<String>,
+    /// The clusters that get copies of it.
+    pub mirrors: Vec<ServicePort>,
 }
 
 /// What becomes of an inbound connection or request.
@@ -116,7 +122,10 @@ pub fn evaluate_outbound_in(
     circumstances: &Circumstances,
 ) -> Decision {
     match normalize(snapshot.scope(), head) {
-        Ok(request) => finish(route(snapshot, &request, draws.split), Some(&request), &circumstances.turn(draws.pick)),
+        Ok(request) => {
+            let (routing, turn) = (route(snapshot, &request, draws.split), circumstances.turn(draws.pick));
+            finish(routing, Some((&request, draws.split)), &turn)
+        }
         Err(cause) => Decision::Refused(cause.into()),
     }
 }
@@ -167,13 +176,16 @@ pub fn evaluate_inbound(
     }
 }
 
-fn finish(routing: Routing<'_>, request: Option<&Normal<'_>>, turn: &Turn<'_>) -> Decision {
+/// A request comes with the draw that it was routed by.
+fn finish(routing: Routing<'_>, routed_by: Option<(&Normal<'_>, u64)>, turn: &Turn<'_>) -> Decision {
+    let request = routed_by.map(|(request, _)| request);
     let routed = match routing {
         Routing::Routed(routed) => routed,
         Routing::Answers(answers) => return answered(answers, request),
         Routing::Needs(destination) => return Decision::Needs(destination),
         Routing::Refused(refusal) => return Decision::Refused(refusal),
     };
+    let answer_fields = request.map(|request| routed.answer_edits(request).told()).unwrap_or_default();
     let rewritten = request.map(|request| (routed.rewritten(request), request.target.query));
     match pick_with(permit_outbound(routed), turn) {
         Ok(picked) => Decision::Forwarded(Box::new(Forwarded {
@@ -190,13 +202,20 @@ fn finish(routing: Routing<'_>, request: Option<&Normal<'_>>, turn: &Turn<'_>) -
             }),
             host: rewritten.map(|(rewritten, _)| rewritten.host.into_owned()),
             timeout: routed.timeout(),
+            idle_timeout: routed.idle_timeout(),
+            stream_timeout: routed.stream_timeout(),
             try_timeout: routed.try_timeout(),
             request_fields: FieldEdits::of(routed.request_changes()).told(),
-            answer_fields: routed.answer_edits().told(),
+            answer_fields,
             set_cookie: routed.set_cookie().map(|cookie| cookie.to_string()),
+            mirrors: routed_by.map(|(_, split)| mirrors(routed, split)).unwrap_or_default(),
         })),
         Err(refusal) => Decision::Refused(refusal),
     }
+}
+
+fn mirrors(routed: Routed<'_>, split: u64) -> Vec<ServicePort> {
+    routed.mirrors(split).map(|to| to.cluster().clone()).collect()
 }
 
 fn answered(answers: Answers<'_>, request: Option<&Normal<'_>>) -> Decision {

@@ -39,6 +39,7 @@ mod affinity;
 mod backoff;
 mod breaker;
 mod budget;
+mod cors;
 mod deadline;
 mod detect;
 mod edits;
@@ -50,6 +51,7 @@ mod health;
 mod hop;
 mod lease;
 mod maglev;
+mod mirror;
 mod nearness;
 mod normalize;
 mod outcome;
@@ -98,7 +100,7 @@ pub use refusal::{Destination, LimitKind, Refusal};
 pub use renewal::Renewal;
 pub use retry::{Attempted, NoRepeat, PROVEN_REPEATS, Repeats};
 pub use rewrite::{OwnAnswer, Rewritten};
-pub use route::{Answers, Routed, Routing, route, route_tcp};
+pub use route::{Answers, Mirrored, Routed, Routing, route, route_mirrored, route_tcp};
 pub use snapshot::{
     Applied, Assembler, Chain, ClusterEntry, HostEntry, Lookup, Output, Rejected, Scope, Snapshot, TcpEntry, Unusable,
     Update, check,

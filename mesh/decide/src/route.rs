@@ -3,12 +3,13 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 use weft_ir::{HostPort, Retry, Route, RouteAction, RouteOrigin, ServicePort, WeightedCluster};
-use weft_model::{AffinityKey, HeaderChanges, HeaderFilters, PathMatch, Redirect, TextMatch};
+use weft_model::{AffinityKey, Cors, HeaderChanges, HeaderFilters, PathMatch, Redirect, TextMatch};
 
 use crate::{
     ClusterEntry, Destination, FieldEdits, HostEntry, Lookup, Normal, OwnAnswer, Refusal, Rewritten, SetCookie,
     Snapshot,
     affinity::{Sticky, sticky},
+    cors, mirror,
     rendezvous::{Seed, choose},
     rewrite,
     snapshot::{HeaderPattern, Patterns},
@@ -33,6 +34,7 @@ pub struct Routed<'s> {
     service: &'s ServicePort,
     host: Option<&'s HostPort>,
     route: Option<&'s Route>,
+    patterns: Option<&'s Patterns>,
     share: Option<&'s WeightedCluster>,
     cluster: &'s ClusterEntry,
     sticky: Option<Sticky<'s>>,
@@ -43,7 +45,15 @@ pub struct Routed<'s> {
 pub struct Answers<'s> {
     service: &'s ServicePort,
     route: &'s Route,
-    redirect: &'s Redirect,
+    with: With<'s>,
+}
+
+/// What a route answers with.
+#[derive(Clone, Copy, Debug)]
+enum With<'s> {
+    Redirect(&'s Redirect),
+    Response(u16, &'s str),
+    Preflight(&'s Cors, &'s cors::Texts),
 }
 
 impl<'s> Answers<'s> {
@@ -59,12 +69,19 @@ impl<'s> Answers<'s> {
 
     /// The answer, with the route's changes of its header fields.
     pub(crate) fn answer(&self, request: &Normal<'_>) -> OwnAnswer {
-        let Self { service: _, route, redirect } = self;
-        let location = ("location".to_owned(), rewrite::location(route, redirect, request));
+        let Self { service: _, route, with } = self;
+        let OwnAnswer { status, fields, body } = match with {
+            With::Redirect(redirect) => {
+                let location = ("location".to_owned(), rewrite::location(route, redirect, request));
+                OwnAnswer { status: redirect.status.code(), fields: vec![location], body: String::new() }
+            }
+            With::Response(status, body) => OwnAnswer { status: *status, fields: Vec::new(), body: (*body).to_owned() },
+            With::Preflight(cors, texts) => cors::preflight(cors, texts, request),
+        };
         let edits = FieldEdits::of(route.headers.as_deref().map(|headers| &headers.response));
-        let kept = [location].into_iter().filter(|(name, _)| !edits.drops(name.as_bytes()));
+        let kept = fields.into_iter().filter(|(name, _)| !edits.drops(name.as_bytes()));
         let added = edits.added().map(|(name, value)| (name.to_owned(), value.to_owned()));
-        OwnAnswer { status: redirect.status.code(), fields: kept.chain(added).collect(), body: String::new() }
+        OwnAnswer { status, fields: kept.chain(added).collect(), body }
     }
 }
 
@@ -99,6 +116,24 @@ impl<'s> Routed<'s> {
         self.route.and_then(|route| route.try_timeout)
     }
 
+    /// How long the request may stand still; `None` leaves that to the proxy.
+    pub fn idle_timeout(&self) -> Option<Duration> {
+        self.route.and_then(|route| route.idle_timeout)
+    }
+
+    /// How long the request may take in all with the tunnel that it opens; `None` is no bound of its own.
+    pub fn stream_timeout(&self) -> Option<Duration> {
+        self.route.and_then(|route| route.stream_timeout)
+    }
+
+    /// Who gets copies of the request, by the draw that chose among the route's clusters. What that chose says nothing of
+    /// whether there are copies, nor one copy of another.
+    pub fn mirrors(&self, split: u64) -> impl Iterator<Item = Mirrored> + use<'s> {
+        let service = self.service;
+        let mirrors = self.route.map(|route| route.mirrors.as_slice()).unwrap_or_default();
+        mirror::drawn(mirrors, split).map(|cluster| Mirrored { service: service.clone(), cluster: cluster.clone() })
+    }
+
     /// What is forwarded in place of the request's path and Host.
     pub fn rewritten<'a>(&self, request: &'a Normal<'_>) -> Rewritten<'a>
     where
@@ -112,9 +147,19 @@ impl<'s> Routed<'s> {
         self.changes(|headers| &headers.request)
     }
 
-    /// What becomes of the answer's header fields.
-    pub fn answer_edits(&self) -> FieldEdits<'s> {
-        FieldEdits::of(self.changes(|headers| &headers.response))
+    /// What becomes of the answer's header fields: what CORS says of them, then the rule's changes and the chosen
+    /// backend's.
+    pub fn answer_edits<'a>(&self, request: &Normal<'a>) -> FieldEdits<'a>
+    where
+        's: 'a,
+    {
+        let mut edits = FieldEdits::default();
+        let cors = self.route.and_then(|route| route.cors.as_deref());
+        if let Some((cors, texts)) = cors.zip(self.patterns.and_then(|patterns| patterns.cors.as_ref())) {
+            cors::edit(cors, texts, request, &mut edits);
+        }
+        self.changes(|headers| &headers.response).for_each(|changes| edits.change(changes));
+        edits
     }
 
     fn changes(&self, of: fn(&HeaderFilters) -> &HeaderChanges) -> impl Iterator<Item = &'s HeaderChanges> {
@@ -163,7 +208,7 @@ pub fn route<'s>(snapshot: &'s Snapshot, request: &Normal<'_>, split: u64) -> Ro
             };
         }
     };
-    let Some(route) = first_match(host, request, snapshot.lane()) else {
+    let Some((route, patterns)) = first_match(host, request, snapshot.lane()) else {
         if request.is_connect() {
             return Routing::Refused(Refusal::NoTunnel { host: host.virtual_host().authority.clone() });
         }
@@ -173,7 +218,54 @@ pub fn route<'s>(snapshot: &'s Snapshot, request: &Normal<'_>, split: u64) -> Ro
             path: request.target.path.clone().into_owned(),
         });
     };
-    forward(snapshot, (host, route), request, split)
+    let service = &host.virtual_host().service;
+    if let Some((cors, texts)) = route.cors.as_deref().zip(patterns.cors.as_ref())
+        && cors::is_preflight(request)
+    {
+        return Routing::Answers(Answers { service, route, with: With::Preflight(cors, texts) });
+    }
+    match &route.action {
+        RouteAction::Forward(shares) => forward(snapshot, (host, route, patterns), shares, request, split),
+        RouteAction::Redirect(redirect) => Routing::Answers(Answers { service, route, with: With::Redirect(redirect) }),
+        RouteAction::Respond { status, body } => {
+            Routing::Answers(Answers { service, route, with: With::Response(*status, body) })
+        }
+        RouteAction::Refuse { cause } => {
+            let (origin, cause) = (route.origin.clone(), cause.clone());
+            Routing::Refused(Refusal::BackendMissing { origin, cause })
+        }
+    }
+}
+
+/// Where a copy of a request goes, also when the request is over. Made by [`Routed::mirrors`] only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mirrored {
+    service: ServicePort,
+    cluster: ServicePort,
+}
+
+impl Mirrored {
+    /// The cluster that gets the copy.
+    pub fn cluster(&self) -> &ServicePort {
+        &self.cluster
+    }
+}
+
+/// Routes a copy of a request. It has the bounds of no route: what nobody waits for, nobody repeats.
+///
+/// # Errors
+/// Its cluster is not in the snapshot any more.
+pub fn route_mirrored<'s>(snapshot: &'s Snapshot, to: &'s Mirrored) -> Result<Routed<'s>, Refusal> {
+    let Mirrored { service, cluster } = to;
+    match snapshot.cluster(cluster) {
+        Some(cluster) => {
+            Ok(Routed { service, host: None, route: None, patterns: None, share: None, cluster, sticky: None })
+        }
+        None => Err(Refusal::ClusterMissing {
+            destination: Destination::Service(service.clone()),
+            cluster: cluster.clone(),
+        }),
+    }
 }
 
 /// Routes a connection to a TCP service port.
@@ -188,7 +280,7 @@ pub fn route_tcp<'s>(snapshot: &'s Snapshot, service: &ServicePort) -> Routing<'
     match snapshot.cluster(&entry.body().cluster) {
         Some(cluster) => {
             let (service, sticky) = (entry.service(), None);
-            Routing::Routed(Routed { service, host: None, route: None, share: None, cluster, sticky })
+            Routing::Routed(Routed { service, host: None, route: None, patterns: None, share: None, cluster, sticky })
         }
         None => Routing::Refused(Refusal::ClusterMissing {
             destination: Destination::Service(service.clone()),
@@ -197,28 +289,18 @@ pub fn route_tcp<'s>(snapshot: &'s Snapshot, service: &ServicePort) -> Routing<'
     }
 }
 
-fn first_match<'s>(host: &'s HostEntry, request: &Normal<'_>, lane: usize) -> Option<&'s Route> {
-    let (route, _) = host.routes().find(|(route, patterns)| matches(route, patterns, request, lane))?;
-    Some(route)
+fn first_match<'s>(host: &'s HostEntry, request: &Normal<'_>, lane: usize) -> Option<(&'s Route, &'s Patterns)> {
+    host.routes().find(|(route, patterns)| matches(route, patterns, request, lane))
 }
 
 fn forward<'s>(
     snapshot: &'s Snapshot,
-    (host, route): (&'s HostEntry, &'s Route),
+    (host, route, patterns): (&'s HostEntry, &'s Route, &'s Patterns),
+    clusters: &'s [WeightedCluster],
     request: &Normal<'_>,
     split: u64,
 ) -> Routing<'s> {
     let virtual_host = host.virtual_host();
-    let clusters = match &route.action {
-        RouteAction::Forward(clusters) => clusters,
-        RouteAction::Redirect(redirect) => {
-            return Routing::Answers(Answers { service: &virtual_host.service, route, redirect });
-        }
-        RouteAction::Refuse { cause } => {
-            let (origin, cause) = (route.origin.clone(), cause.clone());
-            return Routing::Refused(Refusal::BackendMissing { origin, cause });
-        }
-    };
     let sticky = route.affinity.as_ref().and_then(|affinity| sticky(affinity, request, split));
     let chosen = match sticky {
         Some(sticky) => share_by_key(clusters, sticky.key),
@@ -237,6 +319,7 @@ fn forward<'s>(
             service: &virtual_host.service,
             host: Some(&virtual_host.authority),
             route: Some(route),
+            patterns: Some(patterns),
             share: Some(chosen),
             cluster,
             sticky,

@@ -155,7 +155,10 @@ impl Resource {
                 let retry = any(|route| route.retry.is_some(), Feature::RepeatSafety);
                 let filters = any(is_filtered, Feature::RouteFilters);
                 let keys = any(has_later_key, Feature::Balances);
-                [regex, retry, filters, keys].into_iter().flatten().collect()
+                let answers = any(answers_itself, Feature::OwnAnswers);
+                let mirrors = any(|route| !route.mirrors.is_empty(), Feature::Mirrors);
+                let streams = any(|route| route.stream_timeout.is_some(), Feature::StreamTimeout);
+                [regex, retry, filters, keys, answers, mirrors, streams].into_iter().flatten().collect()
             }
         }
     }
@@ -173,9 +176,14 @@ fn is_filtered(route: &Route) -> bool {
     let by_action = match action {
         RouteAction::Forward(shares) => shares.iter().any(|share| share.headers.is_some()),
         RouteAction::Redirect(_) => true,
-        RouteAction::Refuse { .. } => false,
+        RouteAction::Respond { .. } | RouteAction::Refuse { .. } => false,
     };
     by_action || !matches.query.is_empty() || try_timeout.is_some() || headers.is_some() || rewrite.is_some()
+}
+
+/// Whether it says what those who read [`Feature::RouteFilters`] first did not know.
+fn answers_itself(Route { action, idle_timeout, cors, .. }: &Route) -> bool {
+    matches!(action, RouteAction::Respond { .. }) || idle_timeout.is_some() || cors.is_some()
 }
 
 /// Something that not every version of every reader knows. Its text is on the wire: never change one, only add.
@@ -202,11 +210,18 @@ pub enum Feature {
     Outliers,
     /// Access rules by what a request asks for.
     AccessByRequest,
+    /// Answers that users write, answers to browsers that ask what a page of another origin may, and a bound on standing
+    /// still.
+    OwnAnswers,
+    /// Copies of requests.
+    Mirrors,
+    /// A bound on all that a request opens.
+    StreamTimeout,
 }
 
 impl Feature {
     /// Every feature that this version reads.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::AccessByIdentity,
         Self::HostsOnDemand,
         Self::PathRegex,
@@ -217,6 +232,9 @@ impl Feature {
         Self::Balances,
         Self::Outliers,
         Self::AccessByRequest,
+        Self::OwnAnswers,
+        Self::Mirrors,
+        Self::StreamTimeout,
     ];
 
     /// The feature's text on the wire.
@@ -232,6 +250,9 @@ impl Feature {
             Self::Balances => "balances",
             Self::Outliers => "outliers",
             Self::AccessByRequest => "access-by-request",
+            Self::OwnAnswers => "own-answers",
+            Self::Mirrors => "mirrors",
+            Self::StreamTimeout => "stream-timeout",
         }
     }
 

@@ -19,7 +19,9 @@ pub use listener::{Inbound, InboundChain, Listener, ListenerBody, OutboundTcp, R
 pub use resilience::{
     Affinity, Breaker, Ejection, Limits, NearFirst, Retry, RetryBackoff, RetryBudget, SlowStart, SuccessRate,
 };
-pub use route::{HeaderMatch, Precedence, Route, RouteAction, RouteMatch, RouteOrigin, VirtualHost, WeightedCluster};
+pub use route::{
+    HeaderMatch, Mirror, Precedence, Route, RouteAction, RouteMatch, RouteOrigin, VirtualHost, WeightedCluster,
+};
 
 mod service_port;
 pub use service_port::{HostPort, InvalidServicePort, MeshNames, ServicePort};

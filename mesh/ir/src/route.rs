@@ -2,7 +2,7 @@
 use std::{cmp::Reverse, fmt, time::Duration};
 
 use serde::Serialize;
-use weft_model::{HeaderFilters, HttpMethod, ObjectRef, PathMatch, QueryMatch, Redirect, TextMatch, UrlRewrite};
+use weft_model::{Cors, HeaderFilters, HttpMethod, ObjectRef, PathMatch, QueryMatch, Redirect, TextMatch, UrlRewrite};
 
 use crate::{Affinity, HostPort, Retry, ServicePort};
 
@@ -32,6 +32,10 @@ pub struct Route {
     pub timeout: Option<Duration>,
     /// How long one try of it may take, from its sending to the whole answer; `None` is as long as the request may.
     pub try_timeout: Option<Duration>,
+    /// How long it may stand still; `None` leaves that to the proxy.
+    pub idle_timeout: Option<Duration>,
+    /// How long it may take in all with the tunnel that it opens; `None` is no bound of its own.
+    pub stream_timeout: Option<Duration>,
     /// How its requests are repeated; `None`: once, and only with proof that they were not processed, within
     /// [`RetryBudget::default`](crate::RetryBudget).
     pub retry: Option<Retry>,
@@ -41,6 +45,19 @@ pub struct Route {
     pub headers: Option<Box<HeaderFilters>>,
     /// The Host or path that is forwarded in place of what came.
     pub rewrite: Option<Box<UrlRewrite>>,
+    /// What browsers let pages of other origins do.
+    pub cors: Option<Box<Cors>>,
+    /// Who gets copies of its requests; nobody where it forwards nothing.
+    pub mirrors: Vec<Mirror>,
+}
+
+/// A cluster that gets copies of a route's requests, whose answers nobody waits for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct Mirror {
+    /// The cluster.
+    pub cluster: ServicePort,
+    /// Of how many of a million requests, 1 to 1,000,000.
+    pub per_million: u32,
 }
 
 /// Where a route was written: `HTTPRoute shop/reviews rule 1 match 0`, or a Service's own default route.
@@ -119,6 +136,13 @@ pub enum RouteAction {
     Forward(Vec<WeightedCluster>),
     /// Nowhere: the client is told to ask elsewhere.
     Redirect(Redirect),
+    /// Nowhere: this is the answer. What kind of body it is, the route's header changes say.
+    Respond {
+        /// The status, 200 to 599.
+        status: u16,
+        /// The body.
+        body: String,
+    },
     /// Nowhere: none of the rule's backends exists, or it has none (Gateway API: status 500).
     Refuse {
         /// Why, for the record and the answer's body.

@@ -14,6 +14,7 @@ mod meta;
 mod path;
 mod pattern;
 mod route;
+mod route_filter;
 mod service;
 mod suggest;
 mod target;
@@ -144,6 +145,7 @@ impl Decoder {
             Kind::Workload => Object::Workload(Arc::new(workload::decode(cx, meta, &spec)?)),
             Kind::HttpRoute => Object::HttpRoute(Arc::new(route::decode(cx, meta, &spec)?)),
             Kind::GrpcRoute => Object::GrpcRoute(Arc::new(route::grpc::decode(cx, meta, &spec)?)),
+            Kind::HttpRouteFilter => Object::HttpRouteFilter(Arc::new(route_filter::decode(cx, meta, &spec)?)),
             Kind::TrafficPolicy => Object::TrafficPolicy(Arc::new(traffic::decode(cx, meta, &spec)?)),
             Kind::AccessPolicy => Object::AccessPolicy(Arc::new(access::decode(cx, meta, &spec)?)),
         };

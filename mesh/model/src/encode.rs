@@ -25,6 +25,7 @@ pub fn to_json(object: &Object) -> Value {
         Object::Workload(it) => workload(it),
         Object::HttpRoute(it) => http_route(it),
         Object::GrpcRoute(it) => grpc_route(it),
+        Object::HttpRouteFilter(it) => filters::route_filter(it),
         Object::TrafficPolicy(it) => traffic::policy(it),
         Object::AccessPolicy(it) => access_policy(it),
     };
@@ -152,11 +153,11 @@ fn grpc_route(GrpcRoute { meta: _, parents, rules }: &GrpcRoute) -> Value {
     json!({"parentRefs": parents, "rules": rules})
 }
 
-fn grpc_rule(GrpcRule { name, matches, headers, backends }: &GrpcRule) -> Value {
+fn grpc_rule(GrpcRule { name, matches, headers, mirrors, backends }: &GrpcRule) -> Value {
     let mut map = Map::new();
     put(&mut map, "name", name.as_ref().map(text));
     put(&mut map, "matches", Some(matches.iter().map(grpc_match).collect()));
-    put(&mut map, "filters", filters::of_headers(headers));
+    put(&mut map, "filters", filters::of_calls(headers, mirrors));
     put(&mut map, "backendRefs", Some(backends.iter().map(backend).collect()));
     Value::Object(map)
 }

@@ -1,7 +1,9 @@
 //! What a route's rules change about requests and answers: the Gateway API's filters.
-use serde::Serialize;
+use std::{fmt, str::FromStr};
 
-use crate::{Host, Port};
+use serde::{Serialize, Serializer};
+
+use crate::{Host, Meta, Mirror, Name, Port};
 
 /// A header field that is written.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -173,6 +175,101 @@ impl RedirectStatus {
     }
 }
 
+/// What stands for everything in the lists of [`Cors`].
+pub const ANYTHING: &str = "*";
+
+/// `CORS` (Gateway API `HTTPCORSFilter`): what browsers let pages of other origins do.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct Cors {
+    /// Whose pages may ask; at least one.
+    pub origins: Vec<OriginMatch>,
+    /// Whether they may do so with cookies and the like.
+    pub credentials: bool,
+    /// By which methods, beside GET, HEAD and POST; `*` alone is any.
+    pub methods: Vec<String>,
+    /// With which header fields; `*` alone is any.
+    pub headers: Vec<String>,
+    /// Which header fields of an answer they may read.
+    pub expose: Vec<String>,
+    /// For how many seconds a browser may remember what it was told.
+    pub max_age: u32,
+}
+
+/// An origin (RFC 6454 §6.2), whose host may be or begin with a `*` that stands for any labels; or `*` for all of them.
+/// The port that follows from its scheme may be written or not: it makes no difference.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct OriginMatch(String);
+
+/// A text that is no [`OriginMatch`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it is not scheme://host[:port], with http or https and at most one * at the host's begin, nor * alone")]
+pub struct InvalidOrigin;
+
+impl OriginMatch {
+    /// As it was written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Without the port that follows from the scheme: as browsers write origins.
+    pub fn bare(&self) -> &str {
+        without_default_port(&self.0)
+    }
+
+    /// Whether that origin is one of those meant.
+    pub fn takes(&self, origin: &str) -> bool {
+        if self.0 == ANYTHING {
+            return true;
+        }
+        let origin = without_default_port(origin);
+        let Some((prefix, suffix)) = self.bare().split_once('*') else {
+            return self.bare().eq_ignore_ascii_case(origin);
+        };
+        let Some(labels) = origin.len().checked_sub(suffix.len()).and_then(|end| origin.get(prefix.len()..end)) else {
+            return false;
+        };
+        let (start, end) = (origin.get(..prefix.len()), origin.get(prefix.len() + labels.len()..));
+        let same = |part: Option<&str>, written: &str| part.is_some_and(|part| part.eq_ignore_ascii_case(written));
+        let host = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.');
+        same(start, prefix) && same(end, suffix) && !labels.is_empty() && labels.bytes().all(host)
+    }
+}
+
+impl FromStr for OriginMatch {
+    type Err = InvalidOrigin;
+
+    fn from_str(text: &str) -> Result<Self, InvalidOrigin> {
+        let whole = || {
+            let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"))?;
+            let (host, port) = rest.split_once(':').map_or((rest, None), |(host, port)| (host, Some(port)));
+            let labels = host.strip_prefix("*.").unwrap_or(host).to_ascii_lowercase();
+            let is_host = host == ANYTHING || labels.parse::<Host>().is_ok();
+            (is_host && port.is_none_or(|port| port.parse::<Port>().is_ok())).then_some(())
+        };
+        if text == ANYTHING || whole().is_some() { Ok(Self(text.to_owned())) } else { Err(InvalidOrigin) }
+    }
+}
+
+fn without_default_port(origin: &str) -> &str {
+    let default = match origin.get(..8) {
+        Some(start) if start.eq_ignore_ascii_case("https://") => ":443",
+        _ => ":80",
+    };
+    origin.strip_suffix(default).unwrap_or(origin)
+}
+
+impl fmt::Display for OriginMatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Serialize for OriginMatch {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
 /// The filters of a rule.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 pub struct Filters {
@@ -182,4 +279,44 @@ pub struct Filters {
     pub rewrite: Option<UrlRewrite>,
     /// Nothing is forwarded: the client is told to ask elsewhere. Never beside a rewrite.
     pub redirect: Option<Redirect>,
+    /// What browsers let pages of other origins do.
+    pub cors: Option<Cors>,
+    /// Who gets copies of the requests that are forwarded. None with what answers.
+    pub mirrors: Vec<Mirror>,
+    /// `ExtensionRef`: the [`HttpRouteFilter`] of the route's namespace that answers. Never beside a rewrite or redirect.
+    pub extension: Option<Name>,
+}
+
+impl Filters {
+    /// Whether nothing is forwarded.
+    pub fn answers(&self) -> bool {
+        self.redirect.is_some() || self.extension.is_some()
+    }
+}
+
+/// `weft.dev/v1alpha1` HTTPRouteFilter: what the Gateway API has no filter for, named by a rule's ExtensionRef.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct HttpRouteFilter {
+    /// Name, namespace, labels.
+    pub meta: Meta,
+    /// The answer that is given without asking anybody.
+    pub answer: DirectResponse,
+}
+
+/// An answer that is given without asking anybody.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct DirectResponse {
+    /// The status, 200 to 599.
+    pub status: u16,
+    /// The body's `content-type`.
+    pub content_type: String,
+    /// The body, at most [`MAX_BODY`](Self::MAX_BODY) bytes.
+    pub body: String,
+}
+
+impl DirectResponse {
+    /// The most bytes that a body may have: Envoy's bound on direct responses.
+    pub const MAX_BODY: usize = 4096;
+    /// What a body is where nothing is said.
+    pub const TEXT: &str = "text/plain; charset=utf-8";
 }

@@ -1,7 +1,7 @@
 //! GRPCRoute with Services as parents and backends, and what both kinds of route have in common.
 use serde::Serialize;
 
-use crate::{BackendRef, HeaderFilters, HeaderMatch, HttpRoute, Meta, Name, Object, ParentRef, PathMatch};
+use crate::{BackendRef, HeaderFilters, HeaderMatch, HttpRoute, Meta, Mirror, Name, Object, ParentRef, PathMatch};
 
 /// Rules for gRPC calls to the Services that are its parents.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -23,6 +23,8 @@ pub struct GrpcRule {
     pub matches: Vec<GrpcMatch>,
     /// Changes of header fields (gRPC's metadata).
     pub headers: HeaderFilters,
+    /// Who gets copies of the calls.
+    pub mirrors: Vec<Mirror>,
     /// Where a matched call goes: weights sum to more than zero.
     pub backends: Vec<BackendRef>,
 }
@@ -91,6 +93,8 @@ pub struct AnyRule<'a> {
     pub matches: usize,
     /// Where a matched request goes.
     pub backends: &'a [BackendRef],
+    /// Who gets copies of it.
+    pub mirrors: &'a [Mirror],
 }
 
 impl<'a> AnyRoute<'a> {
@@ -99,7 +103,11 @@ impl<'a> AnyRoute<'a> {
         match object {
             Object::HttpRoute(it) => Some(Self::Http(it)),
             Object::GrpcRoute(it) => Some(Self::Grpc(it)),
-            Object::Service(_) | Object::Workload(_) | Object::TrafficPolicy(_) | Object::AccessPolicy(_) => None,
+            Object::Service(_)
+            | Object::Workload(_)
+            | Object::HttpRouteFilter(_)
+            | Object::TrafficPolicy(_)
+            | Object::AccessPolicy(_) => None,
         }
     }
 
@@ -125,12 +133,22 @@ impl<'a> AnyRoute<'a> {
             Self::Http(it) => it
                 .rules
                 .iter()
-                .map(|rule| AnyRule { name: rule.name.as_ref(), matches: rule.matches.len(), backends: &rule.backends })
+                .map(|rule| AnyRule {
+                    name: rule.name.as_ref(),
+                    matches: rule.matches.len(),
+                    backends: &rule.backends,
+                    mirrors: &rule.filters.mirrors,
+                })
                 .collect(),
             Self::Grpc(it) => it
                 .rules
                 .iter()
-                .map(|rule| AnyRule { name: rule.name.as_ref(), matches: rule.matches.len(), backends: &rule.backends })
+                .map(|rule| AnyRule {
+                    name: rule.name.as_ref(),
+                    matches: rule.matches.len(),
+                    backends: &rule.backends,
+                    mirrors: &rule.mirrors,
+                })
                 .collect(),
         }
     }

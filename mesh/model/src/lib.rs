@@ -8,6 +8,7 @@ mod diagnostic;
 pub mod duration;
 mod filter;
 mod grpc_route;
+mod mirror;
 mod name;
 mod object;
 mod policy;
@@ -27,10 +28,11 @@ pub mod strategies;
 pub use decode::{Decoded, decode};
 pub use diagnostic::{Code, Diagnostic, FieldPath, Severity, Source};
 pub use filter::{
-    Filters, HeaderChanges, HeaderField, HeaderFilters, PathRewrite, Redirect, RedirectStatus, Scheme, UrlRewrite,
-    is_ours_to_say,
+    ANYTHING, Cors, DirectResponse, Filters, HeaderChanges, HeaderField, HeaderFilters, HttpRouteFilter, InvalidOrigin,
+    OriginMatch, PathRewrite, Redirect, RedirectStatus, Scheme, UrlRewrite, is_ours_to_say,
 };
 pub use grpc_route::{AnyRoute, AnyRule, GrpcMatch, GrpcMethodMatch, GrpcRoute, GrpcRule};
+pub use mirror::{Mirror, Share};
 pub use name::{
     AccountName, ClusterName, Host, InvalidName, LocalityName, Name, Namespace, NetworkName, Port, PortName,
 };

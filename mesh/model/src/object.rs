@@ -3,7 +3,9 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use serde::Serialize;
 
-use crate::{AccessPolicy, GrpcRoute, HttpRoute, Name, Namespace, Service, Source, TrafficPolicy, Workload};
+use crate::{
+    AccessPolicy, GrpcRoute, HttpRoute, HttpRouteFilter, Name, Namespace, Service, Source, TrafficPolicy, Workload,
+};
 
 /// Labels or annotations: keys and values as the user wrote them, in order.
 pub type Labels = BTreeMap<String, String>;
@@ -21,6 +23,9 @@ pub enum Kind {
     /// `gateway.networking.k8s.io/v1` GRPCRoute with a Service as its parent (GAMMA).
     #[serde(rename = "GRPCRoute")]
     GrpcRoute,
+    /// `weft.dev/v1alpha1` HTTPRouteFilter.
+    #[serde(rename = "HTTPRouteFilter")]
+    HttpRouteFilter,
     /// `weft.dev/v1alpha1` TrafficPolicy.
     TrafficPolicy,
     /// `weft.dev/v1alpha1` AccessPolicy.
@@ -29,8 +34,15 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order in which listings show them.
-    pub const ALL: [Self; 6] =
-        [Self::Service, Self::Workload, Self::HttpRoute, Self::GrpcRoute, Self::TrafficPolicy, Self::AccessPolicy];
+    pub const ALL: [Self; 7] = [
+        Self::Service,
+        Self::Workload,
+        Self::HttpRoute,
+        Self::GrpcRoute,
+        Self::HttpRouteFilter,
+        Self::TrafficPolicy,
+        Self::AccessPolicy,
+    ];
 
     /// The `kind` field as users write it.
     pub const fn as_str(self) -> &'static str {
@@ -39,6 +51,7 @@ impl Kind {
             Self::Workload => "Workload",
             Self::HttpRoute => "HTTPRoute",
             Self::GrpcRoute => "GRPCRoute",
+            Self::HttpRouteFilter => "HTTPRouteFilter",
             Self::TrafficPolicy => "TrafficPolicy",
             Self::AccessPolicy => "AccessPolicy",
         }
@@ -49,7 +62,7 @@ impl Kind {
         match self {
             Self::Service => "v1",
             Self::HttpRoute | Self::GrpcRoute => "gateway.networking.k8s.io/v1",
-            Self::Workload | Self::TrafficPolicy | Self::AccessPolicy => "weft.dev/v1alpha1",
+            Self::Workload | Self::HttpRouteFilter | Self::TrafficPolicy | Self::AccessPolicy => "weft.dev/v1alpha1",
         }
     }
 
@@ -120,6 +133,8 @@ pub enum Object {
     HttpRoute(Arc<HttpRoute>),
     /// A GRPCRoute.
     GrpcRoute(Arc<GrpcRoute>),
+    /// An HTTPRouteFilter.
+    HttpRouteFilter(Arc<HttpRouteFilter>),
     /// A TrafficPolicy.
     TrafficPolicy(Arc<TrafficPolicy>),
     /// An AccessPolicy.
@@ -134,6 +149,7 @@ impl Object {
             Self::Workload(_) => Kind::Workload,
             Self::HttpRoute(_) => Kind::HttpRoute,
             Self::GrpcRoute(_) => Kind::GrpcRoute,
+            Self::HttpRouteFilter(_) => Kind::HttpRouteFilter,
             Self::TrafficPolicy(_) => Kind::TrafficPolicy,
             Self::AccessPolicy(_) => Kind::AccessPolicy,
         }
@@ -146,6 +162,7 @@ impl Object {
             Self::Workload(it) => &it.meta,
             Self::HttpRoute(it) => &it.meta,
             Self::GrpcRoute(it) => &it.meta,
+            Self::HttpRouteFilter(it) => &it.meta,
             Self::TrafficPolicy(it) => &it.meta,
             Self::AccessPolicy(it) => &it.meta,
         }

@@ -14,7 +14,9 @@ use crate::{
     Port, PortName, Protocol, Selector, Service, ServicePortSpec, TargetKind, TargetPort, Workload,
 };
 
-pub use route::{grpc_route, header_filters, http_route, redirect, url_rewrite};
+pub use route::{
+    cors, direct_response, grpc_route, header_filters, http_route, mirrors, redirect, route_filter, url_rewrite,
+};
 pub use traffic::{affinity, conditions, traffic_policy};
 
 /// An object of any kind.
@@ -24,6 +26,7 @@ pub fn object() -> impl Strategy<Value = Object> {
         workload().prop_map(|it| Object::Workload(Arc::new(it))),
         http_route().prop_map(|it| Object::HttpRoute(Arc::new(it))),
         grpc_route().prop_map(|it| Object::GrpcRoute(Arc::new(it))),
+        route_filter().prop_map(|it| Object::HttpRouteFilter(Arc::new(it))),
         traffic_policy().prop_map(|it| Object::TrafficPolicy(Arc::new(it))),
         access_policy().prop_map(|it| Object::AccessPolicy(Arc::new(it))),
     ]

@@ -33,6 +33,11 @@ pub struct TrafficPolicy {
     pub retries: Option<RetryFields>,
     /// How long a request may take in all; zero is no limit.
     pub request_timeout: Option<Duration>,
+    /// How long a request, or the tunnel that it has opened, may stand still: no byte moves, or no answer comes. Zero
+    /// leaves that to the proxy, as where nobody writes it.
+    pub idle_timeout: Option<Duration>,
+    /// How long a request may take in all, with the tunnel that it opens; zero is no limit.
+    pub stream_timeout: Option<Duration>,
 }
 
 impl TrafficPolicy {
@@ -50,6 +55,8 @@ impl TrafficPolicy {
             ejection: None,
             retries: None,
             request_timeout: None,
+            idle_timeout: None,
+            stream_timeout: None,
         }
     }
 }

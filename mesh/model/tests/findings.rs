@@ -46,7 +46,7 @@ fn a_text_that_is_not_yaml_is_told_by_its_line_and_later_documents_are_still_rea
     shop.yaml:1: error[syntax]: the `[` is never closed
     shop.yaml:3: error[syntax]: while scanning a plain scalar, found a tab
     shop.yaml:6: error[syntax]: the alias names no anchor above it
-    shop.yaml:9: error[unknown-kind]: kind: weft does not read the kind "Pod" (weft reads v1 Service, weft.dev/v1alpha1 Workload, gateway.networking.k8s.io/v1 HTTPRoute, gateway.networking.k8s.io/v1 GRPCRoute, weft.dev/v1alpha1 TrafficPolicy, weft.dev/v1alpha1 AccessPolicy)
+    shop.yaml:9: error[unknown-kind]: kind: weft does not read the kind "Pod" (weft reads v1 Service, weft.dev/v1alpha1 Workload, gateway.networking.k8s.io/v1 HTTPRoute, gateway.networking.k8s.io/v1 GRPCRoute, weft.dev/v1alpha1 HTTPRouteFilter, weft.dev/v1alpha1 TrafficPolicy, weft.dev/v1alpha1 AccessPolicy)
     "#);
 }
 
@@ -58,8 +58,8 @@ fn unknown_kinds_are_told_with_what_is_read() {
     insta::assert_snapshot!(findings(text), @r#"
     shop.yaml:1: error[unknown-kind]: kind: there is no kind "Servce" (did you mean `Service`?)
     shop.yaml:3: error[unknown-kind]: Service default/a: apiVersion: weft does not read Service of "v2" (write `apiVersion: v1`)
-    shop.yaml:5: error[unknown-kind]: kind: weft does not read the kind "Deployment" (weft reads v1 Service, weft.dev/v1alpha1 Workload, gateway.networking.k8s.io/v1 HTTPRoute, gateway.networking.k8s.io/v1 GRPCRoute, weft.dev/v1alpha1 TrafficPolicy, weft.dev/v1alpha1 AccessPolicy)
-    shop.yaml:7: error[unknown-kind]: kind: weft does not implement the kind TLSRoute yet (weft reads v1 Service, weft.dev/v1alpha1 Workload, gateway.networking.k8s.io/v1 HTTPRoute, gateway.networking.k8s.io/v1 GRPCRoute, weft.dev/v1alpha1 TrafficPolicy, weft.dev/v1alpha1 AccessPolicy)
+    shop.yaml:5: error[unknown-kind]: kind: weft does not read the kind "Deployment" (weft reads v1 Service, weft.dev/v1alpha1 Workload, gateway.networking.k8s.io/v1 HTTPRoute, gateway.networking.k8s.io/v1 GRPCRoute, weft.dev/v1alpha1 HTTPRouteFilter, weft.dev/v1alpha1 TrafficPolicy, weft.dev/v1alpha1 AccessPolicy)
+    shop.yaml:7: error[unknown-kind]: kind: weft does not implement the kind TLSRoute yet (weft reads v1 Service, weft.dev/v1alpha1 Workload, gateway.networking.k8s.io/v1 HTTPRoute, gateway.networking.k8s.io/v1 GRPCRoute, weft.dev/v1alpha1 HTTPRouteFilter, weft.dev/v1alpha1 TrafficPolicy, weft.dev/v1alpha1 AccessPolicy)
     shop.yaml:9: error[wrong-type]: expected a map, found a list
     shop.yaml:11: error[missing-field]: apiVersion: the field is required
     shop.yaml:11: error[wrong-type]: kind: expected a text, found the number 3 (quote it: "3")
@@ -217,7 +217,7 @@ fn a_routes_references_are_checked() {
     shop.yaml:19: error[missing-field]: HTTPRoute shop/reviews: spec.rules[1].backendRefs[1].filters[0].type: the field is required
     shop.yaml:20: error[unsupported-field]: HTTPRoute shop/reviews: spec.rules[1].backendRefs[2].kind: weft does not implement "Pod" here (write `Service`)
     shop.yaml:20: error[invalid-value]: HTTPRoute shop/reviews: spec.rules[1].backendRefs[2].weight: -1 is out of bounds (write a number from 0 to 1000000)
-    shop.yaml:21: error[unsupported-field]: HTTPRoute shop/reviews: spec.rules[2].filters[0].type: weft does not implement filters of type "RequestMirror" here (it reads RequestHeaderModifier, ResponseHeaderModifier, URLRewrite, RequestRedirect)
+    shop.yaml:21: error[missing-field]: HTTPRoute shop/reviews: spec.rules[2].filters[0].requestMirror: the field is required
     shop.yaml:21: error[missing-field]: HTTPRoute shop/reviews: spec.rules[2].backendRefs: the field is required
     shop.yaml:22: error[unsupported-field]: HTTPRoute shop/reviews: spec.rules[2].retry: the field is part of the specification, but weft does not implement it (remove it)
     shop.yaml:23: error[wrong-type]: HTTPRoute shop/reviews: spec.rules[2].timeouts.request: expected a duration, found the number 2 (write its unit too, such as 2s)
@@ -308,12 +308,102 @@ fn filters_that_cannot_be_meant_are_told() {
     shop.yaml:15: error[missing-field]: HTTPRoute shop/reviews: spec.rules[0].filters[2].urlRewrite: it rewrites nothing (write a hostname or a path)
     shop.yaml:16: error[invalid-value]: HTTPRoute shop/reviews: spec.rules[0].filters[3].requestRedirect.statusCode: 304 is no status of a redirect (write 301, 302, 303, 307 or 308 (RFC 9110 §15.4))
     shop.yaml:16: error[missing-field]: HTTPRoute shop/reviews: spec.rules[0].filters[3].requestRedirect: it leads clients back to where they asked (write a scheme, hostname, port or path that differs from the request's)
-    shop.yaml:16: error[invalid-value]: HTTPRoute shop/reviews: spec.rules[0].filters[3]: a request is redirected or rewritten, and cannot be both (remove one of them: a redirect has a hostname and a path of its own)
-    shop.yaml:17: error[invalid-value]: HTTPRoute shop/reviews: spec.rules[1].backendRefs: a rule that redirects forwards nothing (remove the backends, or the filter)
+    shop.yaml:16: error[invalid-value]: HTTPRoute shop/reviews: spec.rules[0].filters[3]: a request is rewritten, redirected or answered by an ExtensionRef, and only one of these (remove all but one of them: a redirect has a hostname and a path of its own)
+    shop.yaml:17: error[invalid-value]: HTTPRoute shop/reviews: spec.rules[1].backendRefs: a rule that redirects or answers forwards nothing (remove the backends, or the filter)
     shop.yaml:17: error[invalid-value]: HTTPRoute shop/reviews: spec.rules[1].filters: ReplacePrefixMatch needs a prefix that each match has matched (match by PathPrefix, or replace the full path)
     shop.yaml:22: error[invalid-value]: HTTPRoute shop/reviews: spec.rules[2].filters[0].urlRewrite.hostname: "*.a" is not a valid host name: only lower-case letters, digits and '-' are allowed
     shop.yaml:22: error[invalid-value]: HTTPRoute shop/reviews: spec.rules[2].filters[0].urlRewrite.path.replaceFullPath: "/a/../b" is no path in normal form: it has a '.' or '..' segment (write the path that it leads to)
     shop.yaml:24: error[invalid-value]: HTTPRoute shop/reviews: spec.rules[2].timeouts.backendRequest: one try may take 2s, longer than the whole request, 1s (write 1s or less)
+    "#);
+}
+
+#[test]
+fn cors_and_written_answers_that_cannot_be_meant_are_told() {
+    let text = format!(
+        "{ROUTE}  parentRefs: [{{group: '', kind: Service, name: reviews}}]
+  rules:
+    - backendRefs: [{{name: reviews, port: 80}}]
+      filters:
+        - type: CORS
+          cors:
+            allowOrigins: ['https://a.example', 'https://a.example', '*', 'ftp://a', 'https://a/b', 'https://*a.b']
+            allowMethods: [GET, get]
+            allowHeaders: ['*', x-a]
+            allowCredentials: true
+            exposeHeaders: ['*', x-a, X-A]
+            maxAge: 0
+    - backendRefs: [{{name: reviews, port: 80}}]
+      filters:
+        - {{type: ExtensionRef, extensionRef: {{group: a.b, kind: C, name: a}}}}
+        - {{type: CORS, cors: {{allowMethods: [PUT]}}}}
+---
+apiVersion: weft.dev/v1alpha1
+kind: HTTPRouteFilter
+metadata: {{name: a}}
+spec: {{directResponse: {{statusCode: 199, contentType: ''}}}}
+---
+apiVersion: weft.dev/v1alpha1
+kind: HTTPRouteFilter
+metadata: {{name: b}}
+spec: {{directResponse: {{statusCode: 204, body: a}}}}
+---
+apiVersion: weft.dev/v1alpha1
+kind: HTTPRouteFilter
+metadata: {{name: c}}
+spec: {{}}
+"
+    );
+    insta::assert_snapshot!(findings(&text), @r#"
+    shop.yaml:11: error[duplicate]: HTTPRoute shop/reviews: spec.rules[0].filters[0].cors.allowOrigins[1]: the entry stands twice (remove it)
+    shop.yaml:11: error[invalid-value]: HTTPRoute shop/reviews: spec.rules[0].filters[0].cors.allowOrigins[3]: "ftp://a" is no origin: it is not scheme://host[:port], with http or https and at most one * at the host's begin, nor * alone (write `https://shop.example`, `https://*.shop.example:8443` or `*`)
+    shop.yaml:11: error[invalid-value]: HTTPRoute shop/reviews: spec.rules[0].filters[0].cors.allowOrigins[4]: "https://a/b" is no origin: it is not scheme://host[:port], with http or https and at most one * at the host's begin, nor * alone (write `https://shop.example`, `https://*.shop.example:8443` or `*`)
+    shop.yaml:11: error[invalid-value]: HTTPRoute shop/reviews: spec.rules[0].filters[0].cors.allowOrigins[5]: "https://*a.b" is no origin: it is not scheme://host[:port], with http or https and at most one * at the host's begin, nor * alone (write `https://shop.example`, `https://*.shop.example:8443` or `*`)
+    shop.yaml:11: error[invalid-value]: HTTPRoute shop/reviews: spec.rules[0].filters[0].cors.allowOrigins: `*` is everything and stands alone (remove the others, or the `*`)
+    shop.yaml:12: error[invalid-value]: HTTPRoute shop/reviews: spec.rules[0].filters[0].cors.allowMethods[1]: "get" is not one of its values (did you mean `GET`?)
+    shop.yaml:13: error[invalid-value]: HTTPRoute shop/reviews: spec.rules[0].filters[0].cors.allowHeaders: `*` is everything and stands alone (remove the others, or the `*`)
+    shop.yaml:15: error[duplicate]: HTTPRoute shop/reviews: spec.rules[0].filters[0].cors.exposeHeaders[2]: the entry stands twice (remove it)
+    shop.yaml:15: error[invalid-value]: HTTPRoute shop/reviews: spec.rules[0].filters[0].cors.exposeHeaders: `*` exposes nothing to requests with credentials (name the header fields: to requests with credentials `*` is a name like others)
+    shop.yaml:16: error[invalid-value]: HTTPRoute shop/reviews: spec.rules[0].filters[0].cors.maxAge: 0 is out of bounds (write a number from 1 to 2147483647)
+    shop.yaml:17: error[invalid-value]: HTTPRoute shop/reviews: spec.rules[1].backendRefs: a rule that redirects or answers forwards nothing (remove the backends, or the filter)
+    shop.yaml:19: error[unsupported-field]: HTTPRoute shop/reviews: spec.rules[1].filters[0].extensionRef.group: weft does not implement "a.b" here (write `weft.dev`)
+    shop.yaml:19: error[unsupported-field]: HTTPRoute shop/reviews: spec.rules[1].filters[0].extensionRef.kind: weft does not implement "C" here (write `HTTPRouteFilter`)
+    shop.yaml:20: error[missing-field]: HTTPRoute shop/reviews: spec.rules[1].filters[1].cors.allowOrigins: the field is required
+    shop.yaml:25: error[invalid-value]: HTTPRouteFilter default/a: spec.directResponse.statusCode: 199 is out of bounds (write a number from 200 to 599)
+    shop.yaml:25: error[invalid-value]: HTTPRouteFilter default/a: spec.directResponse.contentType: "" can be no header's value (write 1 to 4096 bytes without line breaks and without blanks at either end)
+    shop.yaml:30: error[invalid-value]: HTTPRouteFilter default/b: spec.directResponse: an answer of status 204 has no body (RFC 9110 §6.4.1) (remove the body, or answer with another status)
+    shop.yaml:35: error[missing-field]: HTTPRouteFilter default/c: spec.directResponse: the field is required
+    "#);
+}
+
+#[test]
+fn mirrors_that_cannot_be_meant_are_told() {
+    let text = format!(
+        "{ROUTE}  parentRefs: [{{group: '', kind: Service, name: reviews}}]
+  rules:
+    - backendRefs: [{{name: reviews, port: 80, filters: [{{type: RequestMirror, requestMirror: {{}}}}]}}]
+      filters:
+        - {{type: RequestMirror, requestMirror: {{}}}}
+        - {{type: RequestMirror, requestMirror: {{backendRef: {{name: v2, kind: Pod}}, percent: 101}}}}
+        - type: RequestMirror
+          requestMirror: {{backendRef: {{name: v2, port: 80}}, percent: 1, fraction: {{numerator: 1}}}}
+        - {{type: RequestMirror, requestMirror: {{backendRef: {{name: v2, port: 80}}, fraction: {{numerator: 3, denominator: 2}}}}}}
+        - {{type: RequestMirror, requestMirror: {{backendRef: {{name: v2, port: 80}}, fraction: {{denominator: 0}}}}}}
+    - filters:
+        - {{type: RequestRedirect, requestRedirect: {{scheme: https}}}}
+        - {{type: RequestMirror, requestMirror: {{backendRef: {{name: v2, port: 80}}}}}}
+"
+    );
+    insta::assert_snapshot!(findings(&text), @r#"
+    shop.yaml:7: error[unsupported-field]: HTTPRoute shop/reviews: spec.rules[0].backendRefs[0].filters[0].type: weft does not implement filters of type "RequestMirror" here (it reads RequestHeaderModifier, ResponseHeaderModifier)
+    shop.yaml:9: error[missing-field]: HTTPRoute shop/reviews: spec.rules[0].filters[0].requestMirror.backendRef: the field is required
+    shop.yaml:10: error[unsupported-field]: HTTPRoute shop/reviews: spec.rules[0].filters[1].requestMirror.backendRef.kind: weft does not implement "Pod" here (write `Service`)
+    shop.yaml:10: error[missing-field]: HTTPRoute shop/reviews: spec.rules[0].filters[1].requestMirror.backendRef.port: the field is required
+    shop.yaml:10: error[invalid-value]: HTTPRoute shop/reviews: spec.rules[0].filters[1].requestMirror.percent: 101 is out of bounds (write a number from 0 to 100)
+    shop.yaml:12: error[invalid-value]: HTTPRoute shop/reviews: spec.rules[0].filters[2].requestMirror.percent: the share is written twice: by percent and by fraction (remove one of them)
+    shop.yaml:13: error[invalid-value]: HTTPRoute shop/reviews: spec.rules[0].filters[3].requestMirror.fraction: 3 of 2 is more than all (write a numerator up to the denominator)
+    shop.yaml:14: error[missing-field]: HTTPRoute shop/reviews: spec.rules[0].filters[4].requestMirror.fraction.numerator: the field is required
+    shop.yaml:14: error[invalid-value]: HTTPRoute shop/reviews: spec.rules[0].filters[4].requestMirror.fraction.denominator: 0 is out of bounds (write a number from 1 to 2147483647)
+    shop.yaml:15: error[invalid-value]: HTTPRoute shop/reviews: spec.rules[1].filters: a rule that redirects or answers has nothing to mirror (remove the RequestMirror filters, or have the rule forward)
     "#);
 }
 
@@ -341,7 +431,7 @@ fn a_grpc_routes_matches_are_checked() {
     shop.yaml:12: error[invalid-value]: GRPCRoute shop/reviews: spec.rules[0].matches[3].method.service: "(" is not a regular expression: unclosed group (expressions have RE2's syntax, without look-around and backreferences)
     shop.yaml:13: error[invalid-value]: GRPCRoute shop/reviews: spec.rules[0].matches[4].method.type: "PathPrefix" is not one of its values (write `Exact` or `RegularExpression`)
     shop.yaml:14: error[unknown-field]: GRPCRoute shop/reviews: spec.rules[0].matches[5].path: there is no such field (its fields are method, headers)
-    shop.yaml:15: error[unsupported-field]: GRPCRoute shop/reviews: spec.rules[0].filters[0].type: weft does not implement filters of type "URLRewrite" here (it reads RequestHeaderModifier, ResponseHeaderModifier)
+    shop.yaml:15: error[unsupported-field]: GRPCRoute shop/reviews: spec.rules[0].filters[0].type: weft does not implement filters of type "URLRewrite" here (it reads RequestHeaderModifier, ResponseHeaderModifier, RequestMirror)
     "#);
 }
 
@@ -388,7 +478,7 @@ fn a_traffic_policys_findings_are_all_told() {
     shop.yaml:13: error[invalid-value]: TrafficPolicy shop/slow: spec.targetRefs[7].group: the kind is not of the group "core" (write `group: ""`)
     shop.yaml:14: error[invalid-value]: TrafficPolicy shop/slow: spec.loadBalancing.type: "Fastest" is not one of its values (write `RoundRobin` or `LeastRequest` or `Random` or `PeakEwma` or `RingHash` or `Maglev`)
     shop.yaml:15: error[invalid-value]: TrafficPolicy shop/slow: spec.timeouts.request: "1 s" is not a duration (write up to four numbers of at most five digits with h, m, s or ms, such as 1m30s or 500ms)
-    shop.yaml:15: error[unknown-field]: TrafficPolicy shop/slow: spec.timeouts.connect: there is no such field (its fields are request)
+    shop.yaml:15: error[unknown-field]: TrafficPolicy shop/slow: spec.timeouts.connect: there is no such field (its fields are request, idle, stream)
     shop.yaml:16: error[unknown-field]: TrafficPolicy shop/slow: spec.retrys: there is no such field (did you mean `retries`?)
     "#);
 }

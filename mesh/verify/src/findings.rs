@@ -14,7 +14,7 @@ pub(crate) fn of(compiler: &Compiler, object: &ObjectRef) -> Vec<Diagnostic> {
         Object::HttpRoute(route) => of_route(compiler, object, AnyRoute::Http(route)),
         Object::GrpcRoute(route) => of_route(compiler, object, AnyRoute::Grpc(route)),
         Object::TrafficPolicy(policy) => resilience::doubts(compiler, object, policy),
-        Object::Workload(_) | Object::AccessPolicy(_) => Vec::new(),
+        Object::Workload(_) | Object::HttpRouteFilter(_) | Object::AccessPolicy(_) => Vec::new(),
     };
     found.extend(own.into_iter().map(|diagnostic| diagnostic.at(stored.source.clone())));
     found

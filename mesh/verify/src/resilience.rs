@@ -31,6 +31,7 @@ pub(crate) fn doubts(compiler: &Compiler, object: &ObjectRef, policy: &TrafficPo
         }
         for (_, route) in routes(compiler, target, stored).filter(|(host, _)| host.origins.contains(object)) {
             found.extend(unreached_bound(object, policy, route));
+            found.extend(unreached_idle(object, policy, route));
             found.extend(repeats(object, policy, route));
         }
     }
@@ -132,7 +133,7 @@ fn keyless(compiler: &Compiler, object: &ObjectRef, service: &ObjectRef) -> Opti
     let hosts = own.into_iter().chain(referrers.flat_map(|route| shadow::hosts(compiler, route)));
     let mut routes = hosts.flat_map(|host| &host.routes).filter(|route| match &route.action {
         RouteAction::Forward(shares) => shares.iter().any(|share| name(&share.cluster)),
-        RouteAction::Redirect(_) | RouteAction::Refuse { .. } => false,
+        RouteAction::Redirect(_) | RouteAction::Respond { .. } | RouteAction::Refuse { .. } => false,
     });
     if routes.any(|route| route.affinity.is_some()) {
         return None;
@@ -222,6 +223,19 @@ fn unreached_bound(object: &ObjectRef, policy: &TrafficPolicy, route: &Route) ->
     let (per_try, whole) = (duration::format(per_try), duration::format(whole));
     let text = format!("a request by {} ends after {whole}, before a try of {per_try} would", route.origin);
     Some(Diagnostic::warning(object, field, Code::NoEffect, text).hint("make the try shorter than the request"))
+}
+
+/// A bound on standing still that is longer than the one on the whole request.
+fn unreached_idle(object: &ObjectRef, policy: &TrafficPolicy, route: &Route) -> Option<Diagnostic> {
+    let idle = route.idle_timeout?;
+    let whole = [route.timeout, route.stream_timeout].into_iter().flatten().min()?;
+    if idle <= whole || policy.idle_timeout != Some(idle) {
+        return None;
+    }
+    let (idle, whole) = (duration::format(idle), duration::format(whole));
+    let text = format!("a request by {} ends after {whole}, before it could stand still for {idle}", route.origin);
+    let hint = "make it shorter than the request's own timeout, or take that away";
+    Some(Diagnostic::warning(object, "spec.timeouts.idle", Code::NoEffect, text).hint(hint))
 }
 
 /// Repetition of what is not idempotent, or none although it was written.

@@ -70,8 +70,12 @@ fn host() -> VirtualHost {
         }),
         affinity: Some(Affinity { key }),
         try_timeout: None,
+        idle_timeout: None,
+        stream_timeout: None,
         headers: None,
         rewrite: None,
+        cors: None,
+        mirrors: Vec::new(),
     };
     let authority = HostPort { host: "web.shop.svc.cluster.local".parse().unwrap(), port: Port::HTTP };
     VirtualHost { authority, service, routes: vec![route], origins: Vec::new() }

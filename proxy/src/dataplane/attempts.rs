@@ -69,6 +69,9 @@ pub(super) trait Carrier {
     /// What of the request can be sent once more, from its first byte.
     fn kept(&self) -> Sendable;
 
+    /// It is sure that the request is carried somewhere: it was admitted, and an endpoint was picked. Told once.
+    fn picked(&mut self, _: &mut Record) {}
+
     /// Carries the request to the picked endpoint and its answer back.
     async fn try_once(&mut self, attempt: &mut Attempt<'_, '_>) -> Result<Self::Done, AttemptFailed>;
 }
@@ -434,6 +437,9 @@ impl<'v> Attempts<'v> {
         let mut last = None;
         loop {
             let (picked, place) = self.pick(&local, last, record)?;
+            if last.is_none() {
+                carrier.picked(record);
+            }
             last = Some(picked.index());
             record.at(Stage::Connect);
             let passed_on = Cell::new(false);
@@ -499,6 +505,9 @@ impl<'v> Attempts<'v> {
         tried.unwrap_or_else(|_| {
             let bound = self.bound.unwrap_or_default();
             let detail = match self.permitted.routed().timeout() {
+                _ if self.permitted.routed().stream_timeout() == Some(bound) => {
+                    format!("the stream was not over within the route's {bound:?}")
+                }
                 Some(route) if route == bound => format!("no whole answer within the route's {bound:?}"),
                 _ => format!("no whole answer within the {bound:?} that the client has"),
             };

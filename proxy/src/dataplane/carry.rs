@@ -7,11 +7,12 @@ use super::{
     histogram::add,
     http::{Conn, Exchange, ExchangeError, Flow, Forward, Incoming, Outcome, Party, Progress, Replay},
     job::Application,
+    mirror::Mirroring,
     pool::{Proven, Upstream},
-    record::Stage,
+    record::{Record, Stage},
     resilience::{Look, Room},
     respond::{Failure, UNPROCESSED, unprocessed},
-    serve::Http1Job,
+    serve::{Http1Job, Tunnel},
     tls::{Io, Wire},
     upstream,
 };
@@ -29,9 +30,11 @@ pub(super) struct Http1<'a> {
     /// What was done so far.
     pub(super) progress: &'a mut Progress,
     /// Where the upstream is left once both connections have ended HTTP.
-    pub(super) tunnel: &'a mut Option<Upstream>,
+    pub(super) tunnel: &'a mut Option<Tunnel>,
     /// What was read of the body since the head, for a repeat.
     pub(super) replay: Replay<'a>,
+    /// What makes copies of it, until they are begun.
+    pub(super) mirroring: Option<Mirroring<'a>>,
 }
 
 impl Carrier for Http1<'_> {
@@ -43,10 +46,23 @@ impl Carrier for Http1<'_> {
         self.replay.kept(self.incoming, self.body)
     }
 
+    fn picked(&mut self, record: &mut Record) {
+        // What leaves HTTP is a conversation, which has no copy.
+        let head = &self.incoming.head;
+        let mirroring = self.mirroring.take().filter(|_| !head.upgrade && !head.connect);
+        if let Some(copies) = mirroring.and_then(|mirroring| mirroring.begin(record)) {
+            self.incoming.copy_to(&copies, &self.forward);
+            if self.body.is_read() {
+                copies.taps.finish();
+            }
+            self.replay.copy_to(copies.taps);
+        }
+    }
+
     async fn try_once(&mut self, attempt: &mut Attempt<'_, '_>) -> Result<Outcome, AttemptFailed> {
         let mut upstream = connect(attempt).await?;
         attempt.connected();
-        let Self { incoming, forward, client, body, progress, replay, tunnel: _ } = self;
+        let Self { incoming, forward, client, body, progress, replay, tunnel: _, mirroring: _ } = self;
         let sides = (&mut **client, &mut **body);
         let mut exchange = Exchange::begin(incoming, forward, sides, &mut upstream.conn, (progress, replay)).await?;
         let head = exchange.final_head().await?;
@@ -62,7 +78,8 @@ impl Carrier for Http1<'_> {
         }
         let outcome = exchange.finish(head).await?;
         if outcome.switched {
-            *self.tunnel = Some(upstream);
+            let idle = self.forward.bounds_all.then_some(self.forward.body_idle);
+            *self.tunnel = Some(Tunnel { upstream, idle, until: self.forward.until });
         } else if outcome.upstream_lives {
             let EndpointAddress::Socket(address) = attempt.picked().address();
             let worker = attempt.worker();
@@ -127,7 +144,8 @@ pub(super) async fn to_application(
     let head = exchange.final_head().await?;
     let outcome = exchange.finish(head).await?;
     if outcome.switched {
-        *job.tunnel = Some(Upstream { conn: upstream, connection: None });
+        let upstream = Upstream { conn: upstream, connection: None };
+        *job.tunnel = Some(Tunnel { upstream, idle: None, until: None });
     } else if outcome.upstream_lives {
         keep(application, upstream);
     }

@@ -78,6 +78,7 @@ impl Exposition {
         self.totals(&mut out);
         self.causes(&mut out);
         self.retries(&mut out);
+        self.mirrors(&mut out);
         self.requests(&mut out);
         out
     }
@@ -159,6 +160,15 @@ impl Exposition {
         ] {
             kind(out, name, "counter", help);
             line(out, format_args!("{name} {value}"));
+        }
+    }
+
+    fn mirrors(&self, out: &mut String) {
+        let name = "weft_mirrored_requests_total";
+        kind(out, name, "counter", "Copies of requests for mirrors by how they ended; counted nowhere else.");
+        let (answered, failed) = (self.total(|t| &t.mirrors.answered), self.total(|t| &t.mirrors.failed));
+        for (outcome, count) in [("answered", answered), ("failed", failed)] {
+            line(out, format_args!("{name}{{outcome=\"{outcome}\"}} {count}"));
         }
     }
 

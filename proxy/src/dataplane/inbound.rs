@@ -13,7 +13,7 @@ use weft_decide::{
     permit_request,
 };
 use weft_model::SpiffeId;
-use weft_net::{PeerAddr, Relay, reset_on_close};
+use weft_net::{PeerAddr, reset_on_close};
 
 use super::{
     gate::Stranger,
@@ -22,8 +22,9 @@ use super::{
     http2,
     job::{Application, Head, Job},
     metrics::Direction,
+    mirror::MIRROR,
     record::{Key, Record, Stage},
-    relay::relay,
+    relay::{Begun, relay},
     respond::{Ending, Failure},
     serve::{Path, serve},
     tls::{Io, Wire},
@@ -145,7 +146,7 @@ async fn tcp_stream(worker: &Worker, secured: Secured, record: &mut Record) {
     // within which it must have effect.
     match upstream.await {
         Ok(mut upstream) => {
-            relay(worker, record, Some(&watching), (&mut io, &mut upstream), Relay::default()).await;
+            relay(worker, record, Some(&watching), (&mut io, &mut upstream), Begun::default()).await;
         }
         Err(Failure { ending, detail, answer: _ }) => {
             // Where even the option fails, the socket is gone.
@@ -221,6 +222,9 @@ impl Path for Inbound {
         job.record().note(Key::Path, &request.target.path);
         let hop = Hop::read(request.headers, || worker.draw());
         job.record().belongs(&hop);
+        if let Some((_, original)) = fields.iter().find(|(name, _)| name.eq_ignore_ascii_case(MIRROR.as_bytes())) {
+            job.record().note(Key::MirrorOf, String::from_utf8_lossy(original));
+        }
         job.record().at(Stage::Route);
         let chain = chain(&view, server_name, true)?;
         let address = admitted(worker, chain, job.record(), |chain| permit_request(chain, caller, &request))?;
@@ -233,9 +237,21 @@ impl Path for Inbound {
         let (path, query) = (&*request.target.path, request.target.query);
         let (last, body_idle) = (|| worker.is_leaving(Direction::Inbound), worker.timeouts().body_idle);
         let host = head.host(&request.host);
-        let (trusts_answers, set_cookie) = (false, None);
-        let forward =
-            Forward { path, query, host, last: &last, trusts_answers, body_idle, set_cookie, edits, answer_edits };
+        let (trusts_answers, bounds_all, until, set_cookie) = (false, false, None, None);
+        let last = &last;
+        let forward = Forward {
+            path,
+            query,
+            host,
+            last,
+            trusts_answers,
+            body_idle,
+            bounds_all,
+            until,
+            set_cookie,
+            edits,
+            answer_edits,
+        };
         let application = Application { worker, address, protocol: chain.ir().protocol };
         let carried = job.to_application(head, application, &forward);
         let Some(bound) = bound else { return carried.await };

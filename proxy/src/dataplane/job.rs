@@ -7,6 +7,7 @@ use weft_model::Protocol;
 use super::{
     attempts::Carrier,
     http::{Forward, Outcome},
+    mirror::Mirroring,
     record::Record,
     respond::Failure,
     worker::Worker,
@@ -34,10 +35,10 @@ pub(super) trait Job {
     /// What is known of it.
     fn record(&mut self) -> &mut Record;
 
-    /// What carries it to a mesh peer, in the version of HTTP that it came by; and its record.
+    /// What carries it to a mesh peer, in the version of HTTP that it came by, and has copies of it made; and its record.
     fn to_peer<'a>(
         &'a mut self,
-        worker: &'a Worker,
+        mirroring: Mirroring<'a>,
         head: &'a Self::Head,
         forward: Forward<'a>,
     ) -> (impl Carrier<Done = Outcome> + 'a, &'a mut Record);

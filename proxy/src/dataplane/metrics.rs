@@ -114,6 +114,23 @@ pub(super) struct Totals {
     pub(super) handshakes_failed: AtomicU64,
     pub(super) records_dropped: AtomicU64,
     pub(super) retries: Retries,
+    pub(super) mirrors: Mirrors,
+}
+
+/// Copies of requests by how they ended.
+#[derive(Debug, Default)]
+pub(super) struct Mirrors {
+    /// With an answer that tells of no failure.
+    pub(super) answered: AtomicU64,
+    /// With any other, with none, or nowhere.
+    pub(super) failed: AtomicU64,
+}
+
+impl Mirrors {
+    /// Counts one. Only the cells' own worker may call it.
+    pub(super) fn count(&self, answered: bool) {
+        add(if answered { &self.answered } else { &self.failed }, 1);
+    }
 }
 
 /// What became of requests that failed or were answered by an error that their route repeats on.

@@ -20,6 +20,7 @@ mod inbound;
 mod job;
 mod ledger;
 mod metrics;
+mod mirror;
 mod outbound;
 mod pool;
 mod progress;

@@ -8,7 +8,7 @@ use weft_decide::{
     route_tcp,
 };
 use weft_ir::ServicePort;
-use weft_net::{PeerAddr, Relay};
+use weft_net::PeerAddr;
 
 use super::{
     attempts::{Attempts, Kept},
@@ -16,8 +16,9 @@ use super::{
     http::{Conn, Forward, Outcome},
     job::{Head, Job},
     metrics::Direction,
+    mirror::Mirroring,
     record::{Key, Record, Stage},
-    relay::relay,
+    relay::{Begun, relay},
     respond::{Ending, Failure},
     serve::{Path, serve},
     tls::Io,
@@ -38,7 +39,7 @@ pub(super) async fn tcp(worker: &Worker, tcp: TcpStream, peer: PeerAddr, service
         // Nothing narrows what goes out: there is nothing to look at again.
         Ok((mut upstream, _kept)) => {
             let ends = (&mut Io::Plain(tcp), &mut upstream);
-            relay(worker, &mut record, None, ends, Relay::default()).await;
+            relay(worker, &mut record, None, ends, Begun::default()).await;
         }
         Err(Failure { ending, detail, answer: _ }) => {
             // Where even the option fails, the socket is gone.
@@ -121,8 +122,10 @@ impl Path for Outbound {
                     if *path != *request.target.path || *host != *request.host {
                         job.record().note(Key::Rewritten, format_args!("{host}{path}"));
                     }
-                    let bound = hop.time.bound(routed.timeout());
-                    let elapsed = job.record().started().elapsed();
+                    let whole = [routed.timeout(), routed.stream_timeout()].into_iter().flatten().min();
+                    let bound = hop.time.bound(whole);
+                    let started = job.record().started();
+                    let elapsed = started.elapsed();
                     let left = hop.left(bound.map(|bound| bound.saturating_sub(elapsed)));
                     // What a route writes comes last, and wins.
                     let mut edits = FieldEdits::default();
@@ -136,12 +139,15 @@ impl Path for Outbound {
                         host: head.host(&host),
                         last: &last,
                         trusts_answers: true,
-                        body_idle: worker.timeouts().body_idle,
+                        body_idle: routed.idle_timeout().unwrap_or_else(|| worker.timeouts().body_idle),
+                        bounds_all: routed.idle_timeout().is_some(),
+                        until: routed.stream_timeout().map(|bound| started + bound),
                         set_cookie: routed.set_cookie().map(|cookie| cookie.to_string()),
                         edits,
-                        answer_edits: routed.answer_edits(),
+                        answer_edits: routed.answer_edits(&request),
                     };
-                    let (mut carrier, record) = job.to_peer(worker, head, forward);
+                    let mirroring = Mirroring::new(worker, &view, &routed, split);
+                    let (mut carrier, record) = job.to_peer(mirroring, head, forward);
                     let attempts = Attempts { worker, view: &view, permitted, method: request.method, split, bound };
                     return attempts.run(&mut carrier, record).await;
                 }

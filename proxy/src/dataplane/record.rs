@@ -51,8 +51,9 @@ struct Note {
 }
 
 /// Which texts a record may keep; `caller` and `server` are the identities that the peer has proven, `rewritten` the host and path
-/// that are forwarded where they differ, `pickedBy` why it is this endpoint where that is not its turn, `circumstances` what the pick
-/// depended on beside the draws, and `notRepeated` why a failed request was not sent again.
+/// that are forwarded where they differ, `mirrorOf` the record of the request that this one copies, `pickedBy` why it is this
+/// endpoint where that is not its turn, `circumstances` what the pick depended on beside the draws, and `notRepeated` why a
+/// failed request was not sent again.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Key {
     Caller,
@@ -67,6 +68,7 @@ pub(super) enum Key {
     Service,
     Destination,
     Rewritten,
+    MirrorOf,
     Trace,
     Span,
     ParentSpan,
@@ -76,7 +78,7 @@ pub(super) enum Key {
     Detail,
 }
 
-const KEYS: [(Key, &str); 19] = [
+const KEYS: [(Key, &str); 20] = [
     (Key::Caller, "caller"),
     (Key::Server, "server"),
     (Key::Authority, "authority"),
@@ -89,6 +91,7 @@ const KEYS: [(Key, &str); 19] = [
     (Key::Service, "service"),
     (Key::Destination, "destination"),
     (Key::Rewritten, "rewritten"),
+    (Key::MirrorOf, "mirrorOf"),
     (Key::Trace, "traceId"),
     (Key::Span, "spanId"),
     (Key::ParentSpan, "parentSpanId"),
@@ -123,6 +126,10 @@ pub(super) struct Record {
     pub(super) received: u64,
     /// How often it was sent again.
     pub(super) repeats: u8,
+    /// How many copies were made of it, or would have been within their budget.
+    mirrors: u8,
+    /// Whether it is of such a copy, that nobody waits for.
+    is_mirror: bool,
     ending: Option<Ending>,
     forgotten: bool,
 }
@@ -148,9 +155,29 @@ impl Record {
             sent: 0,
             received: 0,
             repeats: 0,
+            mirrors: 0,
+            is_mirror: false,
             ending: None,
             forgotten: false,
         }
+    }
+
+    /// Begins the record of a copy of this one's request, on its way to a mirror.
+    pub(super) fn mirrored(&mut self, (service, mirror): (&ServicePort, &ServicePort)) -> Self {
+        self.mirrors = self.mirrors.saturating_add(1);
+        let mut record = Self::begin(&self.ledger, self.direction, self.tcp, self.peer);
+        record.is_mirror = true;
+        (record.revision, record.draws) = (self.revision.clone(), self.draws);
+        for key in [Key::Authority, Key::Method, Key::Path, Key::Route, Key::Rewritten, Key::Trace, Key::RequestId] {
+            let note = self.notes.get(key as usize).copied().unwrap_or_default();
+            if note.start < note.end {
+                record.note(key, self.texts.get(range(note)).unwrap_or_default());
+            }
+        }
+        record.note(Key::MirrorOf, self.id());
+        record.note(Key::Service, service);
+        record.note(Key::Destination, mirror);
+        record
     }
 
     /// It has come as far as `stage`.
@@ -188,6 +215,11 @@ impl Record {
     pub(super) fn decided_by(&mut self, revision: &Rc<str>, draws: Draws) {
         self.revision = Some(revision.clone());
         self.draws = Some(draws);
+    }
+
+    /// The draw of its pick.
+    pub(super) fn picked_by(&mut self, pick: u64) {
+        self.draws = Some(Draws { pick, ..self.draws.unwrap_or_default() });
     }
 
     /// Keeps a text.
@@ -271,6 +303,9 @@ impl Record {
         if self.repeats > 0 {
             line.raw("repeats", self.repeats);
         }
+        if self.mirrors > 0 {
+            line.raw("mirrors", self.mirrors);
+        }
         if let Some(revision) = &self.revision {
             line.text("revision", revision);
         }
@@ -297,6 +332,12 @@ impl Record {
         let ending = self.ending.unwrap_or(Ending::Abandoned);
         let micros = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
         let ledger = self.ledger.clone();
+        if self.is_mirror {
+            let answered = ending == Ending::Complete && self.status.is_some_and(|status| status < 500);
+            ledger.metrics().totals.mirrors.count(answered);
+            // Nobody was told its id.
+            return ledger.write(false, |out| self.write(ending, micros, out));
+        }
         let series = self.series.take().unwrap_or_else(|| ledger.metrics().nameless(self.direction, self.tcp));
         let in_order = matches!(ending, Ending::Complete | Ending::Answered(_));
         let failed = !in_order

@@ -18,6 +18,17 @@ use super::{
     worker::Worker,
 };
 
+/// A connection whose bytes begin to flow.
+#[derive(Default)]
+pub(super) struct Begun {
+    /// With what was read of them already.
+    pub(super) relay: Relay,
+    /// How long they may stand still; `None` leaves that to the proxy.
+    pub(super) idle: Option<Duration>,
+    /// When they must be over.
+    pub(super) until: Option<Instant>,
+}
+
 /// Copies both ways until both sides have ended or one has failed, or the connection is no longer permitted, and ends the
 /// record.
 pub(super) async fn relay(
@@ -25,19 +36,25 @@ pub(super) async fn relay(
     record: &mut Record,
     watching: Option<&Watching<'_>>,
     (downstream, upstream): (&mut Io, &mut Io),
-    relay: Relay,
+    Begun { relay, idle, until }: Begun,
 ) {
     record.at(Stage::Stream);
     let before = (record.sent, record.received);
     let mut counted = Counted { record, relay, before };
-    let (over, bound) = (worker.over().listen(), worker.timeouts().stream_idle);
-    let mut quiet = Quiet::default();
+    let (over, bound) = (worker.over().listen(), idle.unwrap_or_else(|| worker.timeouts().stream_idle));
+    let (mut quiet, mut late) = (Quiet::default(), Alarm::default());
+    if let Some(until) = until {
+        late.set(until);
+    }
     let end = poll_fn(|cx| {
         if let Some(Poll::Ready(revoked)) = watching.map(|watching| watching.poll(cx)) {
             return Poll::Ready(End::Revoked(revoked));
         }
         if over.poll(cx).is_ready() {
             return Poll::Ready(End::Drained);
+        }
+        if late.poll(cx).is_ready() {
+            return Poll::Ready(End::Late);
         }
         match counted.relay.poll(cx, downstream, upstream) {
             Poll::Ready(end) => Poll::Ready(End::Relay(end)),
@@ -63,6 +80,7 @@ pub(super) async fn relay(
         End::Drained => {
             record.fail(Ending::Drained, "this proxy has drained, and its time for open connections is over")
         }
+        End::Late => record.fail(Ending::StreamOver, "it was open for as long as its route lets a stream be"),
         End::Idle => record.fail(Ending::StreamIdle, format!("no byte either way for {bound:?}")),
         End::Relay(RelayEnd::Failed { side, error }) => {
             let ending = match side {
@@ -84,6 +102,8 @@ enum End {
     Drained,
     /// Nothing moved for too long.
     Idle,
+    /// Its time is over.
+    Late,
 }
 
 /// Watches that bytes move. Its timer is made at the first wait and moved once a bound, not once a byte.

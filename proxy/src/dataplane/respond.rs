@@ -56,7 +56,8 @@ pub(super) enum Ending {
     Complete,
     /// Its record was dropped: its task was.
     Abandoned,
-    /// Its route has this proxy answer, with this status: a redirect.
+    /// Its route has this proxy answer, with this status: a redirect, a response that was
+    /// written, or what a browser may do (CORS).
     Answered(u16),
     /// The evaluator refused it, with this code, status and blame.
     Refused(&'static str, u16, Blame),
@@ -92,10 +93,14 @@ pub(super) enum Ending {
     Timeout,
     /// A TCP connection or tunnel on which nothing moved for too long.
     StreamIdle,
+    /// A tunnel that was open for as long as its route lets a stream be.
+    StreamOver,
     /// A TCP connection or tunnel that was still open when this proxy had drained.
     Drained,
     /// A body stood still for too long, and this is who did not move it.
     BodyIdle(Blame),
+    /// A copy of a request has not reached its mirror, with this code and blame. Nobody waits to be told.
+    NotMirrored(&'static str, Blame),
     /// This proxy is not able to: no certificate yet.
     Unready,
     /// This proxy is short of memory or descriptors.
@@ -142,8 +147,10 @@ impl Ending {
             Self::UpstreamMalformed(_) => "upstream-malformed",
             Self::Timeout => "timeout",
             Self::StreamIdle => "stream-idle",
+            Self::StreamOver => "stream-timeout",
             Self::Drained => "drained",
             Self::BodyIdle(_) => "body-idle",
+            Self::NotMirrored(code, _) => code,
             Self::Unready => "unready",
             Self::Overloaded => "overloaded",
         }
@@ -153,8 +160,8 @@ impl Ending {
     pub(super) const fn blame(self) -> Option<Blame> {
         match self {
             // Whoever had the turn to speak is not known here.
-            Self::Complete | Self::Answered(_) | Self::StreamIdle => None,
-            Self::Refused(_, _, blame) | Self::BodyIdle(blame) => Some(blame),
+            Self::Complete | Self::Answered(_) | Self::StreamIdle | Self::StreamOver => None,
+            Self::Refused(_, _, blame) | Self::BodyIdle(blame) | Self::NotMirrored(_, blame) => Some(blame),
             Self::Malformed(_)
             | Self::ClientTimeout
             | Self::ClientGone
@@ -190,6 +197,7 @@ impl Ending {
         match self {
             Self::Complete | Self::Abandoned | Self::ClientGone | Self::Plaintext | Self::Handshake => None,
             Self::WrongProtocol | Self::StreamIdle | Self::Drained | Self::BrokeHttp2 => None,
+            Self::NotMirrored(..) | Self::StreamOver => None,
             Self::Answered(status) | Self::Refused(_, status, _) => Some(status),
             Self::Malformed(malformed) => Some(malformed.status()),
             Self::ClientTimeout | Self::BodyIdle(Blame::Downstream) => Some(408),
@@ -236,7 +244,10 @@ impl Failure {
 impl From<OwnAnswer> for Failure {
     fn from(answer: OwnAnswer) -> Self {
         let location = answer.fields.iter().find(|(name, _)| name == "location");
-        let detail = location.map(|(_, url)| format!("redirected to {url}")).unwrap_or_default();
+        let detail = match location {
+            Some((_, url)) => format!("redirected to {url}"),
+            None => "its route answers".to_owned(),
+        };
         Self { ending: Ending::Answered(answer.status), detail, answer: Some(Box::new(answer)) }
     }
 }
@@ -286,18 +297,27 @@ impl From<ExchangeError> for Failure {
 /// The reason phrases of the statuses that we answer with ourselves (RFC 9110 §15).
 pub(super) const fn reason(status: u16) -> &'static str {
     match status {
+        200 => "OK",
+        201 => "Created",
+        202 => "Accepted",
+        204 => "No Content",
         301 => "Moved Permanently",
         302 => "Found",
         303 => "See Other",
+        304 => "Not Modified",
         307 => "Temporary Redirect",
         308 => "Permanent Redirect",
         400 => "Bad Request",
+        401 => "Unauthorized",
         403 => "Forbidden",
         404 => "Not Found",
+        405 => "Method Not Allowed",
         408 => "Request Timeout",
+        410 => "Gone",
         414 => "URI Too Long",
         417 => "Expectation Failed",
         421 => "Misdirected Request",
+        429 => "Too Many Requests",
         431 => "Request Header Fields Too Large",
         500 => "Internal Server Error",
         501 => "Not Implemented",
@@ -305,6 +325,7 @@ pub(super) const fn reason(status: u16) -> &'static str {
         503 => "Service Unavailable",
         504 => "Gateway Timeout",
         505 => "HTTP Version Not Supported",
-        _ => "Refused",
+        // What a route answers may have any status; a phrase says nothing (RFC 9112 §4).
+        _ => "",
     }
 }

@@ -15,8 +15,10 @@ use super::{
     http2::{self, PREFACE_HEAD, Prefixed},
     job::{Application, Head, Job},
     metrics::Direction,
+    mirror::Mirroring,
     pool::Upstream,
     record::{Record, Stage},
+    relay::{Begun, relay},
     respond::{Ending, Failure, reason},
     watch::Watching,
     worker::Worker,
@@ -36,7 +38,16 @@ pub(super) struct Http1Job<'a> {
     /// What was done so far.
     pub(super) progress: &'a mut Progress,
     /// The upstream, once both connections have left HTTP.
-    pub(super) tunnel: &'a mut Option<Upstream>,
+    pub(super) tunnel: &'a mut Option<Tunnel>,
+}
+
+/// Where the bytes of a client's connection go that has left HTTP.
+pub(super) struct Tunnel {
+    pub(super) upstream: Upstream,
+    /// How long it may stand still, where a policy says so.
+    pub(super) idle: Option<Duration>,
+    /// When it must be over, where a policy says so.
+    pub(super) until: Option<Instant>,
 }
 
 impl Job for Http1Job<'_> {
@@ -48,13 +59,13 @@ impl Job for Http1Job<'_> {
 
     fn to_peer<'a>(
         &'a mut self,
-        worker: &'a Worker,
+        mirroring: Mirroring<'a>,
         incoming: &'a Incoming,
         forward: Forward<'a>,
     ) -> (impl Carrier<Done = Outcome> + 'a, &'a mut Record) {
         let Self { client, body, record, progress, tunnel } = self;
-        let replay = Replay::new(worker.replays());
-        (Http1 { incoming, forward, client, body, progress, tunnel, replay }, record)
+        let replay = Replay::new(mirroring.worker().replays());
+        (Http1 { incoming, forward, client, body, progress, tunnel, replay, mirroring: Some(mirroring) }, record)
     }
 
     async fn to_application(
@@ -179,9 +190,9 @@ async fn one(
     let carried = path.carry(incoming, &mut job).await;
     (record.status, record.sent, record.received) = (progress.status, progress.sent, progress.received);
     match carried {
-        Ok(_) if let Some(upstream) = tunnel => {
+        Ok(_) if let Some(tunnel) = tunnel => {
             // Boxed: hardly any connection comes to it.
-            Box::pin(tunnelled(worker, path, (client, upstream), incoming, record)).await;
+            Box::pin(tunnelled(worker, path, (client, tunnel), incoming, record)).await;
             After::Drop
         }
         Ok(outcome) => {
@@ -207,13 +218,14 @@ async fn one(
 async fn tunnelled(
     worker: &Worker,
     path: &impl Path,
-    (client, mut upstream): (&mut Conn, Upstream),
+    (client, tunnel): (&mut Conn, Tunnel),
     incoming: &Incoming,
     record: &mut Record,
 ) {
     let watching = path.watch(incoming);
-    let relay = Relay::new(client.take_input(), upstream.conn.take_input());
-    super::relay::relay(worker, record, watching.as_ref(), (client.io_mut(), upstream.conn.io_mut()), relay).await;
+    let Tunnel { mut upstream, idle, until } = tunnel;
+    let begun = Begun { relay: Relay::new(client.take_input(), upstream.conn.take_input()), idle, until };
+    relay(worker, record, watching.as_ref(), (client.io_mut(), upstream.conn.io_mut()), begun).await;
 }
 
 /// How a refusal is answered.
@@ -238,7 +250,10 @@ async fn refuse(client: &mut Conn, record: &mut Record, failure: Failure, answer
     for (name, value) in fields {
         head.extend([name.as_str(), ": ", &value, "\r\n"]);
     }
-    head.push_str(&format!("content-length: {}\r\n", body.len()));
+    // RFC 9110 §8.6.
+    if !matches!(status, 204 | 304) {
+        head.push_str(&format!("content-length: {}\r\n", body.len()));
+    }
     head.push_str(if answer.lives { "\r\n" } else { "connection: close\r\n\r\n" });
     let parts = [head.as_bytes(), body.as_bytes()];
     let slices = parts.map(IoSlice::new);

@@ -30,6 +30,7 @@ use super::{
     inbound,
     ledger::Ledger,
     metrics::{Direction, Totals},
+    mirror::Budget,
     outbound,
     pool::Pool,
     progress::Taker,
@@ -134,6 +135,7 @@ pub(super) struct Worker {
     epoch: Instant,
     reports: SyncSender<Reported>,
     replays: Replays,
+    mirrors: Rc<Budget>,
     draining: Cell<Draining>,
     /// By direction.
     bells: [Bell; 2],
@@ -289,6 +291,11 @@ impl Worker {
     /// What requests keep to be sent again.
     pub(super) fn replays(&self) -> &Replays {
         &self.replays
+    }
+
+    /// What copies of requests may hold.
+    pub(super) fn mirrors(&self) -> &Rc<Budget> {
+        &self.mirrors
     }
 
     /// Waits for the next snapshot, having told the control side what it must know; until `deadline`, which is set with
@@ -464,6 +471,7 @@ async fn work(ledger: Rc<Ledger>, start: Start, mut commands: mpsc::UnboundedRec
         epoch,
         reports,
         replays: Replays::default(),
+        mirrors: Rc::new(Budget::of_worker(workers)),
         draining: Cell::new(Draining::No),
         bells: Default::default(),
         over: Bell::default(),

@@ -19,8 +19,12 @@ fn catalog(path: PathMatch, cause: &str) -> Resource {
         retry: None,
         affinity: None,
         try_timeout: None,
+        idle_timeout: None,
+        stream_timeout: None,
         headers: None,
         rewrite: None,
+        cors: None,
+        mirrors: Vec::new(),
     };
     let host = "catalog.shop.svc.cluster.local".parse().unwrap();
     let authority = HostPort { host, port: Port::HTTP };

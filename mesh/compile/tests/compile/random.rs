@@ -11,10 +11,10 @@ use weft_compile::Compiler;
 use weft_ir::{Resource, ResourceKey};
 use weft_model::{
     AccessAction, AccessMatch, AccessPolicy, AccessRule, AffinityKey, BackendRef, Balancing, BreakerFields, Callers,
-    ClusterName, Diagnostic, Filters, GrpcMatch, GrpcRoute, GrpcRule, HeaderFilters, HttpMatch, HttpMethod, HttpRoute,
-    HttpRule, Labels, LimitFields, Locality, Meta, Name, Namespace, NetworkName, Object, ObjectRef, Owner, ParentRef,
-    PathMatch, PolicyTarget, Port, Protocol, RetryFields, Selector, Service, ServicePortSpec, Stored, TargetKind,
-    TargetPort, TrafficPolicy, Workload,
+    ClusterName, Diagnostic, DirectResponse, Filters, GrpcMatch, GrpcRoute, GrpcRule, HeaderFilters, HttpMatch,
+    HttpMethod, HttpRoute, HttpRouteFilter, HttpRule, Labels, LimitFields, Locality, Meta, Mirror, Name, Namespace,
+    NetworkName, Object, ObjectRef, Owner, ParentRef, PathMatch, PolicyTarget, Port, Protocol, RetryFields, Selector,
+    Service, ServicePortSpec, Share, Stored, TargetKind, TargetPort, TrafficPolicy, Workload,
 };
 
 use crate::support::names;
@@ -102,17 +102,24 @@ fn http_route() -> impl Strategy<Value = Object> {
         weight,
         headers: HeaderFilters::default(),
     });
+    let mirror = (namespace(), name(), port()).prop_map(|(namespace, name, port)| Mirror {
+        namespace,
+        name,
+        port,
+        share: Share::ALL,
+    });
+    let mirrors = proptest::collection::vec(mirror, 0..2);
     let rule = (
         proptest::option::of(name()),
         proptest::collection::vec(matches, 0..3),
         proptest::collection::vec(backend, 0..3),
-        proptest::option::of(0u64..3),
+        (proptest::option::of(0u64..3), proptest::option::weighted(0.2, name()), mirrors),
     )
-        .prop_map(|(name, matches, backends, timeout)| HttpRule {
+        .prop_map(|(name, matches, backends, (timeout, extension, mirrors))| HttpRule {
             name,
             matches,
-            filters: Filters::default(),
-            backends,
+            backends: if extension.is_some() { Vec::new() } else { backends },
+            filters: Filters { mirrors, extension, ..Filters::default() },
             request_timeout: timeout.map(Duration::from_secs),
             backend_timeout: None,
         });
@@ -125,6 +132,7 @@ fn grpc_route() -> impl Strategy<Value = Object> {
     http_route().prop_map(|route| match route {
         Object::HttpRoute(route) => {
             let rule = |rule: &HttpRule| GrpcRule {
+                mirrors: rule.filters.mirrors.clone(),
                 name: rule.name.clone(),
                 matches: rule.matches.iter().map(|_| GrpcMatch::default()).collect(),
                 headers: HeaderFilters::default(),
@@ -150,6 +158,13 @@ fn targets() -> impl Strategy<Value = Vec<PolicyTarget>> {
         section: section.filter(|_| kind.is_route() || !valid),
     });
     proptest::collection::vec(target, 1..3)
+}
+
+fn route_filter() -> impl Strategy<Value = Object> {
+    (meta(), 200..203_u16).prop_map(|(meta, status)| {
+        let answer = DirectResponse { status, content_type: DirectResponse::TEXT.to_owned(), body: "a".to_owned() };
+        Object::HttpRouteFilter(Arc::new(HttpRouteFilter { meta, answer }))
+    })
 }
 
 fn traffic_policy() -> impl Strategy<Value = Object> {
@@ -214,6 +229,7 @@ fn object() -> impl Strategy<Value = Object> {
         workload(),
         http_route(),
         grpc_route(),
+        route_filter(),
         traffic_policy(),
         access_policy()
     ]

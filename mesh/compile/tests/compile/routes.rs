@@ -2,7 +2,7 @@
 use weft_ir::RouteAction;
 use weft_model::{Code, Kind};
 
-use crate::support::{Mesh, service};
+use crate::support::{Mesh, reference, service};
 
 const HOST: &str = "web.shop.svc.cluster.local";
 
@@ -192,4 +192,72 @@ fn filters_and_the_bound_on_a_try_reach_the_route() {
     assert_eq!(route.try_timeout, Some(std::time::Duration::from_millis(300)));
     let RouteAction::Forward(shares) = &route.action else { panic!("{route:?}") };
     assert_eq!(shares[0].headers.as_ref().unwrap().response.remove, ["server"]);
+}
+
+#[test]
+fn mirrors_reach_the_route_and_those_that_lead_nowhere_are_left_out_and_told() {
+    let mirror = |rest: &str| format!("{{type: RequestMirror, requestMirror: {{backendRef: {{{rest}}}}}}}");
+    let filters = [
+        mirror("name: v2, port: 80"),
+        mirror("name: v2, port: 80").replace("}}}", "}, fraction: {numerator: 1, denominator: 3}}}"),
+        mirror("name: v2, port: 80").replace("}}}", "}, percent: 0}}"),
+        mirror("name: gone, port: 80"),
+        mirror("name: v2, port: 81"),
+    ];
+    let rules = format!("[{{filters: [{}], backendRefs: [{{name: web, port: 80}}]}}]", filters.join(", "));
+    let mut mesh = Mesh::of(&(service("web") + &service("v2") + &route("copied", &rules)));
+    let mirrors = |mesh: &Mesh| -> Vec<(String, u32)> {
+        let host = mesh.host(HOST).unwrap();
+        host.routes[0].mirrors.iter().map(|it| (it.cluster.to_string(), it.per_million)).collect()
+    };
+    let v2 = |share| ("local/shop/v2:80".to_owned(), share);
+    assert_eq!(mirrors(&mesh), [v2(1_000_000), v2(333_333)]);
+    let field = |key: &str| format!("spec.rules[0].filters.requestMirror.backendRef.{key}");
+    let told = [(field("name"), Code::DanglingReference), (field("port"), Code::DanglingReference)];
+    assert_eq!(mesh.findings(Kind::HttpRoute, "shop", "copied"), told);
+    let changed = mesh.put(&service("gone"));
+    assert!(changed.updated.iter().any(|key| key.name.contains("web")), "{changed:?}");
+    assert_eq!(mirrors(&mesh).len(), 3);
+    // Where nothing is forwarded, nothing is copied.
+    mesh.delete(Kind::Service, "shop", "v2");
+    assert_eq!(mirrors(&mesh), [("local/shop/gone:80".to_owned(), 1_000_000)]);
+}
+
+#[test]
+fn a_named_answer_reaches_the_route_with_each_of_its_versions_and_a_missing_one_refuses() {
+    let answer = |body: &str| {
+        format!(
+            "
+---
+apiVersion: weft.dev/v1alpha1
+kind: HTTPRouteFilter
+metadata: {{name: closed, namespace: shop}}
+spec: {{directResponse: {{statusCode: 410, contentType: text/html, body: {body}}}}}
+"
+        )
+    };
+    let rules =
+        "[{filters: [{type: ExtensionRef, extensionRef: {group: weft.dev, kind: HTTPRouteFilter, name: closed}}]}]";
+    let mut mesh = Mesh::of(&(service("web") + &route("gone", rules)));
+    let action = |mesh: &Mesh| mesh.host(HOST).unwrap().routes[0].action.clone();
+    let missing = || RouteAction::Refuse { cause: "HTTPRouteFilter shop/closed does not exist".to_owned() };
+    assert_eq!(action(&mesh), missing());
+    let field = "spec.rules[0].filters.extensionRef.name".to_owned();
+    assert_eq!(mesh.findings(Kind::HttpRoute, "shop", "gone"), [(field, Code::DanglingReference)]);
+    for body in ["for now", "for good"] {
+        let changed = mesh.put(&answer(body));
+        assert_eq!(changed.updated.len(), 1, "{changed:?}");
+        assert_eq!(action(&mesh), RouteAction::Respond { status: 410, body: body.to_owned() });
+        let host = mesh.host(HOST).unwrap();
+        let headers = host.routes[0].headers.as_ref().unwrap();
+        assert_eq!(
+            (headers.response.set[0].name.as_str(), headers.response.set[0].value.as_str()),
+            ("content-type", "text/html")
+        );
+        // It is one of the objects that the host was made from: its status is told by that.
+        assert!(host.origins.contains(&reference(Kind::HttpRouteFilter, "shop", "closed")), "{:?}", host.origins);
+    }
+    assert_eq!(mesh.findings(Kind::HttpRoute, "shop", "gone"), []);
+    mesh.delete(Kind::HttpRouteFilter, "shop", "closed");
+    assert_eq!(action(&mesh), missing());
 }

@@ -10,7 +10,7 @@ use weft_ir::{
 use weft_model::{PathMatch, PathRewrite, TextMatch};
 
 use super::lanes::Lanes;
-use crate::normalize;
+use crate::{cors::Texts, normalize};
 
 /// The longest source of a regular expression, in bytes.
 const MAX_REGEX: usize = 1024;
@@ -63,6 +63,8 @@ pub(crate) struct Patterns {
     pub(crate) headers: Vec<HeaderPattern>,
     /// One for each match on a query parameter.
     pub(crate) query: Vec<HeaderPattern>,
+    /// What CORS says, if it says anything.
+    pub(crate) cors: Option<Texts>,
 }
 
 /// A virtual host, ready to route by.
@@ -85,17 +87,16 @@ impl HostEntry {
         &self.host
     }
 
-    /// The clusters that its routes forward to, with repetitions; not those whose share is refused.
+    /// The clusters that its routes forward to or mirror at, with repetitions; not those whose share is refused.
     pub(super) fn clusters(&self) -> impl Iterator<Item = &ServicePort> {
-        self.host
-            .routes
-            .iter()
-            .flat_map(|route| match &route.action {
+        self.host.routes.iter().flat_map(|route| {
+            let shares = match &route.action {
                 RouteAction::Forward(clusters) => clusters.as_slice(),
-                RouteAction::Redirect(_) | RouteAction::Refuse { .. } => &[],
-            })
-            .filter(|weighted| weighted.refusal.is_none())
-            .map(|weighted| &weighted.cluster)
+                RouteAction::Redirect(_) | RouteAction::Respond { .. } | RouteAction::Refuse { .. } => &[],
+            };
+            let taken = shares.iter().filter(|weighted| weighted.refusal.is_none()).map(|weighted| &weighted.cluster);
+            taken.chain(route.mirrors.iter().map(|mirror| &mirror.cluster))
+        })
     }
 
     pub(crate) fn routes(&self) -> impl Iterator<Item = (&Route, &Patterns)> {
@@ -107,7 +108,8 @@ fn patterns(route: &Route) -> Result<Patterns, Unusable> {
     let path = path_pattern(&route.matches.path)?;
     let headers = header_patterns(&route.matches.headers)?;
     let query = route.matches.query.iter().map(|parameter| text_pattern(&parameter.value)).collect::<Result<_, _>>()?;
-    Ok(Patterns { path, headers, query })
+    let cors = route.cors.as_deref().map(Texts::of);
+    Ok(Patterns { path, headers, query, cors })
 }
 
 fn path_pattern(path: &PathMatch) -> Result<Option<Lanes<Regex>>, Unusable> {
@@ -224,7 +226,7 @@ impl<'s> Chain<'s> {
 fn check_rewrites(route: &Route) -> Result<(), Unusable> {
     let redirect = match &route.action {
         RouteAction::Redirect(redirect) => redirect.path.as_ref(),
-        RouteAction::Forward(_) | RouteAction::Refuse { .. } => None,
+        RouteAction::Forward(_) | RouteAction::Respond { .. } | RouteAction::Refuse { .. } => None,
     };
     let rewrite = route.rewrite.as_deref().and_then(|rewrite| rewrite.path.as_ref());
     let paths = redirect.into_iter().chain(rewrite).map(|path| match path {

@@ -121,11 +121,12 @@ fn rule(cx: &mut Context, item: &Field<'_>, own: &Namespace) -> Option<HttpRule>
     if matches.is_empty() {
         matches.push(HttpMatch { path: everything(), method: None, headers: Vec::new(), query: Vec::new() });
     }
-    let filters = fields.take("filters").map(|field| filters::filters(cx, &field, filters::EVERY)).unwrap_or_default();
-    // A rule that redirects forwards nothing.
-    let written = match filters.redirect {
-        Some(_) => fields.take("backendRefs"),
-        None => fields.required(cx, "backendRefs"),
+    let filters =
+        fields.take("filters").map(|field| filters::filters(cx, &field, filters::EVERY, own)).unwrap_or_default();
+    // A rule that redirects or answers forwards nothing.
+    let written = match filters.answers() {
+        true => fields.take("backendRefs"),
+        false => fields.required(cx, "backendRefs"),
     };
     let backends = written.map(|backends| self::backends(cx, &backends, own));
     filters::fit(cx, item, &filters, &matches, backends.as_ref().map_or(0, Vec::len));
@@ -133,7 +134,7 @@ fn rule(cx: &mut Context, item: &Field<'_>, own: &Namespace) -> Option<HttpRule>
     let (request_timeout, backend_timeout) = timeouts.unwrap_or_default();
     fields.unsupported(cx, &["retry", "sessionPersistence"]);
     fields.finish(cx);
-    let backends = if filters.redirect.is_some() { backends.unwrap_or_default() } else { backends? };
+    let backends = if filters.answers() { backends.unwrap_or_default() } else { backends? };
     Some(HttpRule { name, matches, filters, backends, request_timeout, backend_timeout })
 }
 
@@ -298,7 +299,7 @@ fn backend(cx: &mut Context, item: &Field<'_>, own: &Namespace) -> Option<Backen
         None => Some(1),
     };
     let filters =
-        fields.take("filters").map(|field| filters::filters(cx, &field, filters::HEADERS)).unwrap_or_default();
+        fields.take("filters").map(|field| filters::filters(cx, &field, filters::HEADERS, own)).unwrap_or_default();
     fields.finish(cx);
     Some(BackendRef { namespace: namespace?, name: name?, port: port?, weight: weight?, headers: filters.headers })
 }

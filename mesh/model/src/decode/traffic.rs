@@ -23,12 +23,15 @@ pub(super) fn decode(cx: &mut Context, meta: Option<Meta>, spec: &Field<'_>) -> 
     let limits = fields.take("limits").and_then(|field| breaking::limits(cx, &field)).unwrap_or_default();
     let breaker = fields.take("circuitBreaker").and_then(|field| breaking::breaker(cx, &field));
     let ejection = fields.take("outlierEjection").and_then(|field| breaking::ejection(cx, &field));
-    let request_timeout = fields.take("timeouts").and_then(|timeouts| {
+    let timeouts = fields.take("timeouts").and_then(|timeouts| {
         let mut fields = Fields::open(cx, &timeouts)?;
         let request = fields.take("request").and_then(|request| request.duration(cx));
+        let idle = fields.take("idle").and_then(|idle| idle.duration(cx));
+        let stream = fields.take("stream").and_then(|stream| stream.duration(cx));
         fields.finish(cx);
-        request
+        Some((request, idle, stream))
     });
+    let (request_timeout, idle_timeout, stream_timeout) = timeouts.unwrap_or_default();
     let retries = fields.take("retries").and_then(|field| retries::decode(cx, &field, request_timeout));
     fields.finish(cx);
     Some(TrafficPolicy {
@@ -41,6 +44,8 @@ pub(super) fn decode(cx: &mut Context, meta: Option<Meta>, spec: &Field<'_>) -> 
         ejection,
         retries,
         request_timeout,
+        idle_timeout,
+        stream_timeout,
         ..TrafficPolicy::new(meta?, targets?)
     })
 }

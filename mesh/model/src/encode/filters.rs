@@ -2,15 +2,36 @@
 use serde_json::{Map, Value, json};
 
 use super::put;
-use crate::{Filters, HeaderChanges, HeaderField, HeaderFilters, PathRewrite, Redirect, Scheme, UrlRewrite};
+use crate::{
+    Cors, DirectResponse, Filters, HeaderChanges, HeaderField, HeaderFilters, HttpRouteFilter, Mirror, PathRewrite,
+    Redirect, Scheme, Share, UrlRewrite,
+};
 
 /// The `filters` of a rule; nothing where it has none.
 pub(super) fn list(filters: &Filters) -> Option<Value> {
-    let Filters { headers, rewrite, redirect } = filters;
+    let Filters { headers, rewrite, redirect, cors, mirrors, extension } = filters;
     let mut list = header_filters(headers);
     list.extend(rewrite.as_ref().map(|rewrite| json!({"type": "URLRewrite", "urlRewrite": url_rewrite(rewrite)})));
     let redirect = redirect.as_ref().map(self::redirect);
     list.extend(redirect.map(|redirect| json!({"type": "RequestRedirect", "requestRedirect": redirect})));
+    list.extend(cors.as_ref().map(|cors| json!({"type": "CORS", "cors": self::cors(cors)})));
+    list.extend(mirrors.iter().map(mirror));
+    let extension =
+        extension.as_ref().map(|name| json!({"group": "weft.dev", "kind": "HTTPRouteFilter", "name": name}));
+    list.extend(extension.map(|extension| json!({"type": "ExtensionRef", "extensionRef": extension})));
+    some(list)
+}
+
+/// An HTTPRouteFilter's `spec`.
+pub(super) fn route_filter(HttpRouteFilter { meta: _, answer }: &HttpRouteFilter) -> Value {
+    let DirectResponse { status, content_type, body } = answer;
+    json!({"directResponse": {"statusCode": status, "contentType": content_type, "body": body}})
+}
+
+/// The `filters` of a GRPCRoute's rule; nothing where it has none.
+pub(super) fn of_calls(headers: &HeaderFilters, mirrors: &[Mirror]) -> Option<Value> {
+    let mut list = header_filters(headers);
+    list.extend(mirrors.iter().map(mirror));
     some(list)
 }
 
@@ -41,6 +62,29 @@ fn header_changes(HeaderChanges { set, add, remove }: &HeaderChanges) -> Value {
     put(&mut map, "set", written(set));
     put(&mut map, "add", written(add));
     put(&mut map, "remove", (!remove.is_empty()).then(|| json!(remove)));
+    Value::Object(map)
+}
+
+fn mirror(Mirror { namespace, name, port, share }: &Mirror) -> Value {
+    let mut map = Map::new();
+    put(&mut map, "backendRef", Some(json!({"namespace": namespace, "name": name, "port": port})));
+    match *share {
+        Share::ALL => {}
+        Share { part, of: Share::HUNDRED } => put(&mut map, "percent", Some(json!(part))),
+        Share { part, of } => put(&mut map, "fraction", Some(json!({"numerator": part, "denominator": of}))),
+    }
+    json!({"type": "RequestMirror", "requestMirror": map})
+}
+
+fn cors(Cors { origins, credentials, methods, headers, expose, max_age }: &Cors) -> Value {
+    let list = |list: &[String]| (!list.is_empty()).then(|| json!(list));
+    let mut map = Map::new();
+    put(&mut map, "allowOrigins", Some(json!(origins)));
+    put(&mut map, "allowCredentials", credentials.then_some(Value::Bool(true)));
+    put(&mut map, "allowMethods", list(methods));
+    put(&mut map, "allowHeaders", list(headers));
+    put(&mut map, "exposeHeaders", list(expose));
+    put(&mut map, "maxAge", Some(json!(max_age)));
     Value::Object(map)
 }
 

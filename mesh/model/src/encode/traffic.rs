@@ -22,6 +22,8 @@ pub(super) fn policy(policy: &TrafficPolicy) -> Value {
         ejection,
         retries,
         request_timeout,
+        idle_timeout,
+        stream_timeout,
     } = policy;
     let mut spec = fields([("targetRefs", targets.iter().map(target).collect())]);
     let balance = [
@@ -36,7 +38,12 @@ pub(super) fn policy(policy: &TrafficPolicy) -> Value {
     put(&mut spec, "circuitBreaker", breaker.as_ref().map(circuit_breaker));
     put(&mut spec, "outlierEjection", ejection.as_ref().map(outlier_ejection));
     put(&mut spec, "retries", retries.as_ref().map(self::retries));
-    put_block(&mut spec, "timeouts", &[("request", request_timeout.map(span))]);
+    let timeouts = [
+        ("request", request_timeout.map(span)),
+        ("idle", idle_timeout.map(span)),
+        ("stream", stream_timeout.map(span)),
+    ];
+    put_block(&mut spec, "timeouts", &timeouts);
     Value::Object(spec)
 }
 

@@ -1,11 +1,14 @@
 //! Routes of both kinds, with every form of match and filter.
+use std::num::NonZeroU32;
+
 use proptest::{collection, option, prelude::*, sample};
 
 use super::{duration, meta, name, namespace, port_number, regex, rule_name, subdomain, text, valid};
 use crate::{
-    AccessMatch, BackendRef, Filters, GrpcMatch, GrpcMethodMatch, GrpcRoute, GrpcRule, HeaderChanges, HeaderField,
-    HeaderFilters, HeaderMatch, HttpMatch, HttpMethod, HttpRoute, HttpRule, ParentRef, PathMatch, PathRewrite,
-    QueryMatch, Redirect, RedirectStatus, Scheme, TextMatch, UrlRewrite, is_ours_to_say,
+    AccessMatch, BackendRef, Cors, DirectResponse, Filters, GrpcMatch, GrpcMethodMatch, GrpcRoute, GrpcRule,
+    HeaderChanges, HeaderField, HeaderFilters, HeaderMatch, HttpMatch, HttpMethod, HttpRoute, HttpRouteFilter,
+    HttpRule, Mirror, ParentRef, PathMatch, PathRewrite, QueryMatch, Redirect, RedirectStatus, Scheme, Share,
+    TextMatch, UrlRewrite, is_ours_to_say,
 };
 
 /// An HTTPRoute with every form of match and filter.
@@ -19,12 +22,12 @@ pub fn http_route() -> impl Strategy<Value = HttpRoute> {
 
 /// A GRPCRoute with every form of match and filter.
 pub fn grpc_route() -> impl Strategy<Value = GrpcRoute> {
-    let rule = (any::<bool>(), collection::vec(grpc_match(), 1..4), header_filters(), backends());
+    let rule = (any::<bool>(), collection::vec(grpc_match(), 1..4), (header_filters(), mirrors()), backends());
     let rules = collection::vec(rule, 1..=4).prop_map(|rules| {
         let named = rules.into_iter().enumerate();
-        let rule = |(index, (has_name, matches, headers, backends))| {
+        let rule = |(index, (has_name, matches, (headers, mirrors), backends))| {
             let name = rule_name(has_name, index);
-            GrpcRule { name, matches, headers, backends }
+            GrpcRule { name, matches, headers, mirrors, backends }
         };
         named.map(rule).collect()
     });
@@ -55,6 +58,56 @@ pub fn redirect(prefix: bool) -> impl Strategy<Value = Redirect> {
         let scheme = scheme.or_else(|| (!anything).then_some(Scheme::Https));
         Redirect { scheme, host, port, path, status }
     })
+}
+
+/// An HTTPRouteFilter.
+pub fn route_filter() -> impl Strategy<Value = HttpRouteFilter> {
+    (meta(subdomain()), direct_response()).prop_map(|(meta, answer)| HttpRouteFilter { meta, answer })
+}
+
+/// A direct response of any status.
+pub fn direct_response() -> impl Strategy<Value = DirectResponse> {
+    (200..=599_u16, header_text(), text()).prop_map(|(status, content_type, body)| {
+        let body = if matches!(status, 204 | 304) { String::new() } else { body };
+        DirectResponse { status, content_type, body }
+    })
+}
+
+/// CORS of every form.
+pub fn cors() -> impl Strategy<Value = Cors> {
+    let some = ["https://shop.example", "http://*.shop.example:8080", "https://*", "http://a:80", "https://a:443"];
+    let origins = prop_oneof![Just(vec!["*"]), sample::subsequence(some.to_vec(), 1..=some.len())];
+    let origins = origins.prop_map(|origins| origins.into_iter().map(valid).collect());
+    let all = || Just(vec!["*"]);
+    let methods = prop_oneof![all(), sample::subsequence(vec!["GET", "HEAD", "PUT", "PATCH", "DELETE"], 0..=5)];
+    let names = || sample::subsequence(vec!["x-a", "x-b", "content-type", "authorization"], 0..=4);
+    let owned = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect::<Vec<_>>();
+    let lists =
+        (methods.prop_map(owned), prop_oneof![all().boxed(), names().boxed()].prop_map(owned), names().prop_map(owned));
+    (origins, any::<bool>(), lists, 1..=2_147_483_647_u32).prop_map(
+        |(origins, credentials, (methods, headers, expose), max_age)| Cors {
+            origins,
+            credentials,
+            methods,
+            headers,
+            expose,
+            max_age,
+        },
+    )
+}
+
+/// Who gets copies; often nobody.
+pub fn mirrors() -> impl Strategy<Value = Vec<Mirror>> {
+    let fraction = (1..=i32::MAX.unsigned_abs()).prop_flat_map(|of| (0..=of, Just(of)));
+    let share = prop_oneof![Just((100, 100)), (0..=100_u32, Just(100)), fraction];
+    let share = share.prop_filter_map("a denominator", |(part, of)| Some(Share { part, of: NonZeroU32::new(of)? }));
+    let mirror = (namespace(), name(), port_number(), share).prop_map(|(namespace, name, port, share)| Mirror {
+        namespace,
+        name,
+        port,
+        share,
+    });
+    prop_oneof![2 => Just(Vec::new()), 1 => collection::vec(mirror, 1..3)]
 }
 
 fn host() -> impl Strategy<Value = crate::Host> {
@@ -107,19 +160,24 @@ fn http_rule() -> impl Strategy<Value = HttpRule> {
         let fits = matches!((whole, one), (Some(whole), Some(one)) if whole.is_zero() || one <= whole);
         (whole, one.filter(|_| whole.is_none() || fits))
     });
-    (matches, backends(), header_filters(), timeouts, 0..4_u8).prop_flat_map(
-        |(matches, backends, headers, (request_timeout, backend_timeout), kind)| {
+    let cors = option::weighted(0.2, cors());
+    (matches, backends(), (header_filters(), cors, mirrors()), timeouts, 0..6_u8).prop_flat_map(
+        |(matches, backends, (headers, cors, mirrors), (request_timeout, backend_timeout), kind)| {
             let prefix = matches.iter().all(|it| matches!(it.path, PathMatch::Prefix(_)));
-            let plain = Filters { headers, rewrite: None, redirect: None };
+            let mirrors = if (1..=2).contains(&kind) { Vec::new() } else { mirrors };
+            let plain = Filters { headers, cors, mirrors, ..Filters::default() };
             let filters = match kind {
                 0 => url_rewrite(prefix).prop_map(move |it| Filters { rewrite: Some(it), ..plain.clone() }).boxed(),
                 1 => redirect(prefix).prop_map(move |it| Filters { redirect: Some(it), ..plain.clone() }).boxed(),
+                2 => {
+                    subdomain().prop_map(move |name| Filters { extension: Some(valid(&name)), ..plain.clone() }).boxed()
+                }
                 _ => Just(plain).boxed(),
             };
             filters.prop_map(move |filters| HttpRule {
                 name: None,
                 matches: matches.clone(),
-                backends: if filters.redirect.is_some() { Vec::new() } else { backends.clone() },
+                backends: if filters.answers() { Vec::new() } else { backends.clone() },
                 filters,
                 request_timeout,
                 backend_timeout,

@@ -23,9 +23,11 @@ pub fn traffic_policy() -> impl Strategy<Value = TrafficPolicy> {
     let balancing = sample::select(&BALANCINGS[..]);
     let blocks = (limits(), option::of(breaker()), option::of(ejection()), retries());
     let spread = (option::of(balancing), option::of(locality()), option::of(slow_start()));
-    let rest = (spread, option::of(affinity()), blocks);
-    (policy_meta(), targets(true), rest).prop_map(|(meta, targets, (spread, affinity, blocks))| {
+    let timeouts = (option::of(duration()), option::of(duration()));
+    let rest = (spread, option::of(affinity()), blocks, timeouts);
+    (policy_meta(), targets(true), rest).prop_map(|(meta, targets, (spread, affinity, blocks, timeouts))| {
         let (balancing, locality, slow_start) = spread;
+        let (idle_timeout, stream_timeout) = timeouts;
         let (meta, targets) = place_targets(meta, targets);
         let (limits, breaker, ejection, (retries, request_timeout)) = blocks;
         TrafficPolicy {
@@ -38,6 +40,8 @@ pub fn traffic_policy() -> impl Strategy<Value = TrafficPolicy> {
             ejection,
             retries,
             request_timeout,
+            idle_timeout,
+            stream_timeout,
             ..TrafficPolicy::new(meta, targets)
         }
     })

@@ -56,6 +56,19 @@ fn a_try_that_may_take_longer_than_its_request_is_warned_of() {
 }
 
 #[test]
+fn a_request_that_ends_before_it_can_stand_still_for_long_is_warned_of() {
+    let current = holding(&reachable("web"));
+    let told = only(&current, &puts(&policy(WEB, "timeouts: {request: 2s, idle: 3s}")));
+    assert_eq!((told.code, told.severity), (Code::NoEffect, Severity::Warning));
+    assert_eq!(told.field.0, "spec.timeouts.idle");
+    assert!(told.text.contains("ends after 2s, before it could stand still for 3s"), "{told}");
+    assert_eq!(said(&current, &puts(&policy(WEB, "timeouts: {request: 3s, idle: 2s}"))), []);
+    assert_eq!(said(&current, &puts(&policy(WEB, "timeouts: {idle: 2s}"))), []);
+    let told = only(&current, &puts(&policy(WEB, "timeouts: {request: 1h, idle: 3s, stream: 2s}")));
+    assert!(told.text.contains("ends after 2s, before it could stand still for 3s"), "{told}");
+}
+
+#[test]
 fn repeating_posts_and_not_repeating_them_are_both_warned_of() {
     let current = holding(&(reachable("web") + &posts()));
     let target = "kind: HTTPRoute, name: orders, sectionName: order";

@@ -11,7 +11,7 @@ use weft_proto::envoy::{
         },
     },
     extensions::filters::{
-        http::{on_demand::v3::OnDemand, router::v3::Router},
+        http::{cors::v3::Cors, on_demand::v3::OnDemand, router::v3::Router},
         listener::tls_inspector::v3::TlsInspector,
         network::{
             http_connection_manager::v3::{
@@ -64,6 +64,7 @@ pub(super) fn outbound_http(route_configuration: &str) -> HttpConnectionManager 
         // The router is last: with nothing behind it requests would hang.
         http_filters: vec![
             http_filter("envoy.filters.http.on_demand", &OnDemand::default()),
+            http_filter(super::cors::FILTER, &Cors::default()),
             http_filter("envoy.filters.http.router", &Router::default()),
         ],
         ..HttpConnectionManager::default()
@@ -79,7 +80,13 @@ pub(super) fn read_outbound_http(manager: &HttpConnectionManager) -> Result<Stri
     if name.is_empty() {
         return Err(fault("rds.route_config_name", "it is empty"));
     }
-    expect_same(manager, &outbound_http(&name))?;
+    let mut found = manager.clone();
+    let expected = outbound_http(&name);
+    // Servers and caches of the time before it lack the CORS filter: nothing of theirs asks for it.
+    if found.http_filters.len() + 1 == expected.http_filters.len() {
+        found.http_filters.insert(1, http_filter(super::cors::FILTER, &Cors::default()));
+    }
+    expect_same(&found, &expected)?;
     Ok(name)
 }
 

@@ -1,7 +1,7 @@
 //! One route of a virtual host.
 use std::{collections::HashMap, time::Duration};
 
-use weft_ir::{Affinity, HeaderMatch, Retry, Route, RouteAction, RouteMatch, RouteOrigin, WeightedCluster};
+use weft_ir::{Affinity, HeaderMatch, Mirror, Retry, Route, RouteAction, RouteMatch, RouteOrigin, WeightedCluster};
 use weft_model::{HttpMethod, PathMatch, QueryMatch, TextMatch, UrlRewrite};
 use weft_proto::{
     envoy::{
@@ -12,14 +12,14 @@ use weft_proto::{
                 header_matcher::HeaderMatchSpecifier,
                 query_parameter_matcher::QueryParameterMatchSpecifier,
                 route::Action,
-                route_action::{ClusterNotFoundResponseCode, ClusterSpecifier},
+                route_action::{ClusterNotFoundResponseCode, ClusterSpecifier, MaxStreamDuration},
                 route_match::PathSpecifier,
                 weighted_cluster::ClusterWeight,
             },
         },
         r#type::matcher::v3::{StringMatcher, string_matcher::MatchPattern},
     },
-    google::protobuf::UInt32Value,
+    google::protobuf::{self, UInt32Value},
     weft,
 };
 
@@ -29,8 +29,9 @@ use super::{
         annotate, annotation, duration, duration_of_ours, is_token, origin, parse, read_duration,
         read_duration_of_ours, read_origin, read_regex, required, safe_regex, shorten, text,
     },
+    cors,
     fault::{Fault, Within, expect, fault, nothing_left},
-    retry, rewrite,
+    mirror, retry, rewrite,
 };
 
 /// The status of a refusal (Gateway API, HTTPRouteRule "BackendRefs").
@@ -50,20 +51,46 @@ struct Extra {
     refused_shares: HashMap<u32, String>,
     retry: Option<weft::Retry>,
     try_timeout: Option<prost_types::Duration>,
+    written_response: bool,
 }
 
 pub(super) fn encode(route: &Route) -> wire::Route {
-    let Route { origin: from, matches, action, timeout, try_timeout, retry, affinity, headers, rewrite } = route;
+    let Route {
+        origin: from,
+        matches,
+        action,
+        timeout,
+        try_timeout,
+        idle_timeout,
+        stream_timeout,
+        retry,
+        affinity,
+        headers,
+        rewrite,
+        cors,
+        mirrors,
+    } = route;
     let mut extra = Extra { try_timeout: try_timeout.map(duration_of_ours), ..Extra::default() };
     let action = match action {
         RouteAction::Forward(shares) => {
             let mut action = encode_shares(shares, &mut extra);
             // Zero is no bound; left out it would be 15 s.
             action.timeout = Some(duration(timeout.unwrap_or_default()));
+            action.idle_timeout = idle_timeout.map(duration);
+            action.max_stream_duration = stream_timeout.map(|bound| MaxStreamDuration {
+                max_stream_duration: Some(duration(bound)),
+                ..MaxStreamDuration::default()
+            });
             action.hash_policy = affinity.iter().map(affinity::encode).collect();
             (action.retry_policy, extra.retry) = retry::encode(retry.as_ref(), *try_timeout);
             rewrite::encode(rewrite.as_deref(), &matches.path, &mut action);
+            action.request_mirror_policies = mirrors.iter().map(mirror::encode).collect();
             Action::Route(action)
+        }
+        RouteAction::Respond { status, body } => {
+            extra.refusal_timeout = timeout.map(duration_of_ours);
+            extra.written_response = true;
+            Action::DirectResponse(direct_response((*status).into(), body))
         }
         RouteAction::Redirect(redirect) => {
             extra.refusal_timeout = timeout.map(duration_of_ours);
@@ -71,13 +98,14 @@ pub(super) fn encode(route: &Route) -> wire::Route {
         }
         RouteAction::Refuse { cause } => {
             extra.refusal_timeout = timeout.map(duration_of_ours);
-            let body = DataSource { specifier: Some(Specifier::InlineString(cause.clone())), ..DataSource::default() };
-            Action::DirectResponse(DirectResponseAction { status: REFUSED, body: Some(body), ..Default::default() })
+            Action::DirectResponse(direct_response(REFUSED, cause))
         }
     };
-    let Extra { refusal_timeout, refused_shares, retry, try_timeout } = extra;
+    let Extra { refusal_timeout, refused_shares, retry, try_timeout, written_response } = extra;
     let changes = changes::encode(headers.as_deref());
+    let (typed_per_filter_config, cors_origins) = cors::encode(cors.as_deref());
     wire::Route {
+        typed_per_filter_config,
         request_headers_to_add: changes.request_add,
         request_headers_to_remove: changes.request_remove,
         response_headers_to_add: changes.response_add,
@@ -91,20 +119,22 @@ pub(super) fn encode(route: &Route) -> wire::Route {
             refused_shares,
             retry,
             try_timeout,
+            cors_origins,
+            written_response,
         })),
         ..wire::Route::default()
     }
 }
 
 pub(super) fn decode(mut message: wire::Route) -> Result<Route, Fault> {
-    let weft::Route { origin, refusal_timeout, refused_shares, retry, try_timeout } =
+    let weft::Route { origin, refusal_timeout, refused_shares, retry, try_timeout, cors_origins, written_response } =
         required("metadata", annotation(message.metadata.take()).within("metadata")?)?;
     let (object, rule, alternative) = read_origin(required("metadata.origin", origin)?).within("metadata.origin")?;
     let origin = RouteOrigin { object, rule, alternative };
     expect("name", &std::mem::take(&mut message.name), &origin.to_string())?;
-    let mut extra = Extra { refusal_timeout, refused_shares, retry, try_timeout };
+    let mut extra = Extra { refusal_timeout, refused_shares, retry, try_timeout, written_response };
     let matches = decode_match(required("match", message.r#match.take())?).within("match")?;
-    let Decoded { action, timeout, try_timeout, retry, affinity, rewrite } =
+    let Decoded { action, timeout, try_timeout, idle_timeout, stream_timeout, retry, affinity, rewrite, mirrors } =
         match required("action", message.action.take())? {
             Action::Route(action) => decode_forward(action, &matches.path, &mut extra).within("route")?,
             Action::DirectResponse(response) => decode_refusal(response, &mut extra).within("direct_response")?,
@@ -114,8 +144,13 @@ pub(super) fn decode(mut message: wire::Route) -> Result<Route, Fault> {
             }
             _ => return Err(fault("action", "only route, redirect and direct_response are read")),
         };
-    let Extra { refusal_timeout, refused_shares, retry: its_retry, try_timeout: its_try } = extra;
-    if refusal_timeout.is_some() || !refused_shares.is_empty() || its_retry.is_some() || its_try.is_some() {
+    let Extra { refusal_timeout, refused_shares, retry: its_retry, try_timeout: its_try, written_response } = extra;
+    if written_response
+        || refusal_timeout.is_some()
+        || !refused_shares.is_empty()
+        || its_retry.is_some()
+        || its_try.is_some()
+    {
         return Err(fault("metadata", "it speaks of something that the action does not have"));
     }
     let headers = changes::decode(changes::Lists {
@@ -124,8 +159,28 @@ pub(super) fn decode(mut message: wire::Route) -> Result<Route, Fault> {
         response_add: std::mem::take(&mut message.response_headers_to_add),
         response_remove: std::mem::take(&mut message.response_headers_to_remove),
     })?;
+    let cors = cors::decode(&mut message.typed_per_filter_config, cors_origins).within("typed_per_filter_config")?;
     nothing_left(&message)?;
-    Ok(Route { origin, matches, action, timeout, try_timeout, retry, affinity, headers, rewrite })
+    Ok(Route {
+        origin,
+        matches,
+        action,
+        timeout,
+        try_timeout,
+        idle_timeout,
+        stream_timeout,
+        retry,
+        affinity,
+        headers,
+        rewrite,
+        cors,
+        mirrors,
+    })
+}
+
+fn direct_response(status: u32, body: &str) -> DirectResponseAction {
+    let body = DataSource { specifier: Some(Specifier::InlineString(body.to_owned())), ..DataSource::default() };
+    DirectResponseAction { status, body: Some(body), ..DirectResponseAction::default() }
 }
 
 fn encode_match(matches: &RouteMatch) -> wire::RouteMatch {
@@ -303,9 +358,29 @@ struct Decoded {
     action: RouteAction,
     timeout: Option<Duration>,
     try_timeout: Option<Duration>,
+    idle_timeout: Option<Duration>,
+    stream_timeout: Option<Duration>,
     retry: Option<Retry>,
     affinity: Option<Affinity>,
     rewrite: Option<Box<UrlRewrite>>,
+    mirrors: Vec<Mirror>,
+}
+
+impl Decoded {
+    /// An action without all that most lack.
+    fn new(action: RouteAction) -> Self {
+        Self {
+            action,
+            timeout: None,
+            try_timeout: None,
+            idle_timeout: None,
+            stream_timeout: None,
+            retry: None,
+            affinity: None,
+            rewrite: None,
+            mirrors: Vec::new(),
+        }
+    }
 }
 
 fn decode_forward(mut action: wire::RouteAction, matched: &PathMatch, extra: &mut Extra) -> Result<Decoded, Fault> {
@@ -316,7 +391,17 @@ fn decode_forward(mut action: wire::RouteAction, matched: &PathMatch, extra: &mu
     let try_timeout = read_above_zero("metadata.try_timeout", extra.try_timeout.take())?;
     let retry = retry::decode(action.retry_policy.take(), extra.retry.take(), try_timeout)?;
     let rewrite = rewrite::decode(&mut action, matched)?;
+    let idle_timeout = read_bound("idle_timeout", action.idle_timeout.take())?;
+    let stream_timeout = match action.max_stream_duration.take() {
+        Some(mut stream) => {
+            let bound = required("max_stream_duration.max_stream_duration", stream.max_stream_duration.take())?;
+            nothing_left(&stream).within("max_stream_duration")?;
+            read_bound("max_stream_duration", Some(bound))?
+        }
+        None => None,
+    };
     let affinity = affinity::decode(std::mem::take(&mut action.hash_policy))?;
+    let mirrors = mirror::decode(std::mem::take(&mut action.request_mirror_policies))?;
     nothing_left(&action)?;
     let mut shares = match specifier {
         ClusterSpecifier::Cluster(cluster) => {
@@ -340,7 +425,9 @@ fn decode_forward(mut action: wire::RouteAction, matched: &PathMatch, extra: &mu
         share.refusal = Some(text("metadata.refused_shares", refusal)?);
     }
     let timeout = (!timeout.is_zero()).then_some(timeout);
-    Ok(Decoded { action: RouteAction::Forward(shares), timeout, try_timeout, retry, affinity, rewrite })
+    let action = RouteAction::Forward(shares);
+    let decoded = Decoded { timeout, try_timeout, idle_timeout, stream_timeout, retry, ..Decoded::new(action) };
+    Ok(Decoded { affinity, rewrite, mirrors, ..decoded })
 }
 
 fn decode_share(mut share: ClusterWeight) -> Result<WeightedCluster, Fault> {
@@ -360,21 +447,35 @@ fn decode_share(mut share: ClusterWeight) -> Result<WeightedCluster, Fault> {
 }
 
 fn decode_refusal(mut response: DirectResponseAction, extra: &mut Extra) -> Result<Decoded, Fault> {
-    expect("status", &std::mem::take(&mut response.status), &REFUSED)?;
+    let status = std::mem::take(&mut response.status);
     let mut body = required("body", response.body.take())?;
     let Some(Specifier::InlineString(cause)) = body.specifier.take() else {
         return Err(fault("body.inline_string", "it is missing, and only it is read"));
     };
     nothing_left(&body).within("body")?;
     nothing_left(&response)?;
-    answered(RouteAction::Refuse { cause: text("body.inline_string", cause)? }, extra)
+    let body = text("body.inline_string", cause)?;
+    if std::mem::take(&mut extra.written_response) {
+        let known = u16::try_from(status).ok().filter(|status| (200..=599).contains(status));
+        let status = known.ok_or_else(|| fault("status", "it must be from 200 to 599"))?;
+        return answered(RouteAction::Respond { status, body }, extra);
+    }
+    expect("status", &status, &REFUSED)?;
+    answered(RouteAction::Refuse { cause: body }, extra)
 }
 
 /// What is said of an action that forwards nothing.
 fn answered(action: RouteAction, extra: &mut Extra) -> Result<Decoded, Fault> {
     let timeout = read_above_zero("metadata.refusal_timeout", extra.refusal_timeout.take())?;
     let try_timeout = read_above_zero("metadata.try_timeout", extra.try_timeout.take())?;
-    Ok(Decoded { action, timeout, try_timeout, retry: None, affinity: None, rewrite: None })
+    Ok(Decoded { timeout, try_timeout, ..Decoded::new(action) })
+}
+
+/// A bound in one of the standard's own fields, in which zero would take another's away.
+fn read_bound(field: &str, span: Option<protobuf::Duration>) -> Result<Option<Duration>, Fault> {
+    let Some(span) = span else { return Ok(None) };
+    let span = read_duration(field, span)?;
+    if span.is_zero() { Err(fault(field, "it must be above zero")) } else { Ok(Some(span)) }
 }
 
 fn read_above_zero(field: &str, span: Option<prost_types::Duration>) -> Result<Option<Duration>, Fault> {

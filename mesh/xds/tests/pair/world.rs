@@ -151,8 +151,12 @@ fn route(variant: u8) -> Route {
         retry: None,
         affinity: None,
         try_timeout: None,
+        idle_timeout: None,
+        stream_timeout: None,
         headers: None,
         rewrite: None,
+        cors: None,
+        mirrors: Vec::new(),
     }
 }
 

@@ -163,27 +163,61 @@ pub(crate) fn virtual_host() -> impl Strategy<Value = VirtualHost> {
 fn route() -> impl Strategy<Value = Route> {
     let origin = (object(), any::<u32>(), any::<u32>());
     let origin = origin.prop_map(|(object, rule, alternative)| RouteOrigin { object, rule, alternative });
-    let resilience = (resilience::retry(), resilience::affinity(), option::of(duration()));
+    let resilience = (
+        resilience::retry(),
+        resilience::affinity(),
+        option::of(duration()),
+        (option::of(duration()), option::of(duration())),
+    );
     let what = (origin, route_match(), route_action(), option::of(duration()), resilience);
-    (what, filters::headers(), filters::rewrite(), filters::redirect(), 0..6_u8).prop_map(
-        |((origin, matches, action, timeout, (retry, affinity, try_timeout)), headers, rewrite, redirect, kind)| {
-            let by_prefix = matches!(matches.path, PathMatch::Prefix(_));
-            let action = match redirect.filter(|_| kind == 0) {
-                Some(redirect) => RouteAction::Redirect(filters::fitting_redirect(redirect, by_prefix)),
-                None => action,
-            };
-            // What goes nowhere is neither repeated nor kept together nor rewritten.
-            let forwards = matches!(action, RouteAction::Forward(_));
-            let mut retry = retry.filter(|_| forwards);
-            let try_timeout = try_timeout.filter(|bound| !bound.is_zero());
-            if let (Some(retry), Some(bound)) = (&mut retry, try_timeout) {
-                retry.per_try_timeout = retry.per_try_timeout.filter(|limit| *limit < bound);
-            }
-            let affinity = affinity.filter(|_| forwards);
-            let rewrite = rewrite.filter(|_| forwards).and_then(|it| filters::fitting(it, by_prefix)).map(Box::new);
-            Route { origin, matches, action, timeout, try_timeout, retry, affinity, headers, rewrite }
-        },
+    (
+        what,
+        (filters::headers(), filters::cors(), filters::mirrors(service_port())),
+        filters::rewrite(),
+        filters::redirect(),
+        0..6_u8,
     )
+        .prop_map(
+            |(
+                (origin, matches, action, timeout, (retry, affinity, try_timeout, (idle_timeout, stream_timeout))),
+                (headers, cors, mirrors),
+                rewrite,
+                redirect,
+                kind,
+            )| {
+                let by_prefix = matches!(matches.path, PathMatch::Prefix(_));
+                let action = match redirect.filter(|_| kind == 0) {
+                    Some(redirect) => RouteAction::Redirect(filters::fitting_redirect(redirect, by_prefix)),
+                    None => action,
+                };
+                // What goes nowhere is neither repeated nor kept together nor rewritten.
+                let forwards = matches!(action, RouteAction::Forward(_));
+                let mut retry = retry.filter(|_| forwards);
+                let try_timeout = try_timeout.filter(|bound| !bound.is_zero());
+                if let (Some(retry), Some(bound)) = (&mut retry, try_timeout) {
+                    retry.per_try_timeout = retry.per_try_timeout.filter(|limit| *limit < bound);
+                }
+                let bounded = |bound: Option<Duration>| bound.filter(|bound| forwards && !bound.is_zero());
+                let (idle_timeout, stream_timeout) = (bounded(idle_timeout), bounded(stream_timeout));
+                let affinity = affinity.filter(|_| forwards);
+                let rewrite = rewrite.filter(|_| forwards).and_then(|it| filters::fitting(it, by_prefix)).map(Box::new);
+                Route {
+                    origin,
+                    matches,
+                    action,
+                    timeout,
+                    try_timeout,
+                    idle_timeout,
+                    stream_timeout,
+                    retry,
+                    affinity,
+                    headers,
+                    rewrite,
+                    cors,
+                    mirrors: if forwards { mirrors } else { Vec::new() },
+                }
+            },
+        )
 }
 
 fn path_match() -> impl Strategy<Value = PathMatch> {
@@ -221,6 +255,7 @@ fn route_action() -> impl Strategy<Value = RouteAction> {
     prop_oneof![
         vec(share, 1..4).prop_map(RouteAction::Forward),
         ".{0,20}".prop_map(|cause| RouteAction::Refuse { cause }),
+        (200..=599_u16, ".{0,20}").prop_map(|(status, body)| RouteAction::Respond { status, body }),
     ]
 }
 

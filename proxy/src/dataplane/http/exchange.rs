@@ -8,6 +8,7 @@ use std::{
 };
 
 use smallvec::SmallVec;
+use tokio::time::Instant;
 use weft_decide::{FieldEdits, Proof};
 
 use super::{
@@ -16,7 +17,7 @@ use super::{
     flow::{Flow, FlowError},
     idle::{Idle, Mark, Party},
 };
-use crate::dataplane::attempts::Sendable;
+use crate::dataplane::{attempts::Sendable, mirror::Copies};
 
 /// The most interim answers to one request.
 pub(crate) const MAX_INTERIM: u8 = 10;
@@ -108,6 +109,35 @@ impl Incoming {
         self.bytes.get(self.head.length..).unwrap_or_default()
     }
 
+    /// Copies what was there of it when it was decided, as [`Exchange::begin`] sends it.
+    pub(crate) fn copy_to(&self, copies: &Copies, forward: &Forward<'_>) {
+        let lines = lines(&forward.edits, copies.line.as_bytes());
+        let mut out = SmallVec::new();
+        self.slices(forward, &lines, &mut out);
+        out.iter().for_each(|part| copies.taps.push(&[part]));
+    }
+
+    /// What is sent of it, with these lines behind those of its head that are passed on.
+    fn slices<'a>(&'a self, forward: &Forward<'a>, lines: &'a [u8], out: &mut SmallVec<[IoSlice<'a>; 16]>) {
+        let Self { bytes, head, pieces } = self;
+        out.extend([head.method.bytes(bytes), b" ", forward.path.as_bytes()].map(IoSlice::new));
+        if let Some(query) = forward.query {
+            out.extend([b"?", query.as_bytes()].map(IoSlice::new));
+        }
+        out.push(IoSlice::new(b" HTTP/1.1\r\n"));
+        if let Some(host) = forward.host {
+            out.extend([&b"Host: "[..], host.as_bytes(), b"\r\n"].map(IoSlice::new));
+            let edits = &forward.edits;
+            let dropped = |name: &[u8], value| value == head.host || edits.drops(name);
+            slices(bytes, &head.fields.runs_but(bytes, dropped), out);
+        } else {
+            edited(bytes, &head.fields, &forward.edits, out);
+        }
+        out.extend([lines, b"\r\n"].map(IoSlice::new));
+        slices(bytes.get(head.length..).unwrap_or_default(), &pieces.ranges, out);
+        out.push(IoSlice::new(&pieces.tail));
+    }
+
     /// Whether the method is HEAD, whose answers have no body.
     pub(crate) fn is_head(&self) -> bool {
         self.head.method.bytes(&self.bytes) == b"HEAD"
@@ -130,6 +160,10 @@ pub(crate) struct Forward<'a> {
     pub(crate) trusts_answers: bool,
     /// How long both bodies may stand still.
     pub(crate) body_idle: Duration,
+    /// Whether it also bounds the wait for an answer, and streams between two HTTP/2 ends: because a policy says so.
+    pub(crate) bounds_all: bool,
+    /// When a tunnel that it opens must be over.
+    pub(crate) until: Option<Instant>,
     /// The value of a `set-cookie` field that the answer gets.
     pub(crate) set_cookie: Option<String>,
     /// What becomes of the request's other fields.
@@ -166,29 +200,13 @@ impl<'a, 'r> Exchange<'a, 'r> {
         upstream: &'a mut Conn,
         (progress, replay): (&'a mut Progress, &'a mut Replay<'r>),
     ) -> Result<Self, ExchangeError> {
-        let Incoming { bytes, head, pieces } = incoming;
-        let method = head.method.bytes(bytes);
+        let Incoming { bytes, head, pieces: _ } = incoming;
         upstream.take_wrote();
         let switch = if head.upgrade { switch_lines(&head.fields, bytes) } else { Vec::new() };
         let sent = {
+            let lines = lines(&forward.edits, &switch);
             let mut out: SmallVec<[IoSlice<'_>; 16]> = SmallVec::new();
-            out.extend([method, b" ", forward.path.as_bytes()].map(IoSlice::new));
-            if let Some(query) = forward.query {
-                out.extend([b"?", query.as_bytes()].map(IoSlice::new));
-            }
-            out.push(IoSlice::new(b" HTTP/1.1\r\n"));
-            if let Some(host) = forward.host {
-                out.extend([&b"Host: "[..], host.as_bytes(), b"\r\n"].map(IoSlice::new));
-                let edits = &forward.edits;
-                let dropped = |name: &[u8], value| value == head.host || edits.drops(name);
-                slices(bytes, &head.fields.runs_but(bytes, dropped), &mut out);
-            } else {
-                edited(bytes, &head.fields, &forward.edits, &mut out);
-            }
-            add(&forward.edits, &mut out);
-            out.extend([&*switch, b"\r\n"].map(IoSlice::new));
-            slices(bytes.get(head.length..).unwrap_or_default(), &pieces.ranges, &mut out);
-            out.push(IoSlice::new(&pieces.tail));
+            incoming.slices(forward, &lines, &mut out);
             if !replay.bytes().is_empty() {
                 out.push(IoSlice::new(replay.bytes()));
             }
@@ -314,7 +332,7 @@ impl<'a, 'r> Exchange<'a, 'r> {
         }
         let Poll::Ready(head) = self.upstream.poll_head(cx) else {
             // Where the whole request was sent, the wait is for an answer, and the route's to bound.
-            if uplink.is_ready() {
+            if uplink.is_ready() && !self.forward.bounds_all {
                 return Poll::Pending;
             }
             return self.poll_idle(cx).map(Err);
@@ -401,6 +419,7 @@ impl<'a, 'r> Exchange<'a, 'r> {
         let bound = self.forward.body_idle;
         ready!(self.idle.get_or_insert_with(|| Box::new(Idle::new(bound))).poll(cx, mark));
         let party = match (self.progress.status, mark) {
+            (None, _) if self.uplink.is_read() => Party::Upstream,
             (Some(_), Mark { to_client: 0, .. }) => Party::Upstream,
             (None, Mark { to_upstream: 0, .. }) | (Some(_), _) => Party::Client,
             (None, _) => Party::Upstream,
@@ -464,11 +483,24 @@ impl StatusLine {
 
 /// The lines that are passed on as they came.
 fn edited<'a>(bytes: &'a [u8], fields: &Fields, edits: &FieldEdits<'_>, out: &mut SmallVec<[IoSlice<'a>; 16]>) {
-    let runs = match edits.is_empty() {
+    let runs = match edits.dropped().next().is_none() {
         true => fields.runs(),
         false => fields.runs_but(bytes, |name, _| edits.drops(name)),
     };
     slices(bytes, &runs, out);
+}
+
+/// The lines that are written behind them in one piece, with more: what is sent in one call has few pieces, and the usual
+/// ones need no allocation.
+fn lines(edits: &FieldEdits<'_>, more: &[u8]) -> SmallVec<[u8; 256]> {
+    let mut lines = SmallVec::new();
+    for (name, value) in edits.added() {
+        for part in [name.as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+            lines.extend_from_slice(part);
+        }
+    }
+    lines.extend_from_slice(more);
+    lines
 }
 
 /// The lines that are written behind them.

@@ -139,10 +139,10 @@ impl Flow {
         let mut pieces = Pieces::default();
         let used = self.decoder.decode(input, &mut pieces).map_err(FlowError::Malformed)?;
         self.bytes += size(&pieces);
+        if let Some(replay) = replay {
+            replay.keep(input, &pieces, self.decoder.is_done());
+        }
         if !pieces.is_empty() {
-            if let Some(replay) = replay {
-                replay.keep(input, &pieces);
-            }
             let mut out = SmallVec::new();
             slices(input, &pieces.ranges, &mut out);
             out.push(io::IoSlice::new(&pieces.tail));

@@ -2,7 +2,7 @@
 use std::cell::Cell;
 
 use super::{Flow, Framing, Incoming, Pieces};
-use crate::dataplane::attempts::Sendable;
+use crate::dataplane::{attempts::Sendable, mirror::Taps};
 
 /// The longest body that is kept, beyond what came with its head: larger requests are not repeated once more was read.
 const MAX_KEPT: usize = 64 * 1024;
@@ -21,17 +21,24 @@ pub(crate) struct Replay<'a> {
     bytes: Vec<u8>,
     /// Whether a part has gone that was not kept.
     gone: bool,
+    /// Where what is sent is copied to.
+    taps: Taps,
 }
 
 impl<'a> Replay<'a> {
     /// Of a request that may be repeated.
     pub(crate) fn new(all: &'a Replays) -> Self {
-        Self { all: Some(all), bytes: Vec::new(), gone: false }
+        Self { all: Some(all), bytes: Vec::new(), gone: false, taps: Taps::default() }
     }
 
     /// Of one that is sent once.
-    pub(crate) const fn none() -> Self {
-        Self { all: None, bytes: Vec::new(), gone: false }
+    pub(crate) fn none() -> Self {
+        Self { all: None, bytes: Vec::new(), gone: false, taps: Taps::default() }
+    }
+
+    /// Has what follows copied there.
+    pub(crate) fn copy_to(&mut self, taps: Taps) {
+        self.taps = taps;
     }
 
     /// What of the request can be sent once more.
@@ -60,8 +67,15 @@ impl<'a> Replay<'a> {
         &self.bytes
     }
 
-    /// Keeps what is sent of `input`.
-    pub(super) fn keep(&mut self, input: &[u8], pieces: &Pieces) {
+    /// Keeps what is sent of `input`; `last`: nothing follows it.
+    pub(super) fn keep(&mut self, input: &[u8], pieces: &Pieces, last: bool) {
+        if !self.taps.is_empty() {
+            pieces.ranges.iter().filter_map(|range| input.get(range.clone())).for_each(|part| self.taps.push(&[part]));
+            self.taps.push(&[&pieces.tail]);
+            if last {
+                self.taps.finish();
+            }
+        }
         if self.gone {
             return;
         }
@@ -109,22 +123,22 @@ mod tests {
     fn what_is_passed_on_is_kept_up_to_a_bound_and_given_back() {
         let all = Replays::default();
         let mut replay = Replay::new(&all);
-        replay.keep(b"abcdef", &pieces(1..3, b"!"));
+        replay.keep(b"abcdef", &pieces(1..3, b"!"), false);
         assert_eq!((replay.bytes(), replay.is_whole(), all.0.get()), (&b"bc!"[..], true, 3));
-        replay.keep(&vec![0; MAX_KEPT], &pieces(0..MAX_KEPT, b""));
+        replay.keep(&vec![0; MAX_KEPT], &pieces(0..MAX_KEPT, b""), false);
         assert_eq!((replay.bytes().len(), replay.is_whole(), all.0.get()), (0, false, 0));
         all.0.set(MAX_KEPT_BY_ALL);
         let mut late = Replay::new(&all);
-        late.keep(b"a", &pieces(0..1, b""));
+        late.keep(b"a", &pieces(0..1, b""), false);
         assert!(!late.is_whole());
         all.0.set(0);
         drop(replay);
         let mut other = Replay::new(&all);
-        other.keep(b"ab", &pieces(0..2, b""));
+        other.keep(b"ab", &pieces(0..2, b""), false);
         drop(other);
         assert_eq!(all.0.get(), 0);
         let mut once = Replay::none();
-        once.keep(b"a", &pieces(0..1, b""));
+        once.keep(b"a", &pieces(0..1, b""), false);
         assert!(!once.is_whole());
     }
 }

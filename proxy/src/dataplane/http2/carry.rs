@@ -7,6 +7,7 @@ use weft_model::Protocol;
 
 use super::{
     client::Client,
+    copied::Copied,
     exchange::{Exchange, client_broken, upstream_broken},
     grpc,
     head::{self, Head},
@@ -23,6 +24,7 @@ use crate::dataplane::{
     histogram::add,
     http::{Decoder, ExchangeError, Forward, Incoming, Malformed, Outcome, Progress},
     job::{self, Application, Job},
+    mirror::Mirroring,
     pool::Proven,
     record::{Record, Stage},
     resilience::Room,
@@ -30,7 +32,6 @@ use crate::dataplane::{
     serve::Http1Job,
     tls::Wire,
     upstream,
-    worker::Worker,
 };
 
 /// A request under way that came by HTTP/2.
@@ -66,12 +67,12 @@ impl Job for Http2Job<'_> {
 
     fn to_peer<'a>(
         &'a mut self,
-        _: &'a Worker,
+        mirroring: Mirroring<'a>,
         head: &'a Head,
         forward: Forward<'a>,
     ) -> (impl Carrier<Done = Outcome> + 'a, &'a mut Record) {
         let Self { client, record, progress } = self;
-        (Http2 { head, forward, client, progress }, record)
+        (Http2 { head, forward, client, progress, mirroring: Some(mirroring) }, record)
     }
 
     async fn to_application(
@@ -202,6 +203,7 @@ struct Http2<'a> {
     forward: Forward<'a>,
     client: &'a mut Client,
     progress: &'a mut Progress,
+    mirroring: Option<Mirroring<'a>>,
 }
 
 impl Carrier for Http2<'_> {
@@ -213,8 +215,24 @@ impl Carrier for Http2<'_> {
         self.client.kept()
     }
 
+    fn picked(&mut self, record: &mut Record) {
+        if let Some(copies) = self.mirroring.take().and_then(|mirroring| mirroring.begin(record)) {
+            let Self { head, forward, client, .. } = self;
+            let coding = if head.is_chunked() { Coding::Chunked } else { Coding::Plain };
+            let mut bytes = head.to_http1(forward);
+            // Before the empty line at its end.
+            let lines = bytes.len().saturating_sub(2);
+            bytes.splice(lines..lines, copies.line.bytes());
+            copies.taps.push(&[&bytes]);
+            if head.ended {
+                copies.taps.finish();
+            }
+            client.copy_to(Copied::new(copies.taps, coding));
+        }
+    }
+
     async fn try_once(&mut self, attempt: &mut Attempt<'_, '_>) -> Result<Outcome, AttemptFailed> {
-        let Self { head, forward, client, progress } = self;
+        let Self { head, forward, client, progress, mirroring: _ } = self;
         let request = head.to_http2(forward).map_err(|wrong| AttemptFailed::Failed(Ended::Ours, malformed(wrong)))?;
         let lease = until_left(client, peer_lease(attempt)).await?;
         attempt.connected();

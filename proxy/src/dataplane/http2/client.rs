@@ -6,6 +6,7 @@ use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream, server::SendResponse};
 
 use super::{
+    copied::Copied,
     grpc::is_grpc,
     kept::Kept,
     side::{self, Broken, Piece, Side},
@@ -21,13 +22,21 @@ pub(super) struct Client {
     /// Bytes that were read and are to be released still.
     owed: usize,
     kept: Kept,
+    /// Where its body is copied to.
+    copied: Copied,
     /// Whether the answer that was begun is gRPC's.
     answers_grpc: bool,
 }
 
 impl Client {
     pub(super) fn new(recv: RecvStream, respond: SendResponse<Bytes>) -> Self {
-        Self { recv: Receiving(recv), respond, send: None, owed: 0, kept: Kept::default(), answers_grpc: false }
+        let (kept, copied) = (Kept::default(), Copied::none());
+        Self { recv: Receiving(recv), respond, send: None, owed: 0, kept, copied, answers_grpc: false }
+    }
+
+    /// Has its body copied from its first byte on.
+    pub(super) fn copy_to(&mut self, copied: Copied) {
+        self.copied = copied;
     }
 
     /// Whether all that was read so far can be read again.
@@ -88,6 +97,7 @@ impl Side for Client {
             self.owed += data.len();
         }
         self.kept.keep(&piece);
+        self.copied.take(&piece);
         Poll::Ready(Ok(piece))
     }
 

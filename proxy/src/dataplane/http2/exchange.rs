@@ -104,7 +104,7 @@ impl<'a, C: Client, U: Upstream> Exchange<'a, C, U> {
         }
         self.poll_client(cx, uplink)?;
         // Where the whole request was sent, the wait is for an answer, and the route's to bound.
-        if uplink.is_ready() {
+        if uplink.is_ready() && !self.forward.bounds_all {
             return Poll::Pending;
         }
         self.poll_idle(cx, None).map(Err)
@@ -190,7 +190,7 @@ impl<'a, C: Client, U: Upstream> Exchange<'a, C, U> {
         let held = down.is_some_and(Pump::is_held);
         // Two HTTP/2 ends may have nothing to say for as long as they like (a gRPC watch): each costs a stream, of which
         // there are few, and their connection is looked after. Who does not take what it is sent is another matter.
-        if !(self.bounded || held || self.up.is_held()) {
+        if !(self.bounded || self.forward.bounds_all || held || self.up.is_held()) {
             self.idle = None;
             return Poll::Pending;
         }
@@ -203,6 +203,7 @@ impl<'a, C: Client, U: Upstream> Exchange<'a, C, U> {
         let bound = self.forward.body_idle;
         ready!(self.idle.get_or_insert_with(|| Box::new(Idle::new(bound))).poll(cx, mark));
         let party = match (down.is_some(), held, self.up.is_held()) {
+            (false, ..) if self.up.is_read() => Party::Upstream,
             (true, true, _) | (false, _, false) => Party::Client,
             (true, false, _) | (false, _, true) => Party::Upstream,
         };

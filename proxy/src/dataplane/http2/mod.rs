@@ -10,6 +10,7 @@
 mod carry;
 mod client;
 mod config;
+mod copied;
 mod exchange;
 mod grpc;
 mod head;

@@ -131,7 +131,10 @@ fn refuse(client: &mut Client, record: &mut Record, failure: Failure, told: Told
                     let mut edits = FieldEdits::default();
                     written.iter().for_each(|(name, value)| edits.add(name, value));
                     edit(&edits, head.headers_mut());
-                    head.headers_mut().insert(CONTENT_LENGTH, text.len().into());
+                    // RFC 9110 §8.6.
+                    if !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+                        head.headers_mut().insert(CONTENT_LENGTH, text.len().into());
+                    }
                     if !to_head {
                         body = text.into();
                     }

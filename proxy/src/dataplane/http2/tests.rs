@@ -19,6 +19,8 @@ fn forward<'a>(path: &'a str, query: Option<&'a str>) -> Forward<'a> {
         last: &|| false,
         trusts_answers: true,
         body_idle: Duration::from_secs(1),
+        bounds_all: false,
+        until: None,
         set_cookie: None,
         edits: FieldEdits::default(),
         answer_edits: FieldEdits::default(),

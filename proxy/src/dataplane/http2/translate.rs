@@ -21,9 +21,21 @@ pub fn request_head(scope: &Scope, request: Request<()>, ended: bool) -> Option<
     let (path, query) = (&*normal.target.path, normal.target.query);
     let body_idle = Duration::ZERO;
     let (edits, answer_edits) = (FieldEdits::default(), FieldEdits::default());
-    let (last, trusts_answers, set_cookie) = (|| false, false, None);
-    let forward =
-        Forward { path, query, host, last: &last, trusts_answers, body_idle, set_cookie, edits, answer_edits };
+    let (last, trusts_answers, bounds_all, until, set_cookie) = (|| false, false, false, None, None);
+    let last = &last;
+    let forward = Forward {
+        path,
+        query,
+        host,
+        last,
+        trusts_answers,
+        body_idle,
+        bounds_all,
+        until,
+        set_cookie,
+        edits,
+        answer_edits,
+    };
     Some(head.to_http1(&forward))
 }
 

@@ -1,6 +1,7 @@
 //! Bodies that stand still.
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use weft_ir::{Resource, Route};
 use weft_model::Protocol;
 
 use super::mesh::{Mesh, Side, identity, inbound, outbound, snapshot};
@@ -83,4 +84,87 @@ async fn the_wait_for_an_answer_to_a_whole_request_is_the_routes_to_bound() {
     tokio::time::sleep(BOUND * 3).await;
     app.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
     assert_eq!(client.answer().await.1, "ok");
+}
+
+/// A mesh whose route bounds how long a request stands still.
+async fn bounded_by_policy(protocol: Protocol) -> Mesh {
+    bounded(protocol, |route| route.idle_timeout = Some(BOUND)).await
+}
+
+/// A mesh whose route is bounded so.
+pub(super) async fn bounded(protocol: Protocol, bound: impl Fn(&mut Route)) -> Mesh {
+    let mesh = Mesh::start(protocol, Some(&["web"]), None).await;
+    let mut resources = outbound("reviews:80", protocol, None, &[(mesh.server.inbound(), identity("reviews"))]);
+    resources.iter_mut().for_each(|resource| {
+        if let Resource::VirtualHost(host) = resource {
+            bound(&mut Arc::make_mut(host).routes[0]);
+        }
+    });
+    mesh.web.dataplane.publish(snapshot(resources));
+    mesh
+}
+
+#[tokio::test]
+async fn a_policy_bounds_the_wait_for_an_answer_too() {
+    let mesh = bounded_by_policy(Protocol::Http).await;
+    let mut client = mesh.client().await;
+    client.send("GET / HTTP/1.1\r\nHost: reviews\r\n\r\n").await;
+    let mut app = mesh.accept().await;
+    app.until("\r\n\r\n").await;
+    let (head, _) = client.answer().await;
+    let record = mesh.web.refused(&head, 504).await;
+    assert_eq!((&record["outcome"], &record["blame"]), (&"body-idle".into(), &"upstream".into()));
+    assert!(app.rest().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_policy_bounds_a_tunnel_on_which_nobody_says_anything() {
+    let mesh = bounded_by_policy(Protocol::Http).await;
+    let mut client = mesh.client().await;
+    client.send("GET /chat HTTP/1.1\r\nHost: reviews\r\nConnection: Upgrade\r\nUpgrade: a\r\n\r\n").await;
+    let mut app = mesh.accept().await;
+    app.until("\r\n\r\n").await;
+    app.send("HTTP/1.1 101 Switching Protocols\r\nUpgrade: a\r\nConnection: Upgrade\r\n\r\nhello").await;
+    client.until("hello").await;
+    assert_eq!(client.failure().await, Some(std::io::ErrorKind::ConnectionReset));
+    let record = &mesh.web.log.records(1).await[0];
+    assert_eq!(record["outcome"], "stream-idle");
+}
+
+#[tokio::test]
+async fn a_streams_time_is_over_however_much_moves_in_a_tunnel_too() {
+    let mesh = bounded(Protocol::Http, |route| route.stream_timeout = Some(BOUND * 5)).await;
+    let mut client = mesh.client().await;
+    client.send("GET /chat HTTP/1.1\r\nHost: reviews\r\nConnection: Upgrade\r\nUpgrade: a\r\n\r\n").await;
+    let mut app = mesh.accept().await;
+    app.until("\r\n\r\n").await;
+    app.send("HTTP/1.1 101 Switching Protocols\r\nUpgrade: a\r\nConnection: Upgrade\r\n\r\n").await;
+    client.until("\r\n\r\n").await;
+    let talking = tokio::spawn(async move {
+        while tokio::io::AsyncWriteExt::write_all(&mut app.stream, b"tick").await.is_ok() {
+            tokio::time::sleep(BOUND / 4).await;
+        }
+    });
+    assert_eq!(client.failure().await, Some(std::io::ErrorKind::ConnectionReset));
+    tokio::time::timeout(super::mesh::PATIENCE, talking).await.expect("the application is let go").unwrap();
+    let record = &mesh.web.log.records(1).await[0];
+    assert_eq!((&record["outcome"], &record["status"]), (&"stream-timeout".into(), &101.into()));
+}
+
+#[tokio::test]
+async fn a_streams_time_bounds_an_answer_that_goes_on() {
+    let mesh = bounded(Protocol::Http, |route| route.stream_timeout = Some(BOUND * 5)).await;
+    let mut client = mesh.client().await;
+    client.send("GET / HTTP/1.1\r\nHost: reviews\r\n\r\n").await;
+    let mut app = mesh.accept().await;
+    app.until("\r\n\r\n").await;
+    app.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+    client.until("\r\n\r\n").await;
+    while tokio::io::AsyncWriteExt::write_all(&mut app.stream, b"1\r\na\r\n").await.is_ok() {
+        tokio::time::sleep(BOUND / 4).await;
+    }
+    assert_eq!(client.failure().await, Some(std::io::ErrorKind::ConnectionReset));
+    let record = &mesh.web.log.records(1).await[0];
+    assert_eq!((&record["outcome"], &record["status"]), (&"timeout".into(), &200.into()));
+    assert_eq!(record["detail"], "the stream was not over within the route's 300ms");
 }

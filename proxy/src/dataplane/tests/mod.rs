@@ -10,6 +10,7 @@ mod idle;
 mod limits;
 mod locks;
 mod mesh;
+mod mirrors;
 mod overload;
 mod permits;
 mod progress;

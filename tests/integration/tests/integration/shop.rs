@@ -10,9 +10,10 @@ pub(crate) struct Shop {
     pub(crate) web: Sidecar,
     pub(crate) reviews_v1: Sidecar,
     pub(crate) v1: Application,
+    pub(crate) v2: Application,
     pub(crate) stock: Sidecar,
     /// What nobody asks for but must live.
-    _rest: (Sidecar, Application, Application),
+    _rest: (Sidecar, Application),
 }
 
 impl Shop {
@@ -39,6 +40,6 @@ impl Shop {
         let plan = Plan::new("stock-0", "stock").application("tcp", echo.address);
         let stock = Sidecar::start(&mesh, plan).await.unwrap();
         let web = Sidecar::start(&mesh, Plan::new("web-0", "web").calls("shop/stock:9000")).await.unwrap();
-        Self { mesh, web, reviews_v1, v1, stock, _rest: (reviews_v2, v2, echo) }
+        Self { mesh, web, reviews_v1, v1, v2, stock, _rest: (reviews_v2, echo) }
     }
 }

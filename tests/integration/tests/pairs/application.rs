@@ -25,14 +25,18 @@ pub(crate) struct Reached {
     pub(crate) fields: Vec<(String, String)>,
     /// The body without its framing.
     pub(crate) body: String,
+    /// Of a copy, the id of its original's record.
+    pub(crate) copy_of: Option<String>,
 }
 
 /// The fields of those lines that filters of these tests may change, with names in lower case, ordered by name. Those of
 /// one name keep their order.
 pub(crate) fn filterable<'a>(lines: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<(String, String)> {
     let all = lines.map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()));
-    let ours = |name: &str| [PAIR, "x-weft-decision", "x-request-id"].contains(&name);
-    let mut fields: Vec<_> = all.filter(|(name, _)| name.starts_with("x-") && !ours(name)).collect();
+    let ours = |name: &str| [PAIR, "x-weft-decision", "x-weft-mirror", "x-request-id"].contains(&name);
+    let mut fields: Vec<_> = all
+        .filter(|(name, _)| ["x-", "access-control-"].iter().any(|it| name.starts_with(it)) && !ours(name))
+        .collect();
     fields.sort_by(|(one, _), (other, _)| one.cmp(other));
     fields
 }
@@ -40,7 +44,7 @@ pub(crate) fn filterable<'a>(lines: impl Iterator<Item = (&'a str, &'a str)>) ->
 impl Reached {
     /// What it is answered with.
     pub(crate) fn answer(&self) -> String {
-        let Self { port, method, target, host, fields: _, body } = self;
+        let Self { port, method, target, host, fields: _, body, copy_of: _ } = self;
         format!("port {port}: {method} {target} of {host} with {body:?}\n")
     }
 }
@@ -86,7 +90,7 @@ async fn connection(mut stream: TcpStream, port: Port, visits: &Visits) -> io::R
         let host = field("host").unwrap_or_default();
         let fields = filterable(head.lines().skip(1).filter_map(|line| line.split_once(':')));
         let body = String::from_utf8_lossy(&body).into_owned();
-        let reached = Reached { port, method, target, host, fields, body };
+        let reached = Reached { port, method, target, host, fields, body, copy_of: field("x-weft-mirror") };
         let answer = reached.answer();
         let shown = if reached.method == "HEAD" { "" } else { &answer };
         let told: String = ANSWER_FIELDS.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();

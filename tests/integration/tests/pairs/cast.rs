@@ -8,6 +8,7 @@ use weft_model::{ClusterName, Host, Locality, Port, SpiffeId, TrustDomain, Workl
 use crate::dice::valid;
 
 /// One workload with a data plane and an application.
+#[derive(Debug)]
 pub(crate) struct Member {
     /// Its namespace.
     pub(crate) namespace: &'static str,

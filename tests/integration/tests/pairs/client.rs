@@ -73,8 +73,10 @@ impl Client {
         };
         let invalid = || io::Error::new(io::ErrorKind::InvalidData, head.clone());
         let status = head.get(9..12).and_then(|digits| digits.parse().ok()).ok_or_else(invalid)?;
-        let length: usize = field("content-length").and_then(|text| text.parse().ok()).ok_or_else(invalid)?;
-        let length = if to_head { 0 } else { length };
+        let length = match field("content-length").and_then(|text| text.parse::<usize>().ok()) {
+            _ if to_head || status == 204 => 0,
+            length => length.ok_or_else(invalid)?,
+        };
         while self.buffer.len() < length {
             self.more(&mut stream).await?;
         }

@@ -11,6 +11,7 @@ use crate::{
     application::{Reached, filterable},
     cast::{CAST, Member},
     client::Reply,
+    copies::Copies,
     filters::ANSWER_FIELDS,
     record::Record,
     requests::{BODY, Form, Request},
@@ -28,6 +29,8 @@ pub(crate) struct Observed<'a> {
     pub(crate) outbound: &'a Record,
     /// How the application was reached.
     pub(crate) visits: &'a [Reached],
+    /// What became of its copies.
+    pub(crate) copies: &'a Copies,
 }
 
 /// The evaluator's answers to a pair that all sides agree with.
@@ -66,6 +69,11 @@ impl Observed<'_> {
         let lines = self.request.fields();
         let fields = fields(&lines);
         let decision = self.decide(snapshots, &self.head(&fields))?;
+        let (mirrors, forwarded) = match &decision {
+            Decision::Forwarded(forwarded) => (&*forwarded.mirrors, Some(&**forwarded)),
+            Decision::Answered(_) | Decision::Refused(_) | Decision::Needs(_) => (&[][..], None),
+        };
+        self.copies.compare(self, snapshots, mirrors, forwarded)?;
         let inbound = match &decision {
             Decision::Forwarded(forwarded) => Some(self.forwarded(snapshots, forwarded, self.head(&fields), next)?),
             Decision::Answered(answered) => {
@@ -87,7 +95,7 @@ impl Observed<'_> {
         self.decide(snapshots, &self.head(&fields(&lines)))
     }
 
-    fn head<'a>(&'a self, fields: &'a [(&'a [u8], &'a [u8])]) -> RequestHead<'a> {
+    pub(crate) fn head<'a>(&'a self, fields: &'a [(&'a [u8], &'a [u8])]) -> RequestHead<'a> {
         RequestHead {
             method: self.request.method.as_bytes(),
             authority: self.request.authority.as_bytes(),
@@ -179,14 +187,7 @@ impl Observed<'_> {
         let sni = forwarded.cluster.sni(&called.scope().names.trust_domain);
         let target = forwarded.target.as_deref().unwrap_or_default();
         let host = forwarded.host.as_deref().unwrap_or_default();
-        // What the caller's side has changed is what the called side judges.
-        let Edited { dropped, added } = &forwarded.request_fields;
-        let kept = head
-            .headers
-            .iter()
-            .filter(|(name, _)| !dropped.iter().any(|its| its.as_bytes().eq_ignore_ascii_case(name)));
-        let added = added.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
-        let headers: Vec<_> = kept.copied().chain(added).collect();
+        let headers = judged(head.headers, &forwarded.request_fields);
         let head = RequestHead { authority: host.as_bytes(), target: target.as_bytes(), headers: &headers, ..head };
         let decision = evaluate_inbound(snapshot, &sni, &self.caller.identity(), Some(&head));
         self.called(&inbound, &decision, target)
@@ -229,24 +230,35 @@ impl Observed<'_> {
         equal("the called service", inbound.text("service"), Some(&*accepted.service.to_string()))?;
         equal("the target on both sides", accepted.target.as_deref(), Some(forwarded))?;
         equal("the Host on both sides", accepted.host.as_deref(), Some(host))?;
-        let body = match self.request.form {
-            Form::Length | Form::Chunked => BODY,
-            Form::Plain | Form::NoHost | Form::Smuggled(..) => "",
-        };
-        let reached = Reached {
-            port: accepted.port,
-            method: self.request.method.clone(),
-            target: forwarded.to_owned(),
-            host: host.to_owned(),
-            fields: edited(&self.request.headers, &decided.request_fields),
-            body: body.to_owned(),
-        };
+        let reached = self.reaches(accepted, (forwarded, host), decided);
         equal("what the application saw", self.visits, std::slice::from_ref(&reached))?;
         equal("the status", self.reply.status, 200)?;
         let told: Vec<_> = ANSWER_FIELDS.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
         equal("the answer's fields", &self.reply.fields, &edited(&told, &decided.answer_fields))?;
         equal("the answer's decision id", self.reply.decision.as_deref(), None)?;
         self.body(&reached.answer())
+    }
+
+    /// How an application is reached by what is accepted.
+    pub(crate) fn reaches(
+        &self,
+        accepted: &Accepted,
+        (target, host): (&str, &str),
+        Forwarded { request_fields, .. }: &Forwarded,
+    ) -> Reached {
+        let body = match self.request.form {
+            Form::Length | Form::Chunked => BODY,
+            Form::Plain | Form::NoHost | Form::Smuggled(..) => "",
+        };
+        Reached {
+            port: accepted.port,
+            method: self.request.method.clone(),
+            target: target.to_owned(),
+            host: host.to_owned(),
+            fields: edited(&self.request.headers, request_fields),
+            body: body.to_owned(),
+            copy_of: None,
+        }
     }
 
     /// A refusal's record and answer tell its code and text.
@@ -273,6 +285,17 @@ fn edited(fields: &[(String, String)], edits: &Edited) -> Vec<(String, String)> 
     filterable(kept.chain(&edits.added).map(|(name, value)| (name.as_str(), value.as_str())))
 }
 
+/// The fields that the called side judges: those that the caller's side has changed.
+pub(crate) fn judged<'a>(
+    fields: &[(&'a [u8], &'a [u8])],
+    Edited { dropped, added }: &'a Edited,
+) -> Vec<(&'a [u8], &'a [u8])> {
+    let is_dropped = |name: &[u8]| dropped.iter().any(|its| its.as_bytes().eq_ignore_ascii_case(name));
+    let kept = fields.iter().filter(|(name, _)| !is_dropped(name));
+    let added = added.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+    kept.copied().chain(added).collect()
+}
+
 /// Whether the evaluator refuses a request before it looks at any configuration.
 pub(crate) fn is_bad(refusal: &Refusal) -> Option<BadRequest> {
     match refusal {
@@ -282,10 +305,10 @@ pub(crate) fn is_bad(refusal: &Refusal) -> Option<BadRequest> {
 }
 
 /// Field lines as a codec hands them on: without the white space around values (RFC 9110 §5.5).
-fn fields(lines: &[(String, String)]) -> Vec<(&[u8], &[u8])> {
+pub(crate) fn fields(lines: &[(String, String)]) -> Vec<(&[u8], &[u8])> {
     lines.iter().map(|(name, value)| (name.as_bytes(), value.trim().as_bytes())).collect()
 }
 
-fn equal<T: PartialEq + Debug>(what: &str, seen: T, decided: T) -> Result<(), String> {
+pub(crate) fn equal<T: PartialEq + Debug>(what: &str, seen: T, decided: T) -> Result<(), String> {
     if seen == decided { Ok(()) } else { Err(format!("{what} is {seen:?}, and should be {decided:?}")) }
 }

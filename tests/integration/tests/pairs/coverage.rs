@@ -38,8 +38,17 @@ impl Coverage {
                 true
             }
             Decision::Answered(answered) => {
-                self.add("answered: redirect");
-                self.add(format!("redirect: {}", answered.answer.status));
+                match answered.answer.status {
+                    204 | 418 => self.add(format!("direct response: {}", answered.answer.status)),
+                    200 if answered.answer.fields.iter().any(|(name, _)| name == "access-control-allow-origin") => {
+                        self.add("preflight: allowed")
+                    }
+                    200 => self.add("preflight: not allowed"),
+                    status => {
+                        self.add("answered: redirect");
+                        self.add(format!("redirect: {status}"));
+                    }
+                }
                 self.route(pair, &answered.route);
                 true
             }
@@ -97,8 +106,18 @@ impl Coverage {
         if forwarded.try_timeout.is_some() {
             self.add("timeout of one try");
         }
+        if forwarded.idle_timeout.is_some() {
+            self.add("bound on standing still");
+        }
+        if forwarded.stream_timeout.is_some() {
+            self.add("bound on a stream");
+        }
         self.edits("request", &forwarded.request_fields);
         self.edits("answer", &forwarded.answer_fields);
+        self.add(format!("copies: {}", forwarded.mirrors.len()));
+        if forwarded.answer_fields.added.iter().any(|(name, _)| name == "access-control-allow-origin") {
+            self.add("answer to a page of another origin");
+        }
         if forwarded.target.as_deref().map(str::as_bytes) != Some(&pair.request.target[..]) {
             self.add("target rewritten by normalization");
         }
@@ -144,7 +163,9 @@ impl Coverage {
             && let Some(route) = self.route(pair, origin)
         {
             match route.action {
-                RouteAction::Forward(_) | RouteAction::Redirect(_) => self.add("share of a missing backend"),
+                RouteAction::Forward(_) | RouteAction::Redirect(_) | RouteAction::Respond { .. } => {
+                    self.add("share of a missing backend")
+                }
                 RouteAction::Refuse { .. } => self.add("rule without any backend"),
             }
         }
@@ -295,10 +316,11 @@ fn matching(callers: &Callers, identity: &SpiffeId, member: &Member) -> Option<&
 const REQUIRED: &[(&str, u64)] = &[
     ("a backend does not exist", 10),
     ("a backend has no port", 80),
-    ("a backend is in another namespace", 10),
+    ("a backend is in another namespace", 5),
     ("a backend speaks TCP", 5),
     ("a draining endpoint passed over", 75),
     ("allowed", 500),
+    ("answer to a page of another origin", 10),
     ("answer field added", 30),
     ("answer field removed", 30),
     ("answer field set", 30),
@@ -335,6 +357,9 @@ const REQUIRED: &[(&str, u64)] = &[
     ("bad request: TargetTooLong", 10),
     ("body in chunks", 100),
     ("body of a known length", 100),
+    ("bound on a stream", 200),
+    ("bound on standing still", 200),
+    ("copies: 1", 20),
     ("cookie set for affinity", 10),
     ("default route", 600),
     ("denied by a policy of a namespace", 5),
@@ -356,6 +381,8 @@ const REQUIRED: &[(&str, u64)] = &[
     ("denied: no policy", 350),
     ("denied: no rule", 300),
     ("denied: other requests are allowed", 100),
+    ("direct response: 204", 5),
+    ("direct response: 418", 10),
     ("forwarded", 1400),
     ("header match: exact", 75),
     ("header match: regex", 75),
@@ -381,7 +408,7 @@ const REQUIRED: &[(&str, u64)] = &[
     ("path match: prefix", 400),
     ("path match: regex", 150),
     ("path rewrite: full", 15),
-    ("path rewrite: prefix", 30),
+    ("path rewrite: prefix", 15),
     ("pick among several endpoints", 700),
     ("picked by chance", 10),
     ("picked by chance: the request has no key", 10),
@@ -396,6 +423,7 @@ const REQUIRED: &[(&str, u64)] = &[
     ("picked from elsewhere", 20),
     ("picked from own region", 20),
     ("picked from own zone", 20),
+    ("preflight: allowed", 5),
     ("query match: exact", 20),
     ("query match: regex", 20),
     ("redirect: 301", 5),

@@ -1,8 +1,8 @@
 //! Random filters of rules and backends, and routes for gRPC's calls.
 use weft_model::{
-    Filters, GrpcMatch, GrpcMethodMatch, GrpcRoute, GrpcRule, HeaderChanges, HeaderField, HeaderFilters, HttpMatch,
-    HttpRoute, HttpRule, PathMatch, PathRewrite, Port, QueryMatch, Redirect, RedirectStatus, Scheme, TextMatch,
-    UrlRewrite,
+    Cors, DirectResponse, Filters, GrpcMatch, GrpcMethodMatch, GrpcRoute, GrpcRule, HeaderChanges, HeaderField,
+    HeaderFilters, HttpMatch, HttpRoute, HttpRouteFilter, HttpRule, Labels, Meta, PathMatch, PathRewrite, Port,
+    QueryMatch, Redirect, RedirectStatus, Scheme, TextMatch, UrlRewrite,
 };
 
 use crate::dice::{Dice, valid};
@@ -47,17 +47,45 @@ fn changes(dice: &mut Dice, names: &[&str]) -> HeaderChanges {
 pub(crate) fn filters(dice: &mut Dice, matches: &[HttpMatch]) -> Filters {
     let headers = if dice.percent(25) { headers(dice) } else { HeaderFilters::default() };
     let prefix = matches.iter().all(|it| matches!(it.path, PathMatch::Prefix(_)));
-    let (mut rewrite, mut redirect) = (None, None);
+    let (mut rewrite, mut redirect, mut extension) = (None, None, None);
     match dice.below(20) {
-        0..3 => {
+        5..9 => {
             let host = dice.percent(50).then(|| valid(dice.pick::<&str>(&["api.example.com", "cart", "v2.web.shop"])));
             let path = (host.is_none() || dice.percent(50)).then(|| path(dice, prefix));
             rewrite = Some(UrlRewrite { host, path });
         }
-        3 => redirect = Some(self::redirect(dice, prefix)),
+        1..4 => redirect = Some(self::redirect(dice, prefix)),
+        4 => extension = Some(valid(dice.pick::<&str>(&["teapot", "empty", "missing"]))),
         _ => {}
     }
-    Filters { headers, rewrite, redirect }
+    let cors = dice.percent(30).then(|| cors(dice));
+    Filters { headers, rewrite, redirect, cors, mirrors: Vec::new(), extension }
+}
+
+/// The answers that rules name; those of a third name do not exist.
+pub(crate) fn answers(namespace: &str) -> [HttpRouteFilter; 2] {
+    [("teapot", 418, "no coffee here"), ("empty", 204, "")].map(|(name, status, body)| {
+        let meta =
+            Meta { name: valid(name), namespace: valid(namespace), labels: Labels::new(), annotations: Labels::new() };
+        let content_type = DirectResponse::TEXT.to_owned();
+        HttpRouteFilter { meta, answer: DirectResponse { status, content_type, body: body.to_owned() } }
+    })
+}
+
+/// Origins of pages.
+pub(crate) const ORIGINS: [&str; 4] =
+    ["https://shop.example", "https://a.shop.example", "http://other.example:8080", "null"];
+
+fn cors(dice: &mut Dice) -> Cors {
+    let mut names = |all: bool, name: &str| match dice.below(3) {
+        0 => Vec::new(),
+        1 if all => vec!["*".to_owned()],
+        _ => vec![name.to_owned()],
+    };
+    let (methods, headers, expose) = (names(true, "PUT"), names(true, "x-user"), names(false, "x-user"));
+    let some = dice.pick::<&[&str]>(&[&["https://shop.example:443"], &["https://*.shop.example", "http://a"], &["*"]]);
+    let origins = some.iter().map(|origin| valid(origin)).collect();
+    Cors { origins, credentials: dice.percent(50), methods, headers, expose, max_age: 5 + dice.below(60) as u32 }
 }
 
 fn path(dice: &mut Dice, prefix: bool) -> PathRewrite {
@@ -101,7 +129,7 @@ pub(crate) fn for_calls(dice: &mut Dice, route: HttpRoute) -> GrpcRoute {
     let HttpRoute { meta, parents, rules } = route;
     let mut rule = |HttpRule { name, matches, filters, backends, .. }: HttpRule| {
         let matches = matches.into_iter().map(|it| GrpcMatch { method: method(dice), headers: it.headers }).collect();
-        GrpcRule { name, matches, headers: filters.headers, backends }
+        GrpcRule { name, matches, headers: filters.headers, mirrors: filters.mirrors, backends }
     };
     let rules = rules.into_iter().filter(|rule| !rule.backends.is_empty()).map(&mut rule).collect();
     GrpcRoute { meta, parents, rules }

@@ -7,6 +7,7 @@ mod cast;
 mod client;
 mod compare;
 mod configuration;
+mod copies;
 mod coverage;
 mod dice;
 mod filters;

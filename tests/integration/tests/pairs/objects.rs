@@ -1,11 +1,11 @@
 //! Random configurations: objects of every kind over the cast, which often meet and sometimes miss each other.
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, num::NonZeroU32, sync::Arc, time::Duration};
 
 use weft_model::{
     AccessAction, AccessMatch, AccessPolicy, AccessRule, AffinityKey, BackendRef, Balancing, Callers, HeaderFilters,
-    HeaderMatch, HttpMatch, HttpMethod, HttpRoute, HttpRule, Labels, Locality, LocalityFields, Meta, Name, Namespace,
-    NetworkName, Object, ParentRef, PathMatch, PolicyTarget, Port, Protocol, Selector, Service, ServicePortSpec,
-    TargetKind, TargetPort, TextMatch, TrafficPolicy, Workload,
+    HeaderMatch, HttpMatch, HttpMethod, HttpRoute, HttpRule, Labels, Locality, LocalityFields, Meta, Mirror, Name,
+    Namespace, NetworkName, Object, ParentRef, PathMatch, PolicyTarget, Port, Protocol, Selector, Service,
+    ServicePortSpec, Share, TargetKind, TargetPort, TextMatch, TrafficPolicy, Workload,
 };
 
 use crate::{
@@ -58,6 +58,10 @@ pub(crate) fn objects(dice: &mut Dice, places: &[Place], probe: &str) -> Vec<Obj
             true => Object::GrpcRoute(Arc::new(filters::for_calls(dice, route))),
             false => Object::HttpRoute(Arc::new(route)),
         });
+    }
+    for (namespace, _) in SERVICES {
+        let answers = filters::answers(namespace);
+        objects.extend(answers.map(|it| Object::HttpRouteFilter(Arc::new(it))));
     }
     let ports = vec![port_spec(dice, 80, Protocol::Http, &[])];
     let probe = Service { meta: meta("probe", probe), ports, selector: Selector::default() };
@@ -192,17 +196,20 @@ fn names_of(namespace: &Namespace) -> [&'static str; 3] {
 
 fn rule(dice: &mut Dice, namespace: &Namespace, services: &[Service], place: usize) -> HttpRule {
     let matches: Vec<_> = (0..1 + dice.below(2)).map(|_| http_match(dice)).collect();
-    let filters = filters::filters(dice, &matches);
+    let mut filters = filters::filters(dice, &matches);
     let mut backends = Vec::new();
-    if filters.redirect.is_none() {
+    if !filters.answers() {
         backends.extend((0..*dice.pick(&[1, 1, 2, 2, 3])).map(|_| backend(dice, namespace, services)));
         if backends.iter().all(|backend| backend.weight == 0) {
             backends[0].weight = 1;
         }
+        if dice.percent(15) {
+            filters.mirrors.extend((0..1 + dice.below(2)).map(|_| mirror(dice, namespace, services)));
+        }
     }
     let name = dice.percent(50).then(|| valid(&format!("rule-{place}")));
     let request_timeout = dice.percent(20).then(|| timeout(dice));
-    let backend_timeout = dice.percent(20).then(|| Duration::from_secs(*dice.pick(&[0, 45, 60])));
+    let backend_timeout = dice.percent(35).then(|| Duration::from_secs(*dice.pick(&[0, 45, 60])));
     HttpRule { name, matches, filters, backends, request_timeout, backend_timeout }
 }
 
@@ -255,6 +262,13 @@ fn backend(dice: &mut Dice, namespace: &Namespace, services: &[Service]) -> Back
     let namespace = if dice.percent(20) { valid(dice.pick(&SERVICES).0) } else { namespace.clone() };
     let name = valid(dice.pick::<&str>(&names_of(&namespace)));
     BackendRef { namespace, name, port: port(*dice.pick(&[80, 8080, 9000, 9000, 9000, 1234])), weight, headers }
+}
+
+/// A mirror that is there as often as a backend is.
+fn mirror(dice: &mut Dice, namespace: &Namespace, services: &[Service]) -> Mirror {
+    let BackendRef { namespace, name, port, .. } = backend(dice, namespace, services);
+    let (part, of) = *dice.pick(&[(100, 100), (50, 100), (1, 3), (0, 100)]);
+    Mirror { namespace, name, port, share: Share { part, of: NonZeroU32::new(of).expect("a denominator") } }
 }
 
 fn access_policies(dice: &mut Dice, services: &[Service]) -> Vec<Object> {
@@ -353,6 +367,8 @@ fn traffic_policies(dice: &mut Dice, services: &[Service], routes: &[HttpRoute])
             locality,
             affinity,
             request_timeout,
+            idle_timeout: dice.percent(50).then(|| timeout(dice)),
+            stream_timeout: dice.percent(50).then(|| timeout(dice)),
             ..TrafficPolicy::new(meta, vec![target])
         })));
     }

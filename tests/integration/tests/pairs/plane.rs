@@ -26,7 +26,7 @@ use crate::{
     cast::{CALLED, CAST, Member, OTHER_DOMAIN, OWN_DOMAIN, Place, names},
     configuration::{Configuration, Objects},
     dice::valid,
-    record::{Log, Records},
+    record::{Log, Record, Records},
 };
 
 /// The data planes and what stands in for their control plane.
@@ -98,7 +98,7 @@ impl Mesh {
                 }
                 let whole =
                     self.planes.iter().zip(asked).all(|(plane, count)| plane.records.borrow().outbound.len() >= *count);
-                if whole && self.called() >= self.carried() {
+                if whole && self.called() >= self.carried() && self.copied() {
                     return;
                 }
                 self.written.notified().await;
@@ -129,6 +129,21 @@ impl Mesh {
 
     fn called(&self) -> usize {
         self.planes.iter().map(|plane| plane.records.borrow().called()).sum()
+    }
+
+    /// Whether every copy has its records: one of who sent it, and where that was answered by a peer, one of that peer.
+    fn copied(&self) -> bool {
+        let sum = |count: &dyn Fn(&Records) -> usize| -> usize {
+            self.planes.iter().map(|plane| count(&plane.records.borrow())).sum()
+        };
+        let made = sum(&|records| records.outbound.values().map(Record::mirrors).sum());
+        let sent = sum(&|records| records.count_copies(|record| record.text("direction") == Some("outbound")));
+        let answered = sum(&|records| {
+            let by_peer = |record: &Record| record.text("direction") == Some("outbound") && record.status().is_some();
+            records.count_copies(by_peer)
+        });
+        let came = sum(&|records| records.count_copies(|record| record.text("direction") == Some("inbound")));
+        sent >= made && came >= answered
     }
 
     fn carried(&self) -> usize {

@@ -19,6 +19,12 @@ impl Record {
         self.0.get(field)?.as_str()
     }
 
+    /// How many copies were made of it.
+    pub(crate) fn mirrors(&self) -> usize {
+        let count = self.0.get("mirrors").and_then(Value::as_u64).unwrap_or_default();
+        usize::try_from(count).expect("few copies")
+    }
+
     /// The status that the client was told.
     pub(crate) fn status(&self) -> Option<u64> {
         self.0.get("status")?.as_u64()
@@ -53,6 +59,8 @@ pub(crate) struct Records {
     pub(crate) outbound: BTreeMap<u64, Record>,
     /// Of what each caller has sent to it, by the caller's identity.
     pub(crate) inbound: BTreeMap<String, BTreeMap<u64, Record>>,
+    /// Of copies, both those that it has sent and those that came to it, by the ids of their originals.
+    pub(crate) copies: BTreeMap<String, BTreeMap<u64, Record>>,
 }
 
 impl Records {
@@ -61,8 +69,25 @@ impl Records {
         self.inbound.values().map(BTreeMap::len).sum()
     }
 
+    /// The records of the copies of what has this id, in the order of their beginning: those that were sent, or those
+    /// that came.
+    pub(crate) fn copies_of(&mut self, id: &str, direction: &str) -> Vec<Record> {
+        let Some(copies) = self.copies.get_mut(id) else { return Vec::new() };
+        let of_direction = copies.extract_if(.., |_, record| record.text("direction") == Some(direction));
+        of_direction.map(|(_, record)| record).collect()
+    }
+
+    /// How many records of copies there are, of those that were sent or those that came.
+    pub(crate) fn count_copies(&self, counts: impl Fn(&Record) -> bool) -> usize {
+        self.copies.values().flat_map(BTreeMap::values).filter(|record| counts(record)).count()
+    }
+
     fn add(&mut self, record: Record) {
         let sequence = record.sequence();
+        if let Some(original) = record.text("mirrorOf").map(str::to_owned) {
+            self.copies.entry(original).or_default().insert(sequence, record);
+            return;
+        }
         match record.text("direction") {
             Some("outbound") => drop(self.outbound.insert(sequence, record)),
             _ => {

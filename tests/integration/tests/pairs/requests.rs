@@ -8,7 +8,7 @@ use crate::{
     cast::Member,
     configuration::Configuration,
     dice::Dice,
-    filters::{CALLS, QUERIES},
+    filters::{CALLS, ORIGINS, QUERIES},
     objects::{HEADERS, PATH_REGEXES, PATHS, SERVICES},
 };
 
@@ -147,6 +147,9 @@ impl Request {
         if dice.percent(20) {
             request.add_header(dice);
         }
+        if dice.percent(25) {
+            request.of_a_page(dice);
+        }
         let (path, query) = match path.split_once('?') {
             Some((path, query)) => (path.to_owned(), Some(query.to_owned())),
             // What affinity may look at.
@@ -210,6 +213,16 @@ impl Request {
             if let Some((name, _, _, lines)) = HEADERS.iter().find(is).filter(|_| dice.percent(85)) {
                 self.add_lines(dice, name, lines);
             }
+        }
+    }
+
+    /// As a browser sends it for a page, or asks before it would.
+    fn of_a_page(&mut self, dice: &mut Dice) {
+        self.headers.push(("Origin".to_owned(), (*dice.pick(&ORIGINS)).to_owned()));
+        if dice.percent(50) {
+            self.method = "OPTIONS".to_owned();
+            self.headers.push(("Access-Control-Request-Method".to_owned(), "PUT".to_owned()));
+            self.headers.push(("Access-Control-Request-Headers".to_owned(), "x-user".to_owned()));
         }
     }
 

@@ -9,6 +9,7 @@ use crate::{
     client::{Client, Reply},
     compare::{Observed, Snapshots},
     configuration::Configuration,
+    copies::Copies,
     coverage::{Agreed, Coverage},
     dice::Dice,
     plane::Mesh,
@@ -92,7 +93,8 @@ pub(crate) async fn run(seed: u64, pairs: u64) -> Coverage {
     drop(lanes);
     for (member, rest) in CAST.iter().zip(mesh.stop().await) {
         let called = rest.inbound.values().flat_map(BTreeMap::values);
-        let unexpected: Vec<_> = rest.outbound.values().chain(called).collect();
+        let copies = rest.copies.values().flat_map(BTreeMap::values);
+        let unexpected: Vec<_> = rest.outbound.values().chain(called).chain(copies).collect();
         assert!(unexpected.is_empty(), "{} has records that nobody asked for: {unexpected:#?}", member.workload());
     }
     coverage
@@ -163,7 +165,19 @@ fn compare(seed: u64, mesh: &Mesh, round: &Round, asked: Vec<Vec<Asked>>, covera
         let (plane, caller) = (&mesh.planes[caller], &CAST[caller]);
         let (_, outbound) = plane.records.borrow_mut().outbound.pop_first().expect("all were collected");
         let visits = mesh.visits.borrow_mut().remove(&request.pair).unwrap_or_default();
-        let observed = Observed { caller, request: &request, reply: &reply, outbound: &outbound, visits: &visits };
+        let (copied, visits): (Vec<_>, Vec<_>) = visits.into_iter().partition(|reached| reached.copy_of.is_some());
+        let id = outbound.text("id").unwrap_or_default();
+        let sent = plane.records.borrow_mut().copies_of(id, "outbound");
+        let came = CAST.iter().flat_map(|called| came(mesh, called, id)).collect();
+        let copies = Copies { sent, came, reached: copied };
+        let observed = Observed {
+            caller,
+            request: &request,
+            reply: &reply,
+            outbound: &outbound,
+            visits: &visits,
+            copies: &copies,
+        };
         let verdict = observed.compare(round, |called| next(mesh, caller, called));
         let decided_from = outbound.text("revision").unwrap_or(&revision);
         let Some(configuration) = round.0.get(decided_from) else {
@@ -188,6 +202,13 @@ fn next(mesh: &Mesh, caller: &Member, called: &Member) -> Option<Record> {
     of_caller.pop_first().map(|(_, record)| record)
 }
 
+/// The records that a called data plane has of the copies of one request.
+fn came(mesh: &Mesh, called: &'static Member, id: &str) -> Vec<(&'static Member, Record)> {
+    let plane = mesh.planes.iter().find(|plane| plane.member.workload() == called.workload());
+    let records = plane.map(|plane| plane.records.borrow_mut().copies_of(id, "inbound")).unwrap_or_default();
+    records.into_iter().map(|record| (called, record)).collect()
+}
+
 /// All that is needed to understand a disagreement and to repeat it.
 fn disagreement(
     seed: u64,
@@ -196,7 +217,7 @@ fn disagreement(
     round: &Round,
     differs: &str,
 ) -> String {
-    let Observed { caller, request, reply, outbound, visits } = observed;
+    let Observed { caller, request, reply, outbound, visits, copies } = observed;
     format!(
         "evaluator and proxy disagree: {differs}\n\n\
          configuration {} with WEFT_SEED={seed}:\n{}\n\
@@ -204,7 +225,8 @@ fn disagreement(
          evaluator: {:?}\n\n\
          record: {outbound:?}\n\n\
          client: {reply:?}\n\n\
-         application: {visits:?}",
+         application: {visits:?}\n\n\
+         copies: {copies:?}",
         configuration.number,
         configuration.yaml,
         caller.identity(),

@@ -1,13 +1,16 @@
 //! `filters` of rules and backends.
 use std::collections::HashMap;
 
+mod cors;
+mod mirror;
+
 use super::super::{
     fields::{Context, Field, Fields, shorten},
     path, pattern,
 };
 use crate::{
-    Code, Filters, HeaderChanges, HeaderField, HttpMatch, PathMatch, PathRewrite, Redirect, RedirectStatus, Scheme,
-    UrlRewrite, is_ours_to_say,
+    Code, Filters, HeaderChanges, HeaderField, HttpMatch, Name, Namespace, PathMatch, PathRewrite, Redirect,
+    RedirectStatus, Scheme, UrlRewrite, is_ours_to_say,
 };
 
 /// The most filters of a rule or backend, and the most entries of one list of header fields, as in the Gateway API.
@@ -21,29 +24,47 @@ pub(super) enum Kind {
     ResponseHeaders,
     Rewrite,
     Redirect,
+    Cors,
+    Mirror,
+    Extension,
 }
 
 /// Each by its `type`, and the field that holds what it says.
-const KINDS: [(&str, &str, Kind); 4] = [
+const KINDS: [(&str, &str, Kind); 7] = [
     ("RequestHeaderModifier", "requestHeaderModifier", Kind::RequestHeaders),
     ("ResponseHeaderModifier", "responseHeaderModifier", Kind::ResponseHeaders),
     ("URLRewrite", "urlRewrite", Kind::Rewrite),
     ("RequestRedirect", "requestRedirect", Kind::Redirect),
+    ("RequestMirror", "requestMirror", Kind::Mirror),
+    ("CORS", "cors", Kind::Cors),
+    ("ExtensionRef", "extensionRef", Kind::Extension),
 ];
 
 /// Where filters of every kind stand: an HTTPRoute's rules.
-pub(super) const EVERY: &[Kind] = &[Kind::RequestHeaders, Kind::ResponseHeaders, Kind::Rewrite, Kind::Redirect];
+pub(super) const EVERY: &[Kind] = &[
+    Kind::RequestHeaders,
+    Kind::ResponseHeaders,
+    Kind::Rewrite,
+    Kind::Redirect,
+    Kind::Cors,
+    Kind::Mirror,
+    Kind::Extension,
+];
 
-/// Where only header fields are changed: a GRPCRoute's rules, and backends.
+/// What stands in a GRPCRoute's rules.
+pub(super) const CALLS: &[Kind] = &[Kind::RequestHeaders, Kind::ResponseHeaders, Kind::Mirror];
+
+/// Where only header fields are changed: backends.
 pub(super) const HEADERS: &[Kind] = &[Kind::RequestHeaders, Kind::ResponseHeaders];
 
-/// The filters of a list, of which `allowed` may stand there.
-pub(super) fn filters(cx: &mut Context, field: &Field<'_>, allowed: &[Kind]) -> Filters {
+/// The filters of a list, of which `allowed` may stand there, in an object of namespace `own`.
+pub(super) fn filters(cx: &mut Context, field: &Field<'_>, allowed: &[Kind], own: &Namespace) -> Filters {
     let mut filters = Filters::default();
     let mut first: HashMap<Kind, u32> = HashMap::new();
     for item in field.items(cx, 0..=MAX_FILTERS) {
         let Some((kind, body)) = open(cx, &item, allowed) else { continue };
-        if let Some(line) = first.insert(kind, item.node.line) {
+        // A request may have many copies; all else is done once.
+        if let Some(line) = first.insert(kind, item.node.line).filter(|_| kind != Kind::Mirror) {
             let found = "a filter of this type stands here already";
             item.report(cx, Code::Duplicate, found, Some(format!("the first is on line {line}")));
         }
@@ -52,10 +73,14 @@ pub(super) fn filters(cx: &mut Context, field: &Field<'_>, allowed: &[Kind]) -> 
             Kind::ResponseHeaders => filters.headers.response = changes(cx, &body).unwrap_or_default(),
             Kind::Rewrite => filters.rewrite = rewrite(cx, &body),
             Kind::Redirect => filters.redirect = redirect(cx, &body),
+            Kind::Extension => filters.extension = extension(cx, &body),
+            Kind::Cors => filters.cors = cors::decode(cx, &body),
+            Kind::Mirror => filters.mirrors.extend(mirror::decode(cx, &body, own)),
         }
-        if first.contains_key(&Kind::Rewrite) && first.contains_key(&Kind::Redirect) {
-            let hint = "remove one of them: a redirect has a hostname and a path of its own";
-            let found = "a request is redirected or rewritten, and cannot be both";
+        let ends = [Kind::Rewrite, Kind::Redirect, Kind::Extension];
+        if ends.contains(&kind) && ends.iter().filter(|end| first.contains_key(end)).count() > 1 {
+            let hint = "remove all but one of them: a redirect has a hostname and a path of its own";
+            let found = "a request is rewritten, redirected or answered by an ExtensionRef, and only one of these";
             item.report(cx, Code::InvalidValue, found, Some(hint.to_owned()));
         }
     }
@@ -157,6 +182,16 @@ fn transposed<T>(written: Option<Option<T>>) -> Option<Option<T>> {
     }
 }
 
+/// An HTTPRouteFilter of the route's namespace.
+fn extension(cx: &mut Context, field: &Field<'_>) -> Option<Name> {
+    let mut fields = Fields::open(cx, field)?;
+    fields.only(cx, "group", &["weft.dev"]);
+    fields.only(cx, "kind", &["HTTPRouteFilter"]);
+    let name = fields.required(cx, "name").and_then(|name| name.parsed(cx));
+    fields.finish(cx);
+    name
+}
+
 fn path_rewrite(cx: &mut Context, field: &Field<'_>) -> Option<PathRewrite> {
     let mut fields = Fields::open(cx, field)?;
     let full = fields.required(cx, "type")?.choice(cx, &[("ReplaceFullPath", true), ("ReplacePrefixMatch", false)])?;
@@ -207,9 +242,13 @@ fn status(cx: &mut Context, field: &Field<'_>) -> Option<RedirectStatus> {
 /// Reports what the rule's matches cannot do for its filters, and a redirect beside backends.
 pub(super) fn fit(cx: &mut Context, rule: &Field<'_>, filters: &Filters, matches: &[HttpMatch], backends: usize) {
     let field = |key: &str| Field { node: rule.node, path: rule.path.key(key) };
-    if filters.redirect.is_some() && backends > 0 {
+    if filters.answers() && backends > 0 {
         let hint = "remove the backends, or the filter";
-        field("backendRefs").invalid(cx, "a rule that redirects forwards nothing", hint);
+        field("backendRefs").invalid(cx, "a rule that redirects or answers forwards nothing", hint);
+    }
+    if filters.answers() && !filters.mirrors.is_empty() {
+        let hint = "remove the RequestMirror filters, or have the rule forward";
+        field("filters").invalid(cx, "a rule that redirects or answers has nothing to mirror", hint);
     }
     let rewrites = [
         filters.rewrite.as_ref().and_then(|rewrite| rewrite.path.as_ref()),

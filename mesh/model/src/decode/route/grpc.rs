@@ -34,11 +34,11 @@ fn rule(cx: &mut Context, item: &Field<'_>, own: &Namespace) -> Option<GrpcRule>
         matches.push(GrpcMatch::default());
     }
     let filters =
-        fields.take("filters").map(|field| filters::filters(cx, &field, filters::HEADERS)).unwrap_or_default();
+        fields.take("filters").map(|field| filters::filters(cx, &field, filters::CALLS, own)).unwrap_or_default();
     let backends = fields.required(cx, "backendRefs").map(|backends| self::backends(cx, &backends, own));
     fields.unsupported(cx, &["sessionPersistence"]);
     fields.finish(cx);
-    Some(GrpcRule { name, matches, headers: filters.headers, backends: backends? })
+    Some(GrpcRule { name, matches, headers: filters.headers, mirrors: filters.mirrors, backends: backends? })
 }
 
 fn grpc_match(cx: &mut Context, item: &Field<'_>) -> Option<GrpcMatch> {
