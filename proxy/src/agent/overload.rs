@@ -122,8 +122,8 @@ struct Group {
     limit: PathBuf,
     used: PathBuf,
     stat: PathBuf,
-    /// What of the memory is the kernel's copy of files, which it gives back before anything is killed.
-    reclaimable: &'static str,
+    /// What of the memory is the kernel's copies of files, which it gives back before anything is killed.
+    reclaimable: [&'static str; 2],
 }
 
 impl Cgroup {
@@ -135,17 +135,16 @@ impl Cgroup {
         for line in text.lines() {
             let mut parts = line.splitn(3, ':');
             let (Some(_), Some(controllers), Some(path)) = (parts.next(), parts.next(), parts.next()) else { continue };
-            let (top, names) = match controllers {
-                "" => (mount.to_owned(), ["memory.max", "memory.current", "inactive_file"]),
+            let (top, [limit, used], reclaimable) = match controllers {
+                "" => (mount.to_owned(), ["memory.max", "memory.current"], ["inactive_file ", "active_file "]),
                 it if it.split(',').any(|controller| controller == "memory") => {
-                    let names = ["memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"];
-                    (mount.join("memory"), names)
+                    let names = ["memory.limit_in_bytes", "memory.usage_in_bytes"];
+                    (mount.join("memory"), names, ["total_inactive_file ", "total_active_file "])
                 }
                 _ => continue,
             };
             let own = top.join(path.trim_start_matches('/'));
             let own = if own.is_dir() { own } else { top.clone() };
-            let [limit, used, reclaimable] = names;
             let folders = own.ancestors().take_while(|folder| folder.starts_with(&top));
             groups.extend(folders.map(|folder| Group {
                 limit: folder.join(limit),
@@ -166,12 +165,14 @@ impl Cgroup {
 }
 
 impl Group {
-    /// What Kubernetes calls the working set, against the limit.
+    /// What cannot be given back, against the limit. Kubernetes' working set counts the copies of files that are in use too:
+    /// in a group that reads and writes many, they alone come near the limit, and nothing is short.
     fn usage(&self) -> Option<Usage> {
         let limit = number(&self.limit).filter(|limit| *limit < NO_LIMIT)?;
         let stat = fs::read_to_string(&self.stat).unwrap_or_default();
-        let reclaimable = stat.lines().find_map(|line| line.strip_prefix(self.reclaimable)?.trim().parse::<u64>().ok());
-        Some(Usage { used: number(&self.used)?.saturating_sub(reclaimable.unwrap_or(0)), limit })
+        let of = |name: &str| stat.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
+        let reclaimable: u64 = self.reclaimable.into_iter().filter_map(of).sum();
+        Some(Usage { used: number(&self.used)?.saturating_sub(reclaimable), limit })
     }
 }
 
@@ -211,7 +212,7 @@ mod tests {
                 ("memory.current", "1000\n"),
             ],
         );
-        assert_eq!(found.memory(), Some(Usage { used: 650, limit: 1000 }));
+        assert_eq!(found.memory(), Some(Usage { used: 600, limit: 1000 }));
     }
 
     #[test]
@@ -220,12 +221,12 @@ mod tests {
         let files = [
             ("memory/pod/memory.limit_in_bytes", "1000\n"),
             ("memory/pod/memory.usage_in_bytes", "800\n"),
-            ("memory/pod/memory.stat", "inactive_file 1\ntotal_inactive_file 300\n"),
+            ("memory/pod/memory.stat", "inactive_file 1\ntotal_inactive_file 300\ntotal_active_file 100\n"),
             ("memory/memory.limit_in_bytes", "9223372036854771712\n"),
             ("memory/memory.usage_in_bytes", "900\n"),
         ];
         let (_folder, found) = cgroup(membership, &files);
-        assert_eq!(found.memory(), Some(Usage { used: 500, limit: 1000 }));
+        assert_eq!(found.memory(), Some(Usage { used: 400, limit: 1000 }));
         let (_folder, found) = cgroup("4:memory:/elsewhere\n", &files[3..]);
         assert_eq!(found.memory(), None);
     }
