@@ -162,12 +162,12 @@ async fn a_mirror_gets_copies_and_is_heard_by_nobody() {
     assert!(shop.v1.seen().iter().all(|seen| !seen.head.contains("x-weft-mirror")));
     shop.v2.answer_with(500);
     assert_eq!(connection.get("reviews", "/", &[]).await.unwrap().text(), "v1");
+    let copies = |status: &str| shop.web.access_log().iter().any(|it| it.contains("mirrorOf") && it.contains(status));
+    eventually("the records of copies", async || (copies("\"status\":200") && copies("\"status\":500")).then_some(()))
+        .await;
     shop.v2.fall_silent();
     for _ in 0..20 {
         assert_eq!(connection.get("reviews", "/", &[]).await.unwrap().text(), "v1");
     }
     eventually("all copies", async || (shop.v2.seen().len() >= 22).then_some(())).await;
-    let copies = |status: &str| shop.web.access_log().iter().any(|it| it.contains("mirrorOf") && it.contains(status));
-    eventually("the records of copies", async || (copies("\"status\":200") && copies("\"status\":500")).then_some(()))
-        .await;
 }
