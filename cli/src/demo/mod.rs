@@ -54,12 +54,13 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     let started = Instant::now();
     let Arguments { dir, check } = arguments;
-    let folder = Folder::open(dir)?;
     block_on(LocalSet::new().run_until(async move {
+        // Before there is anything that a signal must not leave behind.
         let mut stop = Vec::new();
         for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup(), SignalKind::quit()] {
             stop.push(signal(kind).while_("wait for signals")?);
         }
+        let folder = Folder::open(dir)?;
         let stopped = select_all(stop.iter_mut().map(|signal| Box::pin(signal.recv())));
         let mut mesh = Mesh::new(folder.path());
         let work = async {
