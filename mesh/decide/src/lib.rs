@@ -95,7 +95,7 @@ pub use permit::{
     permit_request, repermit,
 };
 pub use pick::{Circumstances, Cold, Loads, Picked, PickedBy, Turn, Why, pick, pick_with};
-pub use pressure::{Pressure, Resource, Usage};
+pub use pressure::{Growth, Pressure, Resource, Usage};
 pub use refusal::{Destination, LimitKind, Refusal};
 pub use renewal::Renewal;
 pub use retry::{Attempted, NoRepeat, PROVEN_REPEATS, Repeats};

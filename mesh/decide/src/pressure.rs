@@ -59,6 +59,13 @@ impl Pressure {
         }
     }
 
+    /// How many bytes may be used more before this level begins.
+    #[must_use]
+    pub fn room(self, usage: Usage) -> u64 {
+        let begins = u128::from(usage.limit) * u128::from(self.begins()) / 1000;
+        u64::try_from(begins).unwrap_or(u64::MAX).saturating_sub(usage.used)
+    }
+
     /// The level at this use, where this was the level before.
     #[must_use]
     pub fn after(self, usage: Usage) -> Self {
@@ -84,6 +91,54 @@ impl Pressure {
             Self::Requests => "requests",
             Self::Connections => "connections",
         }
+    }
+}
+
+/// How many more requests may be under way before it is known what those that came lately have taken.
+///
+/// Use is looked at now and then, and a request fills its buffers a while after it was let in: a crowd that comes between
+/// two looks would find the memory free that it uses up together. So each request that came during the last looks is taken
+/// to cost [`PRICE`](Self::PRICE), until the use itself shows what it costs. A steady number under way grows by nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Growth {
+    look: u32,
+    /// How many were under way at the look.
+    base: u32,
+    /// By how many it grew from each of the looks before to the next, the latest first.
+    lately: [u32; Self::LOOKS],
+}
+
+impl Growth {
+    /// What a request is taken to cost, in bytes: one whose answer nobody reads was measured at 26 KiB over HTTP/1.1, its
+    /// connections on both sides included.
+    pub const PRICE: u64 = 32 << 10;
+
+    /// After how many looks the use shows what a request costs.
+    pub const LOOKS: usize = 5;
+
+    /// Whether one more may begin. `look`: the number of the last look; `room`: how many bytes were free at it; `under_way`:
+    /// how many requests are.
+    pub fn admits(&mut self, look: u32, room: u64, under_way: u32) -> bool {
+        let grown = under_way.saturating_sub(self.base);
+        let passed = look.wrapping_sub(self.look);
+        if passed == 0 {
+            return self.affords(grown, room);
+        }
+        let passed = usize::try_from(passed).unwrap_or(usize::MAX);
+        let kept = self.lately.into_iter().take(Self::LOOKS.saturating_sub(passed));
+        let mut lately = [0; Self::LOOKS];
+        lately.iter_mut().skip(passed).zip(kept).for_each(|(place, before)| *place = before);
+        // Nothing was let in since: all of it came before the next look after the one that was known.
+        if let Some(then) = lately.get_mut(passed - 1) {
+            *then = grown;
+        }
+        *self = Self { look, base: under_way, lately };
+        self.affords(0, room)
+    }
+
+    fn affords(&self, grown: u32, room: u64) -> bool {
+        let lately: u64 = self.lately.iter().copied().map(u64::from).sum();
+        (lately + u64::from(grown) + 1).saturating_mul(Self::PRICE) <= room
     }
 }
 
@@ -142,7 +197,43 @@ mod tests {
         assert_eq!(Pressure::Idle.idle(Duration::from_secs(60)), Duration::from_secs(15));
     }
 
+    #[test]
+    fn a_steady_number_of_requests_is_let_in_with_room_for_one() {
+        let mut growth = Growth::default();
+        for look in 1..20 {
+            // It takes some looks until they are taken for what has been there.
+            let admitted = growth.admits(look, Growth::PRICE, 10_000);
+            assert_eq!(admitted, look as usize > Growth::LOOKS, "look {look}");
+        }
+        assert!(!growth.admits(20, Growth::PRICE - 1, 10_000));
+        assert_eq!(Pressure::Requests.room(at(400)), 500);
+        assert_eq!(Pressure::Requests.room(at(950)), 0);
+    }
+
     proptest! {
+        #[test]
+        fn what_comes_within_the_last_looks_never_costs_more_than_there_was_room_for(
+            ends in proptest::collection::vec((0..400_u32, 0..400_u32, 0..100_u64), 1..60),
+        ) {
+            let (mut growth, mut under_way, mut admitted) = (Growth::default(), 0_u32, Vec::new());
+            for (look, (ended, come, room)) in (1..).zip(ends) {
+                under_way = under_way.saturating_sub(ended);
+                let mut now = 0;
+                for _ in 0..come {
+                    if growth.admits(look, room * Growth::PRICE, under_way) {
+                        under_way += 1;
+                        now += 1;
+                    }
+                }
+                prop_assert!(now <= room, "{now} came at look {look}, with room for {room}");
+                admitted.push(now);
+                if ended == 0 && come > 0 {
+                    // Nobody left: all that came lately is still there.
+                    prop_assert!(now == 0 || growth.lately.iter().map(|it| u64::from(*it)).sum::<u64>() + now <= room);
+                }
+            }
+        }
+
         #[test]
         fn whatever_was_before_enough_is_shed_and_what_is_shed_without_need_ends(
             start in 0_u8..4, uses in proptest::collection::vec(0..1200_u64, 1..50),

@@ -49,6 +49,7 @@ pub(super) async fn run(shared: Arc<Shared>, memory: Option<u64>) {
     loop {
         ticks.tick().await;
         let used = [memory_usage(memory, &cgroup), descriptor_usage()];
+        let room = used[Resource::Memory as usize].map(|usage| Pressure::Requests.room(usage));
         let descriptors = used[Resource::Descriptors as usize].map(|usage| usage.limit);
         for ((level, resource), usage) in levels.iter_mut().zip(Resource::ALL).zip(used) {
             let Some(usage) = usage else { continue };
@@ -63,6 +64,9 @@ pub(super) async fn run(shared: Arc<Shared>, memory: Option<u64>) {
         let told_workers = shared.with_dataplane(|dataplane: &Dataplane| {
             if let Some(descriptors) = descriptors {
                 dataplane.descriptors(usize::try_from(descriptors).unwrap_or(usize::MAX));
+            }
+            if let Some(room) = room {
+                dataplane.room(room);
             }
             if now != told {
                 dataplane.shed(now, short);

@@ -1,7 +1,7 @@
 //! How much a data plane holds at most, over all of its workers, and what it sheds where that is not enough.
 use std::sync::{
     Arc,
-    atomic::{AtomicU8, AtomicUsize, Ordering},
+    atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering},
 };
 
 use weft_decide::{Pressure, Resource};
@@ -53,6 +53,10 @@ struct Told {
     pressure: AtomicU8,
     /// How many descriptors there are for connections, of both sides together.
     descriptors: AtomicUsize,
+    /// How many bytes of memory were free for each worker's new requests at the last look.
+    room: AtomicU64,
+    /// The number of that look.
+    look: AtomicU32,
 }
 
 #[derive(Debug, Default)]
@@ -65,7 +69,12 @@ struct Held {
 
 impl Gate {
     pub(super) fn new(limits: Limits) -> Arc<Self> {
-        let told = Told { pressure: AtomicU8::new(Pressure::None as u8), descriptors: AtomicUsize::new(usize::MAX) };
+        let told = Told {
+            pressure: AtomicU8::new(Pressure::None as u8),
+            descriptors: AtomicUsize::new(usize::MAX),
+            room: AtomicU64::new(u64::MAX),
+            look: AtomicU32::new(0),
+        };
         Arc::new(Self { told, limits, held: Held::default() })
     }
 
@@ -77,6 +86,17 @@ impl Gate {
     /// How many descriptors there are for connections, of both sides together.
     pub(super) fn descriptors(&self, count: usize) {
         self.told.descriptors.store(count, Ordering::Relaxed);
+    }
+
+    /// How many bytes of memory are free for each worker's new requests, from a look at them now.
+    pub(super) fn room(&self, bytes: u64) {
+        self.told.room.store(bytes, Ordering::Relaxed);
+        self.told.look.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The number of the last look, and how many bytes were free at it.
+    pub(super) fn looked(&self) -> (u32, u64) {
+        (self.told.look.load(Ordering::Relaxed), self.told.room.load(Ordering::Relaxed))
     }
 
     /// What is shed.

@@ -224,6 +224,12 @@ impl Dataplane {
         self.tell(|| Command::Stir);
     }
 
+    /// How many bytes of memory are free for new requests, from a look at them now: those that come before the next look are
+    /// let in as far as that goes.
+    pub fn room(&self, bytes: u64) {
+        self.gate.room(bytes / self.workers.len().max(1) as u64);
+    }
+
     /// How many descriptors connections may take, of both sides together. An accepted connection may need one to an
     /// upstream, so each side has half.
     pub fn descriptors(&self, count: usize) {

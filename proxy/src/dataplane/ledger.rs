@@ -60,6 +60,8 @@ pub(super) struct Ledger {
     start: String,
     worker: usize,
     sequence: Cell<u64>,
+    /// How many records have begun and not ended.
+    open: Cell<u32>,
     metrics: Metrics,
     batches: Option<SyncSender<Vec<u8>>>,
     refusals: Arc<Refusals>,
@@ -85,6 +87,7 @@ impl Ledger {
             start,
             worker,
             sequence: Cell::new(0),
+            open: Cell::new(0),
             metrics,
             batches,
             refusals,
@@ -112,8 +115,9 @@ impl Ledger {
         &self.metrics
     }
 
-    /// The next record's number, from 1.
-    pub(super) fn next(&self) -> u64 {
+    /// The number of a record that begins, from 1.
+    pub(super) fn begin(&self) -> u64 {
+        self.open.set(self.open.get() + 1);
         self.sequence.set(self.sequence.get() + 1);
         self.sequence.get()
     }
@@ -123,13 +127,19 @@ impl Ledger {
         self.spare.borrow_mut().pop().unwrap_or_default()
     }
 
-    /// Takes back the buffer of a record that has ended.
-    pub(super) fn reuse(&self, mut buffer: String) {
+    /// A record has ended; takes back its buffer.
+    pub(super) fn end(&self, mut buffer: String) {
+        self.open.set(self.open.get().saturating_sub(1));
         let mut spare = self.spare.borrow_mut();
         if (1..=SPARE_BYTES).contains(&buffer.capacity()) && spare.len() < SPARE {
             buffer.clear();
             spare.push(buffer);
         }
+    }
+
+    /// How many records have begun and not ended: requests, and connections that carry bytes.
+    pub(super) fn open(&self) -> u32 {
+        self.open.get()
     }
 
     /// The time of day as RFC 3339 with milliseconds. The second's text is kept, it is asked for once a record.

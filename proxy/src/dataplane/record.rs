@@ -138,7 +138,7 @@ impl Record {
     /// Begins a record.
     pub(super) fn begin(ledger: &Rc<Ledger>, direction: Direction, tcp: bool, peer: PeerAddr) -> Self {
         Self {
-            sequence: ledger.next(),
+            sequence: ledger.begin(),
             ledger: ledger.clone(),
             started: Instant::now(),
             direction,
@@ -323,7 +323,7 @@ impl Drop for Record {
         if !self.forgotten {
             self.end();
         }
-        self.ledger.reuse(std::mem::take(&mut self.texts));
+        self.ledger.end(std::mem::take(&mut self.texts));
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::{
     task::{JoinHandle, LocalSet, spawn_local},
     time::{self, Instant, timeout, timeout_at},
 };
-use weft_decide::{Destination, Pressure, Refusal, Snapshot};
+use weft_decide::{Destination, Growth, Pressure, Refusal, Snapshot};
 use weft_ir::ServicePort;
 use weft_net::{PeerAddr, reset_on_close};
 
@@ -141,6 +141,7 @@ pub(super) struct Worker {
     bells: [Bell; 2],
     over: Bell,
     watch: Watch,
+    growth: Cell<Growth>,
     /// By direction.
     open: [Cell<usize>; 2],
     closed: Notify,
@@ -214,10 +215,22 @@ impl Worker {
     /// New requests are shed.
     pub(super) fn admit(&self) -> Result<(), Failure> {
         if self.pressure() < Pressure::Requests {
-            return Ok(());
+            return self.grow();
         }
         let (short, from) = (self.gate.short().as_str(), Pressure::Requests.begins() / 10);
         let detail = format!("this proxy takes no new request: {from} % or more of its {short} is in use");
+        Err(Failure::new(Ending::Overloaded, detail))
+    }
+
+    /// Lets a new request in as far as there is memory for all that came lately.
+    fn grow(&self) -> Result<(), Failure> {
+        let ((look, room), mut growth) = (self.gate.looked(), self.growth.get());
+        let admitted = growth.admits(look, room, self.ledger.open().saturating_sub(1));
+        self.growth.set(growth);
+        if admitted {
+            return Ok(());
+        }
+        let detail = "this proxy takes no new request until it is known how much memory those take that came just now";
         Err(Failure::new(Ending::Overloaded, detail))
     }
 
@@ -476,6 +489,7 @@ async fn work(ledger: Rc<Ledger>, start: Start, mut commands: mpsc::UnboundedRec
         bells: Default::default(),
         over: Bell::default(),
         watch: Watch::default(),
+        growth: Cell::default(),
         open: Default::default(),
         closed: Notify::new(),
         taker,

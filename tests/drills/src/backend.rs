@@ -2,17 +2,17 @@
 use std::{
     collections::HashMap,
     io,
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     task::JoinHandle,
 };
-use weft_harness::read_head;
+use weft_harness::{Connection, process::Place, read_head};
 
 /// How an application behaves from now on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,11 +25,13 @@ pub enum Mode {
     Silent,
     /// It sends so many bytes of an answer and resets the connection.
     ResetAfter(usize),
+    /// It answers 200 with a body of so many bytes.
+    Large(usize),
     /// It answers with this status.
     Status(u16),
 }
 
-/// An application on loopback; it runs until it is dropped.
+/// An application on the loopback interface of its pod; it runs until it is dropped.
 #[derive(Debug)]
 pub struct Backend {
     /// Its name, which is the body of each answer.
@@ -43,6 +45,7 @@ pub struct Backend {
 #[derive(Debug)]
 struct State {
     name: String,
+    place: Place,
     mode: Mutex<Mode>,
     log: Mutex<HashMap<String, Vec<Instant>>>,
     /// Where it forwards each request to before it answers: the outbound listener of its sidecar, and the host.
@@ -54,11 +57,12 @@ impl Backend {
     ///
     /// # Errors
     /// What the system says.
-    pub async fn start(name: &str) -> io::Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
+    pub fn start(place: &Place, name: &str) -> io::Result<Self> {
+        let listener = place.listen((Ipv4Addr::LOCALHOST, 0).into())?;
         let address = listener.local_addr()?;
         let state = Arc::new(State {
             name: name.to_owned(),
+            place: place.clone(),
             mode: Mutex::new(Mode::Serve),
             log: Mutex::default(),
             next: Mutex::default(),
@@ -129,11 +133,15 @@ impl State {
             let mode = *lock(&self.mode);
             let next = lock(&self.next).clone();
             let status = match next {
-                Some((outbound, host)) => forward(outbound, &host, method, path, length).await.unwrap_or(502),
+                Some((outbound, host)) => {
+                    let next = Connection::open_from(&self.place, outbound).await;
+                    forward(next, &host, method, path, length).await.unwrap_or(502)
+                }
                 None => 200,
             };
             match mode {
                 Mode::Serve => answer(&mut stream, status, &self.name).await?,
+                Mode::Large(bytes) => large(&mut stream, bytes).await?,
                 Mode::Status(status) => answer(&mut stream, status, &self.name).await?,
                 Mode::Delay(time) => {
                     tokio::time::sleep(time).await;
@@ -158,9 +166,22 @@ async fn answer(stream: &mut TcpStream, status: u16, body: &str) -> io::Result<(
     stream.write_all(format!("HTTP/1.1 {status} -\r\ncontent-length: {length}\r\n\r\n{body}").as_bytes()).await
 }
 
+/// A long answer, of which no more is held here than is being written.
+async fn large(stream: &mut TcpStream, bytes: usize) -> io::Result<()> {
+    const PART: [u8; 16 << 10] = [b'x'; 16 << 10];
+    stream.write_all(format!("HTTP/1.1 200 OK\r\ncontent-length: {bytes}\r\n\r\n").as_bytes()).await?;
+    let mut left = bytes;
+    while left > 0 {
+        let part = PART.get(..left.min(PART.len())).unwrap_or_default();
+        stream.write_all(part).await?;
+        left -= part.len();
+    }
+    Ok(())
+}
+
 /// The next hop's status.
-async fn forward(outbound: SocketAddr, host: &str, method: &str, path: &str, length: usize) -> io::Result<u16> {
-    let mut next = weft_harness::Connection::open(outbound).await?;
+async fn forward(next: io::Result<Connection>, host: &str, method: &str, path: &str, length: usize) -> io::Result<u16> {
+    let mut next = next?;
     let body = "x".repeat(length);
     let request = format!("{method} {path} HTTP/1.1\r\nhost: {host}\r\ncontent-length: {length}\r\n\r\n{body}");
     next.send(request.as_bytes()).await?;

@@ -1,7 +1,8 @@
-//! Every packet of the drills' network namespace, looked at for what must not be seen.
+//! Every packet of a pod's network namespace, looked at for what must not be seen.
 use std::{
     collections::BTreeSet,
     io::{ErrorKind, Read},
+    iter,
     net::SocketAddr,
     sync::{
         Arc,
@@ -13,8 +14,7 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow};
 use socket2::{Domain, Protocol, Socket, Type};
-
-use crate::namespace;
+use weft_harness::process::Place;
 
 /// `ETH_P_ALL` (linux/if_ether.h) in network order: frames of every protocol.
 const EVERY_PROTOCOL: i32 = 0x0300;
@@ -41,17 +41,17 @@ pub struct Captured {
 }
 
 impl Capture {
-    /// Captures everything, and looks for these words; the ports of the mesh are those of the addresses.
+    /// Captures everything at a place, and looks for these words; the ports of the mesh are those of the addresses.
     ///
     /// # Errors
-    /// That there is no network namespace for it, or what the system says.
-    pub fn start(mesh: impl IntoIterator<Item = SocketAddr>, words: &'static [&'static [u8]]) -> Result<Self> {
-        namespace::inside()?;
-        let socket = Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(EVERY_PROTOCOL)));
+    /// What the system says.
+    pub fn start(place: &Place, mesh: &[SocketAddr], words: &'static [&'static [u8]]) -> Result<Self> {
+        let open = || Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(EVERY_PROTOCOL)));
+        let socket = place.act(open)?;
         let socket = socket.context("a socket for packets")?;
         socket.set_recv_buffer_size(16 << 20)?;
         socket.set_read_timeout(Some(Duration::from_millis(100)))?;
-        let ports: BTreeSet<u16> = mesh.into_iter().map(|address| address.port()).collect();
+        let ports: BTreeSet<u16> = mesh.iter().map(SocketAddr::port).collect();
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let task = std::thread::spawn(move || {
@@ -75,6 +75,17 @@ impl Capture {
     pub fn end(self) -> Result<Captured> {
         self.stop.store(true, Ordering::Relaxed);
         Ok(self.task.join().map_err(|_| anyhow!("the capture has ended early"))??)
+    }
+}
+
+impl iter::Sum for Captured {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        let both = |one: Self, other: Self| Self {
+            mesh: one.mesh + other.mesh,
+            plain: one.plain + other.plain,
+            elsewhere: one.elsewhere + other.elsewhere,
+        };
+        all.fold(Self::default(), both)
     }
 }
 

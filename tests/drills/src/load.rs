@@ -11,9 +11,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use anyhow::Result;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tokio::{task::JoinHandle, time::timeout};
-use weft_harness::{Connection, Pool, Reply, open_loop};
+use weft_harness::{
+    Connection, Pool, Reply, open_loop,
+    process::{Place, Sidecar},
+};
 
 /// How long a request waits for its answer before it counts as unanswered.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -21,6 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// What is sent where.
 #[derive(Clone, Debug)]
 pub struct Load {
+    /// Where it comes from.
+    pub place: Place,
     /// The caller's outbound listener.
     pub outbound: SocketAddr,
     /// The service.
@@ -37,8 +43,16 @@ pub struct Load {
 
 impl Load {
     /// 200 requests a second, a tenth on new connections, a fifth of them POSTs.
-    pub fn new(outbound: SocketAddr, host: &str, seed: u64) -> Self {
-        Self { outbound, host: host.to_owned(), rate: 200, fresh: 10, posts: 5, seed }
+    ///
+    /// # Errors
+    /// That the caller has no outbound listener.
+    pub fn new(caller: &Sidecar, host: &str, seed: u64) -> Result<Self> {
+        Ok(Self::at(caller.place(), caller.outbound()?, host, seed))
+    }
+
+    /// The same, from a place to an address.
+    pub fn at(place: &Place, outbound: SocketAddr, host: &str, seed: u64) -> Self {
+        Self { place: place.clone(), outbound, host: host.to_owned(), rate: 200, fresh: 10, posts: 5, seed }
     }
 
     /// At another rate.
@@ -56,7 +70,7 @@ impl Load {
     }
 
     async fn run(self, stop: Arc<AtomicBool>, sent: Arc<Mutex<Vec<Sent>>>) {
-        let (mut draws, pool) = (StdRng::seed_from_u64(self.seed), Pool::default());
+        let (mut draws, pool) = (StdRng::seed_from_u64(self.seed), Pool::at(&self.place));
         open_loop(self.rate, stop, |number, due| {
             let mut one_in = |count: u32| count > 0 && draws.random_range(0..count) == 0;
             let (fresh, post) = (one_in(self.fresh), one_in(self.posts));
@@ -75,7 +89,7 @@ impl Load {
     async fn ask(&self, request: &Request, pool: &Pool) -> Outcome {
         let exchange = async {
             let mut connection = match request.fresh {
-                true => Connection::open(self.outbound).await?,
+                true => Connection::open_from(&self.place, self.outbound).await?,
                 false => pool.take(self.outbound).await?,
             };
             let (method, body) = if request.post { ("POST", "twelve bytes") } else { ("GET", "") };
@@ -254,9 +268,9 @@ mod tests {
 
     #[tokio::test]
     async fn requests_go_when_they_are_due_though_none_is_answered() {
-        let backend = Backend::start("silent").await.unwrap();
+        let backend = Backend::start(&Place::default(), "silent").unwrap();
         backend.set(crate::Mode::Silent);
-        let load = Load { posts: 2, ..Load::new(backend.address, "silent", 7) };
+        let load = Load { posts: 2, ..Load::at(&Place::default(), backend.address, "silent", 7) };
         let running = load.start();
         let deadline = Instant::now() + Duration::from_secs(20);
         while backend.requests() < 40 {
@@ -269,8 +283,8 @@ mod tests {
 
     #[tokio::test]
     async fn each_id_is_seen_once_and_a_repeated_one_is_found() {
-        let backend = Backend::start("one").await.unwrap();
-        let running = Load::new(backend.address, "one", 7).start();
+        let backend = Backend::start(&Place::default(), "one").unwrap();
+        let running = Load::at(&Place::default(), backend.address, "one", 7).start();
         let deadline = Instant::now() + Duration::from_secs(20);
         while backend.requests() < 40 {
             assert!(Instant::now() < deadline, "{} requests came", backend.requests());

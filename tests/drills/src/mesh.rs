@@ -1,22 +1,42 @@
-//! A mesh of real processes: a control plane, and a sidecar beside each application.
-use std::{
-    net::{IpAddr, Ipv4Addr},
-    path::Path,
-    time::Duration,
-};
+//! A mesh of real processes: a control plane, and a sidecar beside each application, each pod in a network namespace.
+use std::{path::Path, time::Duration};
 
 use anyhow::Result;
 use tokio::time::Instant;
 use weft_harness::{
-    Connection, Plan,
+    Plan,
     objects::{HTTP, open_service},
     process::{ControlPlane, Sidecar},
 };
 
-use crate::Backend;
+use crate::{Backend, MemoryGroup, namespace};
 
 /// How long anything may take to come up on a busy machine.
 const START: Duration = Duration::from_secs(30);
+
+/// Starts a control plane that pods can reach.
+///
+/// # Errors
+/// What keeps it from starting.
+pub async fn control_plane(folder: &Path, leaf_ttl: &str) -> Result<ControlPlane> {
+    ControlPlane::start_at(namespace::node()?, folder, leaf_ttl).await
+}
+
+/// A sidecar in a pod of its own that has a token and does not run yet.
+///
+/// # Errors
+/// Where there can be no such pod, or no token.
+pub async fn alone(plane: &ControlPlane, plan: &Plan) -> Result<Sidecar> {
+    Ok(plane.sidecar(plan).await?.at(&namespace::pod()?))
+}
+
+/// The same in a control group.
+///
+/// # Errors
+/// The same.
+pub async fn alone_in(group: &MemoryGroup, plane: &ControlPlane, plan: &Plan) -> Result<Sidecar> {
+    Ok(plane.sidecar(plan).await?.at(&namespace::pod()?.grouped(group.members())))
+}
 
 /// An application and its sidecar.
 #[derive(Debug)]
@@ -33,17 +53,10 @@ impl Pod {
     /// # Errors
     /// What keeps them from it.
     pub async fn start(plane: &ControlPlane, name: &str, service: &str) -> Result<Self> {
-        Self::start_at(plane, name, service, Ipv4Addr::LOCALHOST.into()).await
-    }
-
-    /// Starts both, the sidecar where peers reach it by this address.
-    ///
-    /// # Errors
-    /// What keeps them from it.
-    pub async fn start_at(plane: &ControlPlane, name: &str, service: &str, address: IpAddr) -> Result<Self> {
-        let backend = Backend::start(name).await?;
-        let mut sidecar =
-            plane.sidecar(&Plan::new(name, service).application("http", backend.address)).await?.at(address);
+        let place = namespace::pod()?;
+        let backend = Backend::start(&place, name)?;
+        let plan = Plan::new(name, service).application("http", backend.address);
+        let mut sidecar = plane.sidecar(&plan).await?.at(&place);
         sidecar.start().await?;
         Ok(Self { backend, sidecar })
     }
@@ -66,21 +79,13 @@ impl Mesh {
     /// # Errors
     /// What keeps it from that.
     pub async fn start(folder: &Path, pods: usize, leaf_ttl: &str) -> Result<Self> {
-        Self::start_at(folder, leaf_ttl, &vec![Ipv4Addr::LOCALHOST.into(); pods]).await
-    }
-
-    /// The same with a pod at each of these addresses.
-    ///
-    /// # Errors
-    /// What keeps it from that.
-    pub async fn start_at(folder: &Path, leaf_ttl: &str, pods: &[IpAddr]) -> Result<Self> {
-        let plane = ControlPlane::start(folder, leaf_ttl).await?;
+        let plane = control_plane(folder, leaf_ttl).await?;
         plane.apply(&open_service("stock", "stock", &[HTTP])).await?;
         let mut stock = Vec::new();
-        for (at, address) in pods.iter().enumerate() {
-            stock.push(Pod::start_at(&plane, &format!("stock-{at}"), "stock", *address).await?);
+        for at in 0..pods {
+            stock.push(Pod::start(&plane, &format!("stock-{at}"), "stock").await?);
         }
-        let mut web = plane.sidecar(&Plan::new("web-0", "web")).await?;
+        let mut web = alone(&plane, &Plan::new("web-0", "web")).await?;
         web.start().await?;
         let mesh = Self { plane, web, stock };
         mesh.answers("stock", START).await?;
@@ -92,9 +97,9 @@ impl Mesh {
     /// # Errors
     /// That it does not within the time, and what came instead.
     pub async fn answers(&self, host: &str, within: Duration) -> Result<Duration> {
-        let (outbound, began) = (self.web.outbound()?, Instant::now());
+        let began = Instant::now();
         loop {
-            let reply = async { Connection::open(outbound).await?.get(host, "/probe", &[]).await }.await;
+            let reply = async { anyhow::Ok(self.web.client().await?.get(host, "/probe", &[]).await?) }.await;
             match reply {
                 Ok(reply) if reply.status == 200 => return Ok(began.elapsed()),
                 other => {

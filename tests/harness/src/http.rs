@@ -7,7 +7,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::DEADLINE;
+use crate::{DEADLINE, process::Place};
 
 /// One client connection.
 #[derive(Debug)]
@@ -46,7 +46,15 @@ impl Connection {
     /// # Errors
     /// What the system says.
     pub async fn open(address: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect(address).await?;
+        Self::open_from(&Place::default(), address).await
+    }
+
+    /// Connects from a place.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub async fn open_from(place: &Place, address: SocketAddr) -> io::Result<Self> {
+        let stream = place.connect(address).await?;
         stream.set_nodelay(true)?;
         Ok(Self { stream, buffer: Vec::new() })
     }

@@ -16,7 +16,7 @@ use tokio::{
     time::sleep_until,
 };
 
-use crate::Connection;
+use crate::{Connection, process::Place};
 
 /// Starts what `each` makes of a number and the moment at which it is due, so many times a second, whatever has become of
 /// what was started before; returns how many they were once it was told to stop and the last has ended.
@@ -42,10 +42,16 @@ where
 /// HTTP/1.1 connections that have nothing under way, and where they lead.
 #[derive(Clone, Debug, Default)]
 pub struct Pool {
+    place: Place,
     idle: Arc<Mutex<Vec<(SocketAddr, Connection)>>>,
 }
 
 impl Pool {
+    /// One whose connections are made from a place.
+    pub fn at(place: &Place) -> Self {
+        Self { place: place.clone(), ..Self::default() }
+    }
+
     /// A kept connection that leads there and that nobody has closed, else a new one. Those that lead elsewhere go.
     ///
     /// # Errors
@@ -58,7 +64,7 @@ impl Pool {
         };
         match kept {
             Some(connection) => Ok(connection),
-            None => Connection::open(address).await,
+            None => Connection::open_from(&self.place, address).await,
         }
     }
 

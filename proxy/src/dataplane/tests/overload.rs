@@ -6,7 +6,7 @@ use tokio::{
     net::TcpStream,
     time::{Instant, timeout},
 };
-use weft_decide::{Pressure, Resource};
+use weft_decide::{Growth, Pressure, Resource};
 use weft_ir::{Cluster, Route};
 use weft_model::Protocol;
 
@@ -46,6 +46,39 @@ async fn new_requests_are_shed_with_their_reason_and_one_under_way_is_finished()
     app.until("\r\n\r\n").await;
     app.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
     assert!(client.answer().await.0.starts_with("HTTP/1.1 200 "));
+}
+
+#[tokio::test]
+async fn a_crowd_that_comes_between_two_looks_is_let_in_as_far_as_there_is_memory_for_it() {
+    let mesh = Mesh::http().await;
+    let room = 2 * Growth::PRICE;
+    mesh.web.dataplane.room(room);
+    let (mut first, mut second, mut third) = (mesh.client().await, mesh.client().await, mesh.client().await);
+    let mut under_way = Vec::new();
+    for client in [&mut first, &mut second] {
+        client.send(GET).await;
+        let mut app = mesh.accept().await;
+        app.until("\r\n\r\n").await;
+        under_way.push(app);
+    }
+    let (head, body) = third.ask(GET).await;
+    mesh.web.refused(&head, 503).await;
+    let says = "this proxy takes no new request until it is known how much memory those take that came just now\n";
+    assert_eq!(body, says);
+    // The use has shown by now what the first two take.
+    for _ in 0..=Growth::LOOKS {
+        mesh.web.dataplane.room(room);
+    }
+    third.send(GET).await;
+    let mut app = mesh.accept().await;
+    app.until("\r\n\r\n").await;
+    under_way.push(app);
+    for app in &mut under_way {
+        app.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+    }
+    for client in [&mut first, &mut second, &mut third] {
+        assert!(client.answer().await.0.starts_with("HTTP/1.1 200 "));
+    }
 }
 
 #[tokio::test]

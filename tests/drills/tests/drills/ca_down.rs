@@ -14,7 +14,7 @@ pub(crate) async fn run(drill: Drill) -> Result<Verdict> {
     let mut verdict = Verdict::default();
     verdict.told("lifetime of a certificate", format!("{ttl} s"));
 
-    let load = Load::new(mesh.web.outbound()?, "stock", drill.seed).start();
+    let load = Load::new(&mesh.web, "stock", drill.seed)?.start();
     let obtained = mesh.web.metric("weft_certificates_total").await?;
     // The seed decides where in a certificate's life the authority goes.
     let phase = drill.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) % 1000;
@@ -33,11 +33,17 @@ pub(crate) async fn run(drill: Drill) -> Result<Verdict> {
     mesh.plane.kill().await?;
     let (killed, mut busiest) = (Instant::now(), 0.0);
     // Whole seconds, and a clock that is behind by one.
+    let load = Load::new(&mesh.web, "stock", drill.seed ^ 1)?.start();
     busiest = watch(&mesh, Duration::from_secs(ttl + 2), busiest).await?;
+    let ending = load.end().await;
+    verdict.told(
+        "requests while certificates end, and refused of them",
+        format!("{} {}", ending.sent.len(), ending.lost().len()),
+    );
     // Every certificate has ended. Slow answers make the connections from before too few: more must be made, and cannot.
     mesh.backends().for_each(|backend| backend.set(Mode::Delay(Duration::from_millis(300))));
     let before = mesh.web.metric("weft_upstream_connections_total").await?;
-    let load = Load::new(mesh.web.outbound()?, "stock", drill.seed ^ 1).start();
+    let load = Load::new(&mesh.web, "stock", drill.seed ^ 2)?.start();
     busiest = watch(&mesh, long.saturating_sub(killed.elapsed()), busiest).await?;
     let closed = load.end().await;
     let made = mesh.web.metric("weft_upstream_connections_total").await? - before;

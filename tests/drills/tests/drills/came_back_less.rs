@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use futures::future::try_join_all;
-use weft_drills::{Drill, Load, Mesh, Verdict};
+use weft_drills::{Drill, Load, Mesh, Verdict, alone};
 use weft_harness::{
-    Connection, Plan,
+    Plan,
     objects::{HTTP, open_service},
     process::{Sidecar, command},
     store,
@@ -30,13 +30,12 @@ pub(crate) async fn run(drill: Drill) -> Result<Verdict> {
         ask(caller, "stock").await?;
         ask(caller, "later").await?;
     }
-    let outbound = mesh.web.outbound()?;
-    let known = Load::new(outbound, "stock", drill.seed).start();
-    let unknown = Load { seed: drill.seed ^ 1, ..Load::new(outbound, "later", drill.seed).rate(100) }.start();
+    let known = Load::new(&mesh.web, "stock", drill.seed)?.start();
+    let unknown = Load::new(&mesh.web, "later", drill.seed ^ 1)?.rate(100).start();
     let mut verdict = Verdict::default();
     verdict.told("proxies", proxies);
 
-    tokio::time::sleep(drill.lasts(Duration::from_secs(1), Duration::from_secs(30))).await;
+    tokio::time::sleep(drill.lasts(Duration::from_secs(1), Duration::from_secs(45))).await;
     mesh.plane.kill().await?;
     store::replace(&mesh.plane.store(), &copy)?;
     mesh.plane.start_again().await?;
@@ -54,7 +53,7 @@ pub(crate) async fn run(drill: Drill) -> Result<Verdict> {
     let named = elsewhere(&mesh, true).await?;
     verdict.figure("named as having seen another epoch", named, &proxies.to_string(), named == proxies);
     // Beyond the lease after the start, when endpoints are no longer only added.
-    tokio::time::sleep(drill.lasts(Duration::from_secs(12), Duration::from_secs(60))).await;
+    tokio::time::sleep(drill.lasts(Duration::from_secs(12), Duration::from_secs(75))).await;
     let lost_to: usize = {
         let mut lost = 0;
         for caller in &callers {
@@ -92,7 +91,7 @@ pub(crate) async fn run(drill: Drill) -> Result<Verdict> {
 async fn callers(mesh: &Mesh, count: usize) -> Result<Vec<Sidecar>> {
     let mut callers = Vec::new();
     for at in 1..=count {
-        callers.push(mesh.plane.sidecar(&Plan::new(&format!("web-{at}"), "web")).await?);
+        callers.push(alone(&mesh.plane, &Plan::new(&format!("web-{at}"), "web")).await?);
     }
     // A few at a time: each is a process that makes a key and joins.
     for some in callers.chunks_mut(8) {
@@ -103,7 +102,7 @@ async fn callers(mesh: &Mesh, count: usize) -> Result<Vec<Sidecar>> {
 
 /// The status of one request.
 async fn ask(caller: &Sidecar, host: &str) -> Result<u16> {
-    Ok(Connection::open(caller.outbound()?).await?.get(host, "/ask", &[]).await?.status)
+    Ok(caller.client().await?.get(host, "/ask", &[]).await?.status)
 }
 
 /// Waits until every proxy has a stream and has been told all there is for it.

@@ -11,7 +11,7 @@ use weft_harness::objects::{HTTP, open_service};
 pub(crate) async fn run(drill: Drill) -> Result<Verdict> {
     let mut mesh = Mesh::start(&drill.folder, 3, "1h").await?;
     let rate = if drill.scale == Scale::Full { 500 } else { 200 };
-    let load = Load::new(mesh.web.outbound()?, "stock", drill.seed).rate(rate).start();
+    let load = Load::new(&mesh.web, "stock", drill.seed)?.rate(rate).start();
     let calm = drill.lasts(Duration::from_secs(4), Duration::from_secs(60));
     tokio::time::sleep(calm).await;
     mesh.plane.kill().await?;

@@ -97,7 +97,7 @@ async fn answers(client: &mut Connection) -> bool {
 
 /// A client that connects and is answered.
 async fn ask_first(mesh: &Mesh, at: usize) -> Result<Connection> {
-    let mut connection = Connection::open(mesh.web.outbound()?).await?;
+    let mut connection = mesh.web.client().await?;
     let reply = connection.get("stock", &format!("/first-{at}"), &[]).await?;
     anyhow::ensure!(reply.status == 200, "{}", reply.status);
     Ok(connection)

@@ -5,6 +5,7 @@ mod ca_down;
 mod came_back_less;
 mod control_plane_down;
 mod descriptors;
+mod memory_cap;
 mod proxy_crash;
 mod restart_while_down;
 mod retry_storm;
@@ -32,7 +33,7 @@ struct Row {
 }
 
 /// Every row, in order.
-const ROWS: [Row; 10] = [
+const ROWS: [Row; 11] = [
     Row { number: 1, about: "control plane down", run: |drill| Box::pin(control_plane_down::run(drill)) },
     Row { number: 2, about: "new proxy while it is down", run: |drill| Box::pin(restart_while_down::run(drill)) },
     Row { number: 3, about: "control plane back with less", run: |drill| Box::pin(came_back_less::run(drill)) },
@@ -41,6 +42,7 @@ const ROWS: [Row; 10] = [
     Row { number: 8, about: "rolling update of an application", run: |drill| Box::pin(rolling_update::run(drill)) },
     Row { number: 9, about: "slow and black-holed upstreams", run: |drill| Box::pin(slow_upstream::run(drill)) },
     Row { number: 10, about: "retry storm", run: |drill| Box::pin(retry_storm::run(drill)) },
+    Row { number: 12, about: "memory cap", run: |drill| Box::pin(memory_cap::run(drill)) },
     Row { number: 15, about: "descriptors run out", run: |drill| Box::pin(descriptors::run(drill)) },
     Row { number: 22, about: "half-close, reset, long streams", run: |drill| Box::pin(streams::run(drill)) },
 ];

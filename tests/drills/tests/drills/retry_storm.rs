@@ -1,13 +1,13 @@
 //! Row 10: the last of three services answers every request with 503, and every hop retries; budgets keep the attempts
 //! near what was asked for, and nothing that is not safe to repeat is repeated.
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use weft_drills::{Drill, Load, Mode, Pod, Scale, Verdict};
+use weft_drills::{Drill, Load, Mode, Pod, Scale, Verdict, alone, control_plane};
 use weft_harness::{
-    Connection, Plan,
+    Plan,
     objects::{HTTP, allow, service},
-    process::ControlPlane,
+    process::Sidecar,
 };
 
 /// A body above what is kept for a repetition.
@@ -36,7 +36,7 @@ spec:
 }
 
 pub(crate) async fn run(drill: Drill) -> Result<Verdict> {
-    let plane = ControlPlane::start(&drill.folder, "1h").await?;
+    let plane = control_plane(&drill.folder, "1h").await?;
     plane.apply(&HOPS.map(|(service, caller)| objects(service, caller)).concat()).await?;
     let mut pods = Vec::new();
     for (service, _) in HOPS {
@@ -45,10 +45,9 @@ pub(crate) async fn run(drill: Drill) -> Result<Verdict> {
     let [alpha, beta, gamma] = <[Pod; 3]>::try_from(pods).ok().context("three hops")?;
     alpha.backend.calls(alpha.sidecar.outbound()?, "beta");
     beta.backend.calls(beta.sidecar.outbound()?, "gamma");
-    let mut web = plane.sidecar(&Plan::new("web-0", "web")).await?;
+    let mut web = alone(&plane, &Plan::new("web-0", "web")).await?;
     web.start().await?;
-    let outbound = web.outbound()?;
-    let mut connection = Connection::open(outbound).await?;
+    let mut connection = web.client().await?;
     let began = std::time::Instant::now();
     while connection.get("alpha", "/probe", &[]).await?.status != 200 {
         anyhow::ensure!(began.elapsed() < Duration::from_secs(20), "the chain of three does not answer");
@@ -58,7 +57,7 @@ pub(crate) async fn run(drill: Drill) -> Result<Verdict> {
     gamma.backend.set(Mode::Status(503));
     let before = [&alpha, &beta, &gamma].map(|pod| pod.backend.requests());
     let rate = if drill.scale == Scale::Full { 500 } else { 150 };
-    let load = Load { posts: 4, ..Load::new(outbound, "alpha", drill.seed).rate(rate) }.start();
+    let load = Load { posts: 4, ..Load::new(&web, "alpha", drill.seed)?.rate(rate) }.start();
     tokio::time::sleep(drill.lasts(Duration::from_secs(12), Duration::from_secs(180))).await;
     let report = load.end().await;
     let seen: Vec<_> =
@@ -81,17 +80,17 @@ pub(crate) async fn run(drill: Drill) -> Result<Verdict> {
     verdict.told("without an answer of an application", unanswered);
     verdict.told("causes", report.causes());
 
-    large(&mut verdict, outbound, drill.count(20, 200), [&alpha, &beta, &gamma]).await?;
+    large(&mut verdict, &web, drill.count(20, 200), [&alpha, &beta, &gamma]).await?;
     Ok(verdict)
 }
 
 /// Bodies that are too long to be kept: nobody repeats them, also where the method would allow it.
-async fn large(verdict: &mut Verdict, outbound: SocketAddr, count: usize, hops: [&Pod; 3]) -> Result<()> {
+async fn large(verdict: &mut Verdict, web: &Sidecar, count: usize, hops: [&Pod; 3]) -> Result<()> {
     let body = "x".repeat(LARGE);
     for number in 0..count {
         let method = if number % 2 == 0 { "PUT" } else { "POST" };
         let head = format!("{method} /large-{number} HTTP/1.1\r\nhost: alpha\r\ncontent-length: {LARGE}\r\n\r\n{body}");
-        let mut connection = Connection::open(outbound).await?;
+        let mut connection = web.client().await?;
         connection.send(head.as_bytes()).await?;
         connection.receive().await?;
     }

@@ -11,7 +11,7 @@ pub(crate) async fn run(drill: Drill) -> Result<Verdict> {
     let instances = drill.count(4, 10);
     let mut mesh = Mesh::start(&drill.folder, instances, "1h").await?;
     let rate = if drill.scale == Scale::Full { 500 } else { 200 };
-    let load = Load::new(mesh.web.outbound()?, "stock", drill.seed).rate(rate).start();
+    let load = Load::new(&mesh.web, "stock", drill.seed)?.rate(rate).start();
     let rounds = drill.count(1, 2);
     let ends = Instant::now() + drill.lasts(Duration::from_secs(16), Duration::from_secs(180));
     let mut gone = Vec::new();

@@ -1,7 +1,7 @@
 //! Row 9: of ten instances one is a black hole, one answers after 5 s, one resets its answers after 10 kB; they are
 //! ejected and come back when they are well again. Then most of them fail, and half stay.
 //!
-//! The black hole loses every packet to the mesh port of its sidecar, as `iptables -j DROP` does. The delay and the reset
+//! To the black hole every packet of the caller is lost, as `iptables -j DROP` does. The delay and the reset
 //! are the applications' own: behind TLS a proxy's peer cannot tell who is slow, and no kernel can delay without a program
 //! that takes its packets.
 use std::time::{Duration, Instant};
@@ -35,9 +35,8 @@ const EJECTED: Duration = Duration::from_secs(5);
 const BACK: Duration = Duration::from_secs(30);
 
 pub(crate) async fn run(drill: Drill) -> Result<Verdict> {
-    let losses = Losses::lay()?;
-    let addresses = (1..=INSTANCES as u8).map(|instance| losses.address(instance)).collect::<Result<Vec<_>>>()?;
-    let mesh = Mesh::start_at(&drill.folder, "1h", &addresses).await?;
+    let mesh = Mesh::start(&drill.folder, INSTANCES, "1h").await?;
+    let losses = Losses::lay(mesh.web.place())?;
     mesh.plane.apply(POLICY).await?;
     mesh.plane
         .until("that every proxy has the policy", Duration::from_secs(20), |it| it.proxies.in_effect > INSTANCES as u64)
@@ -46,15 +45,15 @@ pub(crate) async fn run(drill: Drill) -> Result<Verdict> {
     // Which three fail is drawn by the seed.
     let first = usize::try_from(drill.seed % INSTANCES as u64)?;
     let at = |step: usize| (first + 3 * step) % INSTANCES;
-    let load = Load { posts: 0, ..Load::new(mesh.web.outbound()?, "stock", drill.seed) }.start();
+    let load = Load { posts: 0, ..Load::new(&mesh.web, "stock", drill.seed)? }.start();
     tokio::time::sleep(Duration::from_secs(2)).await;
 
     let ill = Instant::now();
-    let hole = *addresses.get(at(0)).context("an instance")?;
+    let hole = mesh.stock.get(at(0)).context("an instance")?.sidecar.place().address();
     losses.lose(hole)?;
     backend(&mesh, at(1))?.set(Mode::Delay(Duration::from_secs(5)));
     backend(&mesh, at(2))?.set(Mode::ResetAfter(10_000));
-    tokio::time::sleep(drill.lasts(Duration::from_secs(10), Duration::from_secs(60))).await;
+    tokio::time::sleep(drill.lasts(Duration::from_secs(10), Duration::from_secs(150))).await;
     let slow = backend(&mesh, at(1))?.between(ill + EJECTED, ill + 2 * EJECTED);
     let resetting = backend(&mesh, at(2))?.between(ill + EJECTED, ill + 2 * EJECTED);
     verdict.none("requests to the slow one, 5 to 10 s after it fell ill", slow);
@@ -91,7 +90,7 @@ fn judge(verdict: &mut Verdict, report: &Report) {
 
 /// Eight of ten answer 503: no more than half are ejected.
 async fn most_fail(drill: &Drill, mesh: &Mesh, verdict: &mut Verdict) -> Result<()> {
-    let load = Load { posts: 0, ..Load::new(mesh.web.outbound()?, "stock", drill.seed ^ 1) }.start();
+    let load = Load { posts: 0, ..Load::new(&mesh.web, "stock", drill.seed ^ 1)? }.start();
     for backend in mesh.backends().skip(2) {
         backend.set(Mode::Status(503));
     }

@@ -11,14 +11,17 @@ use aws_lc_rs::digest::{Context, SHA256};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream, tcp::OwnedReadHalf, tcp::OwnedWriteHalf},
+    net::{
+        TcpListener,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
     time::timeout,
 };
-use weft_drills::{Drill, Verdict};
+use weft_drills::{Drill, Verdict, alone, control_plane, namespace};
 use weft_harness::{
     Plan,
     objects::{TCP, open_service},
-    process::ControlPlane,
+    process::Place,
 };
 
 /// How long one stream may take: a gibibyte in each direction on a busy machine.
@@ -49,12 +52,14 @@ type Sum = (u64, Vec<u8>);
 
 pub(crate) async fn run(drill: Drill) -> Result<Verdict> {
     let bytes = drill.count(8 << 20, 1 << 30) as u64;
-    let plane = ControlPlane::start(&drill.folder, "1h").await?;
+    let plane = control_plane(&drill.folder, "1h").await?;
     plane.apply(&open_service("stock", "stock", &[TCP])).await?;
-    let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-    let mut stock = plane.sidecar(&Plan::new("stock-0", "stock").application("tcp", server.local_addr()?)).await?;
+    let place = namespace::pod()?;
+    let server = place.listen((Ipv4Addr::LOCALHOST, 0).into())?;
+    let plan = Plan::new("stock-0", "stock").application("tcp", server.local_addr()?);
+    let mut stock = plane.sidecar(&plan).await?.at(&place);
     stock.start().await?;
-    let mut web = plane.sidecar(&Plan::new("web-0", "web").calls("shop/stock:9000")).await?;
+    let mut web = alone(&plane, &Plan::new("web-0", "web").calls("shop/stock:9000")).await?;
     web.start().await?;
     let address = web.tcp("shop/stock:9000")?;
 
@@ -63,7 +68,8 @@ pub(crate) async fn run(drill: Drill) -> Result<Verdict> {
     for (turn, ends) in (0..).zip(Ends::ALL) {
         let seeds = (drill.seed.wrapping_mul(31) + turn, drill.seed.wrapping_mul(37) + turn);
         let began = Instant::now();
-        let both = async { tokio::join!(serve(&server, ends, seeds, bytes), call(address, ends, seeds, bytes)) };
+        let both =
+            async { tokio::join!(serve(&server, ends, seeds, bytes), call(web.place(), address, ends, seeds, bytes)) };
         let (served, called) = timeout(PATIENCE, both).await.with_context(|| format!("{ends:?} does not end"))?;
         verdict.told(&format!("{ends:?} took"), format!("{:.1} s", began.elapsed().as_secs_f64()));
         if let Ends::Reset = ends {
@@ -137,8 +143,14 @@ async fn serve(server: &TcpListener, ends: Ends, (up, down): (u64, u64), bytes: 
 }
 
 /// The client's side of one stream: what it got, and what it sent.
-async fn call(address: SocketAddr, ends: Ends, (up, _): (u64, u64), bytes: u64) -> io::Result<(Sum, Sum)> {
-    let mut stream = TcpStream::connect(address).await?;
+async fn call(
+    place: &Place,
+    address: SocketAddr,
+    ends: Ends,
+    (up, _): (u64, u64),
+    bytes: u64,
+) -> io::Result<(Sum, Sum)> {
+    let mut stream = place.connect(address).await?;
     stream.write_u8(b'!').await?;
     let (mut read, write) = stream.into_split();
     match ends {

@@ -1,7 +1,7 @@
 //! A control plane's process.
 use std::{
     fs,
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -14,7 +14,7 @@ use weft_control_plane::{
     wire::{ApplyRequest, ApplyResponse, Document, Status, TokenRequest},
 };
 
-use super::{Process, START, Sidecar};
+use super::{Place, Process, START, Sidecar};
 use crate::Plan;
 
 /// A control plane's process, and where it keeps things.
@@ -22,6 +22,8 @@ use crate::Plan;
 pub struct ControlPlane {
     folder: PathBuf,
     leaf_ttl: String,
+    /// Where proxies reach it.
+    address: IpAddr,
     grpc: Option<SocketAddr>,
     process: Option<Process>,
     client: Option<Client>,
@@ -33,9 +35,17 @@ impl ControlPlane {
     /// # Errors
     /// What keeps it from starting.
     pub async fn start(folder: &Path, leaf_ttl: &str) -> Result<Self> {
+        Self::start_at(Ipv4Addr::LOCALHOST.into(), folder, leaf_ttl).await
+    }
+
+    /// The same, reached by proxies at an address of this program's own namespace.
+    ///
+    /// # Errors
+    /// What keeps it from starting.
+    pub async fn start_at(address: IpAddr, folder: &Path, leaf_ttl: &str) -> Result<Self> {
         fs::create_dir_all(folder)?;
         let (folder, leaf_ttl) = (folder.to_owned(), leaf_ttl.to_owned());
-        let mut plane = Self { folder, leaf_ttl, grpc: None, process: None, client: None };
+        let mut plane = Self { folder, leaf_ttl, address, grpc: None, process: None, client: None };
         plane.start_again().await?;
         Ok(plane)
     }
@@ -50,7 +60,7 @@ impl ControlPlane {
         if context.exists() {
             fs::remove_file(&context)?;
         }
-        let grpc = self.grpc.map_or_else(|| "127.0.0.1:0".to_owned(), |address| address.to_string());
+        let grpc = self.grpc.unwrap_or_else(|| SocketAddr::new(self.address, 0)).to_string();
         let arguments = [
             ["control-plane", "run"],
             ["--dir", &path("store")],
@@ -61,7 +71,8 @@ impl ControlPlane {
             ["--leaf-ttl", &self.leaf_ttl],
         ];
         let arguments: Vec<_> = arguments.into_iter().flatten().map(str::to_owned).collect();
-        let mut process = Process::start("the control plane", &arguments, &self.folder.join("control-plane.log"))?;
+        let log = self.folder.join("control-plane.log");
+        let mut process = Process::start(&Place::default(), "the control plane", &arguments, &log)?;
         let serves = async || {
             let client = Client::new(Context::load(&context).ok()?).ok()?;
             client.status().await.ok().map(|_| client)

@@ -1,6 +1,7 @@
 //! The same mesh of real processes: the control plane, and a sidecar beside each application, as `weft` starts them. They
 //! mix with what runs inside the test's own process: a sidecar's process may belong to a control plane in here.
 mod control_plane;
+mod place;
 mod sidecar;
 
 use std::{
@@ -19,6 +20,7 @@ use tokio::{
 };
 
 pub use control_plane::ControlPlane;
+pub use place::Place;
 pub use sidecar::Sidecar;
 
 /// How long anything may take to come up on a busy machine.
@@ -37,29 +39,28 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts `weft` with these arguments, its output appended to `log`.
+    /// Starts `weft` at a place with these arguments, its output appended to `log`.
     ///
     /// # Errors
     /// What the system says, or that there is no `weft` beside this program.
-    pub fn start(name: &str, arguments: &[String], log: &Path) -> Result<Self> {
+    pub fn start(place: &Place, name: &str, arguments: &[String], log: &Path) -> Result<Self> {
         let weft = weft()?;
         let file = OpenOptions::new().create(true).append(true).open(log)?;
-        let mut command = Command::new(&weft);
+        let mut command = place.program(&weft);
         for (name, _) in env::vars_os() {
             if name.to_string_lossy().starts_with("WEFT_") && name != "WEFT_LOG" {
                 command.env_remove(name);
             }
         }
-        let child = command
+        command
             .args(arguments)
             .env(PARENT, std::process::id().to_string())
             .stdin(Stdio::null())
             .stdout(file.try_clone()?)
             .stderr(file)
             .process_group(0)
-            .kill_on_drop(true)
-            .spawn()
-            .with_context(|| format!("cannot start {} as {name}", weft.display()))?;
+            .kill_on_drop(true);
+        let child = place.spawn(command).with_context(|| format!("cannot start {} as {name}", weft.display()))?;
         Ok(Self { name: name.to_owned(), child, log: log.to_owned() })
     }
 

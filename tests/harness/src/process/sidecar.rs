@@ -1,7 +1,7 @@
 //! A sidecar's process.
 use std::{
     fs,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -12,7 +12,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 use weft_decide::HealthCheck;
 
-use super::{Process, START};
+use super::{Place, Process, START};
 use crate::{Connection, Plan};
 
 /// A sidecar's process; dropped, it is killed.
@@ -25,8 +25,7 @@ pub struct Sidecar {
     plan: Plan,
     arguments: Vec<String>,
     folder: PathBuf,
-    /// Where peers connect to it.
-    inbound: IpAddr,
+    place: Place,
     /// What it has bound; kept over its restarts, as a pod's address is.
     bound: Option<Value>,
     process: Option<Process>,
@@ -60,17 +59,30 @@ impl Sidecar {
             plan: plan.clone(),
             arguments,
             folder: folder.to_owned(),
-            inbound: Ipv4Addr::LOCALHOST.into(),
+            place: Place::default(),
             bound: None,
             process: None,
         })
     }
 
-    /// With an address of its own at which peers connect to it.
+    /// At a place, by whose address peers reach it.
     #[must_use]
-    pub const fn at(mut self, inbound: IpAddr) -> Self {
-        self.inbound = inbound;
+    pub fn at(mut self, place: &Place) -> Self {
+        self.place = place.clone();
         self
+    }
+
+    /// Where it is: who connects to its outbound listeners does so from there.
+    pub const fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// A client of its outbound HTTP listener, beside it.
+    ///
+    /// # Errors
+    /// That it has no such listener, or what the system says.
+    pub async fn client(&self) -> Result<Connection> {
+        Ok(Connection::open_from(&self.place, self.outbound()?).await?)
     }
 
     /// Starts it, at the addresses that it had before if it ran, without waiting for it to be ready.
@@ -82,7 +94,7 @@ impl Sidecar {
         let mut arguments = self.arguments.clone();
         let mut listen = vec![("outbound", local), ("status", local)];
         if !self.plan.applications.is_empty() {
-            listen.push(("inbound", SocketAddr::new(self.inbound, 0)));
+            listen.push(("inbound", SocketAddr::new(self.place.address(), 0)));
         }
         for (part, first) in listen {
             arguments.extend([format!("--{part}"), self.address(part).unwrap_or(first).to_string()]);
@@ -99,7 +111,7 @@ impl Sidecar {
             fs::remove_file(&file)?;
         }
         let log = self.folder.join(format!("{}.log", self.name));
-        let mut process = Process::start(&format!("the sidecar of {}", self.name), &arguments, &log)?;
+        let mut process = Process::start(&self.place, &format!("the sidecar of {}", self.name), &arguments, &log)?;
         let read = async || serde_json::from_slice::<Value>(&fs::read(&file).ok()?).ok();
         self.bound = Some(process.until("that it listens", START, read).await?);
         self.process = Some(process);
@@ -136,7 +148,8 @@ impl Sidecar {
     /// # Errors
     /// That it does not answer.
     pub async fn says(&self, path: &str) -> Result<String> {
-        Ok(Connection::open(self.status()?).await?.get("sidecar", path, &[]).await?.text())
+        let mut status = Connection::open_from(&self.place, self.status()?).await?;
+        Ok(status.get("sidecar", path, &[]).await?.text())
     }
 
     /// The value of one of its metrics, its series summed up; 0 where there is none.
