@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use tokio::time::Instant;
 use weft_compile::Compiler;
-use weft_ir::{Resource, ResourceKey};
+use weft_ir::{Endpoint, Resource, ResourceKey};
 use weft_model::{Kind, ObjectRef, WorkloadRef};
 
 /// How many resources that an object no longer makes are remembered: those that changed when it left them.
@@ -137,13 +137,16 @@ fn origins(resource: &Resource) -> Vec<ObjectRef> {
         Resource::VirtualHost(it) => it.origins.clone(),
         Resource::RouteConfiguration(_) => Vec::new(),
         Resource::Endpoints(it) => {
-            let (namespace, name) = (it.name.namespace.clone(), it.name.service.clone());
-            let service = ObjectRef { kind: Kind::Service, namespace, name };
-            let workloads = it.endpoints.iter().map(|endpoint| {
-                let WorkloadRef { namespace, name } = endpoint.workload.clone();
+            let service = it.name.port().map(|port| {
+                let (namespace, name) = (port.namespace.clone(), port.service.clone());
+                ObjectRef { kind: Kind::Service, namespace, name }
+            });
+            let instances = it.endpoints.iter().filter_map(Endpoint::instance);
+            let workloads = instances.map(|instance| {
+                let WorkloadRef { namespace, name } = instance.workload.clone();
                 ObjectRef { kind: Kind::Workload, namespace, name }
             });
-            [service].into_iter().chain(workloads).collect()
+            service.into_iter().chain(workloads).collect()
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Who stands behind a Service's ports.
 use std::sync::Arc;
 
-use weft_ir::{Endpoint, EndpointAddress, Endpoints, Health, MeshNames, Resource};
+use weft_ir::{Endpoint, EndpointAddress, Endpoints, Health, Instance, MeshNames, Peer, Resource};
 use weft_model::{ObjectRef, Port, SpiffeId, TargetPort, Workload};
 
 use crate::{objects::Objects, service::service_port};
@@ -15,7 +15,7 @@ pub(crate) fn endpoints(names: &MeshNames, objects: &Objects, reference: &Object
     };
     let resource = |port: Port, target: &TargetPort| {
         let name = service_port(names, reference, port);
-        Resource::Endpoints(Arc::new(Endpoints { name, endpoints: of_port(target) }))
+        Resource::Endpoints(Arc::new(Endpoints { name: name.into(), endpoints: of_port(target) }))
     };
     service.ports.iter().map(|spec| resource(spec.port, &spec.target)).collect()
 }
@@ -35,13 +35,16 @@ fn endpoint(names: &MeshNames, workload: &Workload) -> Option<Endpoint> {
         return None;
     }
     let domain = workload.trust_domain.as_ref().unwrap_or(&names.trust_domain);
-    Some(Endpoint {
+    let instance = Instance {
         workload: workload.reference(),
-        address: EndpointAddress::Socket(workload.address),
         identity: SpiffeId::of_account(domain, &workload.meta.namespace, &workload.account),
-        locality: workload.locality.or_labels(&workload.meta.labels),
         network: workload.network.clone(),
         cluster: workload.cluster.clone(),
+    };
+    Some(Endpoint {
+        peer: Peer::Instance(instance),
+        address: EndpointAddress::Socket(workload.address),
+        locality: workload.locality.or_labels(&workload.meta.labels),
         weight: workload.weight,
         health: health(workload),
     })

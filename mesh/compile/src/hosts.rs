@@ -2,7 +2,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use weft_ir::{
-    HostPort, MeshNames, Mirror, Resource, Route, RouteAction, RouteOrigin, ServicePort, VirtualHost, WeightedCluster,
+    HostPort, MeshNames, Mirror, Resource, Route, RouteAction, RouteOrigin, ServiceKey, VirtualHost, WeightedCluster,
 };
 use weft_model::{
     AnyRoute, BackendRef, DirectResponse, HeaderField, HeaderFilters, Name, Namespace, ObjectRef, Port, Service,
@@ -54,6 +54,7 @@ impl Builder<'_> {
     fn host(&self, port: Port) -> Option<VirtualHost> {
         let service = service_port(self.names, self.service, port);
         let host = service.host(&self.names.mesh_domain).parse().ok()?;
+        let service = ServiceKey::from(service);
         let mut origins = BTreeSet::from([self.service.clone()]);
         let attached = attach::routes(self.objects, self.service, port);
         let mut routes = Vec::new();
@@ -71,7 +72,7 @@ impl Builder<'_> {
         Some(VirtualHost { authority: HostPort { host, port }, service, routes, origins })
     }
 
-    fn default_route(&self, service: &ServicePort, origins: &mut BTreeSet<ObjectRef>) -> Route {
+    fn default_route(&self, service: &ServiceKey, origins: &mut BTreeSet<ObjectRef>) -> Route {
         let own = WeightedCluster { cluster: service.clone(), weight: 1, refusal: None, headers: None };
         let policies = Covering::of(self.objects, policy::of_service(self.service));
         Route {
@@ -217,9 +218,9 @@ impl Builder<'_> {
         route: &ObjectRef,
         kind: ReferenceKind,
         (namespace, name, port): (&Namespace, &Name, Port),
-    ) -> (ServicePort, Option<String>) {
+    ) -> (ServiceKey, Option<String>) {
         let target = service_ref(namespace.clone(), name.clone());
-        let cluster = service_port(self.names, &target, port);
+        let cluster = service_port(self.names, &target, port).into();
         let reference = Reference { field: Default::default(), kind, target, port: Some(port), section: None };
         let check = attach::check(self.objects, &route.namespace, &reference);
         (cluster, check.err().map(|broken| broken.text(&reference)))

@@ -1,7 +1,7 @@
 //! A Service's clusters, and the outbound listeners of its TCP ports.
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use weft_ir::{Balance, Cluster, Listener, ListenerBody, MeshNames, OutboundTcp, Resource, ServicePort, UpstreamTls};
+use weft_ir::{Balance, Cluster, Listener, ListenerBody, MeshNames, OutboundTcp, Resource, Security, ServiceKey, ServicePort};
 use weft_model::{Balancing, ObjectRef, Port, Protocol};
 
 use crate::{
@@ -41,6 +41,8 @@ pub(crate) fn clusters(names: &MeshNames, objects: &Objects, reference: &ObjectR
     let mut resources = Vec::new();
     for spec in &service.ports {
         let name = service_port(names, reference, spec.port);
+        let security = Security::Mesh { sni: name.sni(&names.trust_domain) };
+        let name = ServiceKey::from(name);
         if spec.protocol == Protocol::Tcp {
             resources.push(Resource::Listener(Arc::new(Listener {
                 name: Listener::outbound_name(&name),
@@ -48,12 +50,11 @@ pub(crate) fn clusters(names: &MeshNames, objects: &Objects, reference: &ObjectR
                 origins: vec![reference.clone()],
             })));
         }
-        let tls = UpstreamTls { sni: name.sni(&names.trust_domain) };
         let (protocol, origins) = (spec.protocol, origins.clone());
         let cluster = Cluster {
             name,
             protocol,
-            tls,
+            security,
             balance,
             near_first,
             slow_start,

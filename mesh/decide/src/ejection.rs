@@ -5,8 +5,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde::Serialize;
-use weft_ir::{Ejection, Endpoint, EndpointAddress, Endpoints, Health};
-use weft_model::WorkloadRef;
+use weft_ir::{Ejection, Endpoint, EndpointAddress, Endpoints, Health, Peer};
 
 use crate::{Counts, Verdict, success_rate::outliers};
 
@@ -96,7 +95,7 @@ impl FromIterator<EndpointAddress> for Ejected {
 /// What is known of one endpoint.
 #[derive(Clone, Debug)]
 struct Entry {
-    workload: WorkloadRef,
+    peer: Peer,
     /// Whether the cluster has it now. What has left is remembered for a while, so that going away and coming back is no
     /// way out.
     present: bool,
@@ -142,7 +141,7 @@ impl Ejector {
         }
         for endpoint in endpoints.endpoints.iter().filter(|it| it.health == Health::Healthy) {
             let entry = self.entries.entry(endpoint.address).or_insert_with(|| Entry::new(endpoint));
-            if entry.workload != endpoint.workload {
+            if entry.peer != endpoint.peer {
                 *entry = Entry::new(endpoint);
             }
             entry.present = true;
@@ -206,9 +205,9 @@ impl Ejector {
     }
 
     /// Who is out now, where, and until when; ordered by address.
-    pub fn out_until(&self) -> impl Iterator<Item = (&WorkloadRef, EndpointAddress, Duration)> {
+    pub fn out_until(&self) -> impl Iterator<Item = (&Peer, EndpointAddress, Duration)> {
         let out = self.entries.iter().filter(|(_, it)| it.present && it.out);
-        out.map(|(address, it)| (&it.workload, *address, it.until))
+        out.map(|(address, it)| (&it.peer, *address, it.until))
     }
 
     /// What is out now.
@@ -264,16 +263,9 @@ impl Ejector {
 
 impl Entry {
     fn new(endpoint: &Endpoint) -> Self {
-        let workload = endpoint.workload.clone();
-        Self {
-            workload,
-            present: true,
-            errors: 0,
-            times: 0,
-            until: Duration::ZERO,
-            out: false,
-            counts: Counts::default(),
-        }
+        let peer = endpoint.peer.clone();
+        let (until, counts) = (Duration::ZERO, Counts::default());
+        Self { peer, present: true, errors: 0, times: 0, until, out: false, counts }
     }
 
     fn eject(&mut self, policy: &Ejection, now: Duration) {

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use weft_ir::{EndpointAddress, RouteOrigin, RuleName, ServicePort};
+use weft_ir::{EndpointAddress, RouteOrigin, RuleName, ServiceKey, ServicePort};
 use weft_model::{Port, SpiffeId, WorkloadRef};
 
 use crate::{
@@ -38,7 +38,7 @@ pub enum Decision {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Answered {
     /// The service port that the client addressed.
-    pub service: ServicePort,
+    pub service: ServiceKey,
     /// The route that took it.
     pub route: RouteOrigin,
     /// The answer.
@@ -49,20 +49,20 @@ pub struct Answered {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Forwarded {
     /// The service port that the client addressed.
-    pub service: ServicePort,
+    pub service: ServiceKey,
     /// The route that took it; `None` for TCP.
     pub route: Option<RouteOrigin>,
     /// The cluster that it chose.
-    pub cluster: ServicePort,
-    /// The endpoint's workload.
-    pub workload: WorkloadRef,
+    pub cluster: ServiceKey,
+    /// The endpoint's workload; `None` for what is known by its address alone.
+    pub workload: Option<WorkloadRef>,
     /// Why it is this one ([`Why`](crate::Why)).
     pub picked_by: String,
     /// The endpoint's address.
     #[serde(serialize_with = "address")]
     pub address: EndpointAddress,
-    /// The identity that the endpoint must prove.
-    pub identity: SpiffeId,
+    /// The identity that the endpoint must prove; `None` where the connection is not secured.
+    pub identity: Option<SpiffeId>,
     /// The target that is forwarded: path and query; `None` for TCP.
     pub target: Option<String>,
     /// The Host that is forwarded; `None` for TCP.
@@ -82,7 +82,7 @@ pub struct Forwarded {
     /// The `set-cookie` field that its answer gets, for affinity.
     pub set_cookie: Option<String>,
     /// The clusters that get copies of it.
-    pub mirrors: Vec<ServicePort>,
+    pub mirrors: Vec<ServiceKey>,
 }
 
 /// What becomes of an inbound connection or request.
@@ -131,14 +131,14 @@ pub fn evaluate_outbound_in(
 }
 
 /// Decides an outbound TCP connection to a service port's listener, in its first try while nothing is ejected.
-pub fn evaluate_tcp(snapshot: &Snapshot, service: &ServicePort, draws: Draws) -> Decision {
+pub fn evaluate_tcp(snapshot: &Snapshot, service: &ServiceKey, draws: Draws) -> Decision {
     evaluate_tcp_in(snapshot, service, draws, &Circumstances::default())
 }
 
 /// Decides an outbound TCP connection under given circumstances.
 pub fn evaluate_tcp_in(
     snapshot: &Snapshot,
-    service: &ServicePort,
+    service: &ServiceKey,
     draws: Draws,
     circumstances: &Circumstances,
 ) -> Decision {
@@ -192,10 +192,10 @@ fn finish(routing: Routing<'_>, routed_by: Option<(&Normal<'_>, u64)>, turn: &Tu
             service: routed.service().clone(),
             route: routed.origin().cloned(),
             cluster: picked.cluster().name.clone(),
-            workload: picked.endpoint().workload.clone(),
+            workload: picked.endpoint().instance().map(|instance| instance.workload.clone()),
             picked_by: picked.why().to_string(),
             address: picked.address(),
-            identity: picked.identity().clone(),
+            identity: picked.upstream().identity().cloned(),
             target: rewritten.as_ref().map(|(rewritten, query)| match query {
                 Some(query) => format!("{}?{query}", rewritten.path),
                 None => rewritten.path.to_string(),
@@ -214,7 +214,7 @@ fn finish(routing: Routing<'_>, routed_by: Option<(&Normal<'_>, u64)>, turn: &Tu
     }
 }
 
-fn mirrors(routed: Routed<'_>, split: u64) -> Vec<ServicePort> {
+fn mirrors(routed: Routed<'_>, split: u64) -> Vec<ServiceKey> {
     routed.mirrors(split).map(|to| to.cluster().clone()).collect()
 }
 

@@ -94,7 +94,7 @@ pub use permit::{
     Admitted, Denied, Permit, Permitted, PermittedAnswer, may_call, permit, permit_answer, permit_outbound,
     permit_request, repermit,
 };
-pub use pick::{Circumstances, Cold, Loads, Picked, PickedBy, Turn, Why, pick, pick_with};
+pub use pick::{Circumstances, Cold, Loads, Picked, PickedBy, Turn, Upstream, Why, pick, pick_with};
 pub use pressure::{Growth, Pressure, Resource, Usage};
 pub use refusal::{Destination, LimitKind, Refusal};
 pub use renewal::Renewal;

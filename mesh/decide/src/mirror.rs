@@ -1,5 +1,5 @@
 //! Which requests are copied to whom.
-use weft_ir::{Mirror, ServicePort};
+use weft_ir::{Mirror, ServiceKey};
 
 use crate::rendezvous::mix;
 
@@ -7,7 +7,7 @@ use crate::rendezvous::mix;
 const MIRRORS: u64 = 0x6d69_7272_6f72_7331;
 
 /// The mirrors whose share of the draws holds their own, each of which is made of `split`.
-pub(crate) fn drawn(mirrors: &[Mirror], split: u64) -> impl Iterator<Item = &ServicePort> {
+pub(crate) fn drawn(mirrors: &[Mirror], split: u64) -> impl Iterator<Item = &ServiceKey> {
     let draws = std::iter::successors(Some(mix(split ^ MIRRORS)), |draw| Some(mix(*draw)));
     // Multiply-shift: a share is off by at most a millionth of 2^-44.
     let point = |draw: u64| (u128::from(draw) * 1_000_000) >> 64;

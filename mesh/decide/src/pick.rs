@@ -2,7 +2,7 @@
 use std::{cell::Cell, fmt, sync::Arc};
 
 use serde::Serialize;
-use weft_ir::{Balance, Cluster, Endpoint, EndpointAddress, Endpoints};
+use weft_ir::{Balance, Cluster, Endpoint, EndpointAddress, Endpoints, Instance, Peer, Security};
 use weft_model::{AffinityKey, SpiffeId};
 
 use crate::{
@@ -16,6 +16,7 @@ use crate::{
 pub struct Picked<'s> {
     permitted: Permitted<'s>,
     endpoint: &'s Endpoint,
+    upstream: Upstream<'s>,
     index: usize,
     why: Why<'s>,
     second: bool,
@@ -114,14 +115,42 @@ impl<'s> Picked<'s> {
         self.endpoint.address
     }
 
-    /// The identity that the endpoint's certificate must prove.
-    pub fn identity(&self) -> &'s SpiffeId {
-        &self.endpoint.identity
+    /// How the connection to it is secured.
+    pub fn upstream(&self) -> Upstream<'s> {
+        self.upstream
+    }
+}
+
+/// How the connection to a picked endpoint is secured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Upstream<'s> {
+    /// By mesh TLS.
+    Mesh {
+        /// The identity that the endpoint's certificate must prove.
+        identity: &'s SpiffeId,
+        /// The server name for the TLS hello.
+        sni: &'s str,
+    },
+    /// Not at all.
+    Plain,
+}
+
+impl<'s> Upstream<'s> {
+    /// `None` for an endpoint of the mesh that names no identity: it is not reached in any other way either.
+    fn of(cluster: &'s Cluster, endpoint: &'s Endpoint) -> Option<Self> {
+        match (&cluster.security, &endpoint.peer) {
+            (Security::Mesh { sni }, Peer::Instance(Instance { identity, .. })) => Some(Self::Mesh { identity, sni }),
+            (Security::Mesh { .. }, Peer::Address) => None,
+            (Security::Plain, _) => Some(Self::Plain),
+        }
     }
 
-    /// The server name for the TLS hello.
-    pub fn sni(&self) -> &'s str {
-        &self.cluster().tls.sni
+    /// Who is at the other end for certain; `None` where the connection proves nothing.
+    pub const fn identity(&self) -> Option<&'s SpiffeId> {
+        match self {
+            Self::Mesh { identity, .. } => Some(identity),
+            Self::Plain => None,
+        }
     }
 }
 
@@ -245,12 +274,15 @@ pub fn pick_with<'s>(permitted: Permitted<'s>, turn: &Turn<'_>) -> Result<Picked
                 Some((choice, level.nearness, *panic))
             })
         });
-    let found = choice.and_then(|(it, nearness, panic)| Some((all.get(it.candidate.index())?, it, nearness, panic)));
+    let found = choice.and_then(|(it, nearness, panic)| {
+        let endpoint = all.get(it.candidate.index())?;
+        let why = Why { by: it.by, nearness, panic };
+        Some((endpoint, Upstream::of(entry.cluster(), endpoint)?, it, why))
+    });
     match found {
-        Some((endpoint, Choice { candidate, by, second }, nearness, panic)) => {
-            let why = Why { by, nearness, panic };
+        Some((endpoint, upstream, Choice { candidate, second, .. }, why)) => {
             let (index, cold) = (candidate.index(), coins.declined.get());
-            Ok(Picked { permitted, endpoint, index, why, second, cold })
+            Ok(Picked { permitted, endpoint, upstream, index, why, second, cold })
         }
         None => Err(Refusal::NoHealthyEndpoint { cluster: entry.cluster().name.clone(), endpoints: all.len() }),
     }

@@ -2,7 +2,7 @@
 use std::{fmt, time::Duration};
 
 use serde::{Serialize, Serializer};
-use weft_ir::{HostPort, RouteOrigin, ServicePort};
+use weft_ir::{HostPort, RouteOrigin, ServiceKey};
 
 use crate::{BadRequest, Denied};
 
@@ -12,7 +12,7 @@ pub enum Destination {
     /// A canonical HTTP authority.
     Host(HostPort),
     /// A TCP service port.
-    Service(ServicePort),
+    Service(ServiceKey),
 }
 
 impl fmt::Display for Destination {
@@ -115,7 +115,7 @@ pub enum Refusal {
         /// What was asked for.
         destination: Destination,
         /// The cluster.
-        cluster: ServicePort,
+        cluster: ServiceKey,
     },
     /// An access policy, or the absence of one, forbids it.
     #[error("{0}")]
@@ -124,7 +124,7 @@ pub enum Refusal {
     #[error("{cluster} has no healthy endpoint ({endpoints} known)")]
     NoHealthyEndpoint {
         /// The cluster.
-        cluster: ServicePort,
+        cluster: ServiceKey,
         /// How many endpoints it has that take no new work.
         endpoints: usize,
     },
@@ -132,7 +132,7 @@ pub enum Refusal {
     #[error("limit of {most} {limit} to {cluster} reached (TrafficPolicy {})", limit.field())]
     LimitReached {
         /// The cluster.
-        cluster: ServicePort,
+        cluster: ServiceKey,
         /// What is limited.
         limit: LimitKind,
         /// To how many.
@@ -145,7 +145,7 @@ pub enum Refusal {
     )]
     BreakerOpen {
         /// The cluster.
-        cluster: ServicePort,
+        cluster: ServiceKey,
         /// How long ago it opened.
         open_for: Duration,
         /// When it lets a probe through; zero where all probes that may be are under way.

@@ -2,7 +2,7 @@
 use std::time::Duration;
 
 use smallvec::SmallVec;
-use weft_ir::{HostPort, Retry, Route, RouteAction, RouteOrigin, ServicePort, WeightedCluster};
+use weft_ir::{HostPort, Retry, Route, RouteAction, RouteOrigin, ServiceKey, ServicePort, WeightedCluster};
 use weft_model::{AffinityKey, Cors, HeaderChanges, HeaderFilters, PathMatch, Redirect, TextMatch};
 
 use crate::{
@@ -31,7 +31,7 @@ pub enum Routing<'s> {
 /// A request or connection with its cluster. Made by [`route`] and [`route_tcp`] only.
 #[derive(Clone, Copy, Debug)]
 pub struct Routed<'s> {
-    service: &'s ServicePort,
+    service: &'s ServiceKey,
     host: Option<&'s HostPort>,
     route: Option<&'s Route>,
     patterns: Option<&'s Patterns>,
@@ -43,7 +43,7 @@ pub struct Routed<'s> {
 /// A request with the route that answers it. Made by [`route`] only.
 #[derive(Clone, Copy, Debug)]
 pub struct Answers<'s> {
-    service: &'s ServicePort,
+    service: &'s ServiceKey,
     route: &'s Route,
     with: With<'s>,
 }
@@ -58,7 +58,7 @@ enum With<'s> {
 
 impl<'s> Answers<'s> {
     /// The service port that the client addressed.
-    pub fn service(&self) -> &'s ServicePort {
+    pub fn service(&self) -> &'s ServiceKey {
         self.service
     }
 
@@ -87,7 +87,7 @@ impl<'s> Answers<'s> {
 
 impl<'s> Routed<'s> {
     /// The service port that the client addressed; the cluster's may be another.
-    pub fn service(&self) -> &'s ServicePort {
+    pub fn service(&self) -> &'s ServiceKey {
         self.service
     }
 
@@ -240,13 +240,13 @@ pub fn route<'s>(snapshot: &'s Snapshot, request: &Normal<'_>, split: u64) -> Ro
 /// Where a copy of a request goes, also when the request is over. Made by [`Routed::mirrors`] only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mirrored {
-    service: ServicePort,
-    cluster: ServicePort,
+    service: ServiceKey,
+    cluster: ServiceKey,
 }
 
 impl Mirrored {
     /// The cluster that gets the copy.
-    pub fn cluster(&self) -> &ServicePort {
+    pub fn cluster(&self) -> &ServiceKey {
         &self.cluster
     }
 }
@@ -269,7 +269,7 @@ pub fn route_mirrored<'s>(snapshot: &'s Snapshot, to: &'s Mirrored) -> Result<Ro
 }
 
 /// Routes a connection to a TCP service port.
-pub fn route_tcp<'s>(snapshot: &'s Snapshot, service: &ServicePort) -> Routing<'s> {
+pub fn route_tcp<'s>(snapshot: &'s Snapshot, service: &ServiceKey) -> Routing<'s> {
     let entry = match snapshot.tcp(service) {
         Lookup::Present(entry) => entry,
         Lookup::Absent => {
@@ -350,11 +350,15 @@ fn share_by_key(clusters: &[WeightedCluster], key: u64) -> Option<&WeightedClust
     let candidates = clusters.iter().enumerate().filter(|(_, it)| it.weight > 0).map(|(place, it)| {
         // A cluster that is written twice has two shares.
         let earlier = clusters.iter().take(place).filter(|other| other.cluster == it.cluster).count() as u64;
-        let ServicePort { cluster, namespace, service, port } = &it.cluster;
-        let name = [cluster.as_str(), namespace.as_str(), service.as_str()].map(str::as_bytes);
-        let [cluster, namespace, service] = name;
-        let parts = [cluster, namespace, service, &port.get().to_be_bytes(), &earlier.to_be_bytes()];
-        (it, Seed::new(b'c', &parts), it.weight)
+        let seed = match &it.cluster {
+            ServiceKey::Port(ServicePort { cluster, namespace, service, port }) => {
+                let name = [cluster.as_str(), namespace.as_str(), service.as_str()].map(str::as_bytes);
+                let [cluster, namespace, service] = name;
+                Seed::new(b'c', &[cluster, namespace, service, &port.get().to_be_bytes(), &earlier.to_be_bytes()])
+            }
+            ServiceKey::Named(name) => Seed::new(b'n', &[name.as_bytes(), &earlier.to_be_bytes()]),
+        };
+        (it, seed, it.weight)
     });
     choose(key, candidates)
 }

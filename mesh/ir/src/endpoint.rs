@@ -1,20 +1,24 @@
 //! Clusters and the endpoints behind them.
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    fmt::{self, Display},
+    net::SocketAddr,
+    time::Duration,
+};
 
 use serde::Serialize;
 use weft_model::{ClusterName, Locality, NetworkName, ObjectRef, Protocol, SpiffeId, WorkloadRef};
 
-use crate::{Breaker, Ejection, Limits, NearFirst, ServicePort, SlowStart};
+use crate::{Breaker, Ejection, Limits, NearFirst, ServiceKey, SlowStart};
 
-/// How to reach one service port; who stands behind it is in [`Endpoints`].
+/// How to reach one service; who stands behind it is in [`Endpoints`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Cluster {
-    /// The service port, which is the resource's key.
-    pub name: ServicePort,
-    /// What is spoken upstream, inside TLS.
+    /// The service, which is the resource's key.
+    pub name: ServiceKey,
+    /// What is spoken upstream, inside TLS where it is secured.
     pub protocol: Protocol,
-    /// How the connection is secured.
-    pub tls: UpstreamTls,
+    /// How connections to it are secured.
+    pub security: Security,
     /// How an endpoint is chosen.
     pub balance: Balance,
     /// That near endpoints come first; `None`: places make no difference.
@@ -33,11 +37,16 @@ pub struct Cluster {
     pub origins: Vec<ObjectRef>,
 }
 
-/// Mesh TLS towards a cluster.
+/// How connections to a cluster are secured.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
-pub struct UpstreamTls {
-    /// The server name of the hello: see [`ServicePort::sni`].
-    pub sni: String,
+pub enum Security {
+    /// By mesh TLS: both sides prove their identity, and an endpoint that names none is not used.
+    Mesh {
+        /// The server name of the hello: see [`ServicePort::sni`](crate::ServicePort::sni).
+        sni: String,
+    },
+    /// Not at all. Only a static configuration has it: between services of the mesh there is always TLS.
+    Plain,
 }
 
 /// How an endpoint is chosen.
@@ -73,31 +82,72 @@ impl Balance {
 /// The endpoints of one cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Endpoints {
-    /// The service port, which is the resource's key.
-    pub name: ServicePort,
-    /// The endpoints, ordered by workload.
+    /// The service, which is the resource's key.
+    pub name: ServiceKey,
+    /// The endpoints, ordered by [`Peer`].
     pub endpoints: Vec<Endpoint>,
 }
 
-/// One instance behind a service port.
+/// One of those who stand behind a service.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Endpoint {
-    /// The instance.
-    pub workload: WorkloadRef,
-    /// Where its sidecar's inbound listener is reached.
+    /// Who it is.
+    pub peer: Peer,
+    /// Where it is reached: for an instance of the mesh, its sidecar's inbound listener.
     pub address: EndpointAddress,
-    /// The identity that its certificate must prove.
-    pub identity: SpiffeId,
     /// Where it runs.
     pub locality: Locality,
-    /// The network of its address.
-    pub network: NetworkName,
-    /// The cluster it belongs to.
-    pub cluster: ClusterName,
     /// Its share against the other endpoints, above zero.
     pub weight: u32,
     /// Whether it is chosen.
     pub health: Health,
+}
+
+impl Endpoint {
+    /// The instance of the mesh that it is; `None` for what is known by its address alone.
+    pub const fn instance(&self) -> Option<&Instance> {
+        match &self.peer {
+            Peer::Instance(instance) => Some(instance),
+            Peer::Address => None,
+        }
+    }
+
+    /// What people call it: the workload, or the address.
+    pub fn called(&self) -> impl Display + '_ {
+        self.peer.called(self.address)
+    }
+}
+
+/// Who an endpoint is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub enum Peer {
+    /// An instance of the mesh.
+    Instance(Instance),
+    /// Whoever answers at the address: a static configuration's endpoint.
+    Address,
+}
+
+impl Peer {
+    /// What people call whoever is reached at `address`: the workload, or the address.
+    pub fn called(&self, address: EndpointAddress) -> impl Display + '_ {
+        fmt::from_fn(move |f| match (self, address) {
+            (Self::Instance(instance), _) => instance.workload.fmt(f),
+            (Self::Address, EndpointAddress::Socket(address)) => address.fmt(f),
+        })
+    }
+}
+
+/// An instance of a service of the mesh.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Instance {
+    /// Its workload.
+    pub workload: WorkloadRef,
+    /// The identity that its certificate must prove.
+    pub identity: SpiffeId,
+    /// The network of its address.
+    pub network: NetworkName,
+    /// The cluster it belongs to.
+    pub cluster: ClusterName,
 }
 
 /// Where an endpoint is reached.

@@ -6,7 +6,7 @@ use weft_model::{AffinityKey, Errors, PathMatch, Protocol};
 
 use crate::{
     Balance, Cluster, Ejection, Endpoints, HostPort, Listener, ListenerBody, Route, RouteAction, RouteConfiguration,
-    ServicePort, VirtualHost,
+    ServiceKey, VirtualHost,
 };
 
 /// The kinds of resource, in the order in which a client must hold them before the next makes sense to it
@@ -64,12 +64,12 @@ impl ResourceKey {
     }
 
     /// The key of a cluster.
-    pub fn cluster(service: &ServicePort) -> Self {
+    pub fn cluster(service: &ServiceKey) -> Self {
         Self::new(ResourceType::Cluster, service.to_string())
     }
 
     /// The key of a cluster's endpoints.
-    pub fn endpoints(service: &ServicePort) -> Self {
+    pub fn endpoints(service: &ServiceKey) -> Self {
         Self::new(ResourceType::Endpoints, service.to_string())
     }
 

@@ -13,7 +13,7 @@ mod resilience;
 mod route;
 
 pub use access::{Access, AccessRule, Caller, RequestMatch, RuleName};
-pub use endpoint::{Balance, Cluster, Endpoint, EndpointAddress, Endpoints, Health, UpstreamTls};
+pub use endpoint::{Balance, Cluster, Endpoint, EndpointAddress, Endpoints, Health, Instance, Peer, Security};
 pub use key::{Dialect, Feature, Resource, ResourceKey, ResourceType, View};
 pub use listener::{Inbound, InboundChain, Listener, ListenerBody, OutboundTcp, RouteConfiguration};
 pub use resilience::{
@@ -24,4 +24,4 @@ pub use route::{
 };
 
 mod service_port;
-pub use service_port::{HostPort, InvalidServicePort, MeshNames, ServicePort};
+pub use service_port::{HostPort, InvalidServicePort, MeshNames, ServiceKey, ServicePort};

@@ -2,7 +2,7 @@
 use serde::Serialize;
 use weft_model::{Host, ObjectRef, Port, Protocol, WorkloadRef};
 
-use crate::{Access, ServicePort};
+use crate::{Access, ServiceKey, ServicePort};
 
 /// A listener. Which address it binds is the proxy's local choice (its bootstrap's extension), not the mesh's.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -20,7 +20,7 @@ impl Listener {
     pub const OUTBOUND: &'static str = "outbound";
 
     /// The name of the outbound listener of a TCP service port.
-    pub fn outbound_name(service: &ServicePort) -> String {
+    pub fn outbound_name(service: &ServiceKey) -> String {
         format!("outbound/{service}")
     }
 
@@ -47,8 +47,8 @@ pub enum ListenerBody {
 /// Where a TCP service port's connections go.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct OutboundTcp {
-    /// The service port, and the cluster its connections go to.
-    pub cluster: ServicePort,
+    /// The cluster that its connections go to.
+    pub cluster: ServiceKey,
 }
 
 /// A workload's inbound side: one chain for each service port that it stands behind.

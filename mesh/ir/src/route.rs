@@ -4,7 +4,7 @@ use std::{cmp::Reverse, fmt, time::Duration};
 use serde::Serialize;
 use weft_model::{Cors, HeaderFilters, HttpMethod, ObjectRef, PathMatch, QueryMatch, Redirect, TextMatch, UrlRewrite};
 
-use crate::{Affinity, HostPort, Retry, ServicePort};
+use crate::{Affinity, HostPort, Retry, ServiceKey};
 
 /// The routes of one authority: one HTTP service port.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -12,7 +12,7 @@ pub struct VirtualHost {
     /// The authority, which is the resource's key.
     pub authority: HostPort,
     /// The service port that stands behind the authority.
-    pub service: ServicePort,
+    pub service: ServiceKey,
     /// The routes, by falling precedence: the first that matches wins.
     pub routes: Vec<Route>,
     /// The objects that it was made from, ordered.
@@ -55,7 +55,7 @@ pub struct Route {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Mirror {
     /// The cluster.
-    pub cluster: ServicePort,
+    pub cluster: ServiceKey,
     /// Of how many of a million requests, 1 to 1,000,000.
     pub per_million: u32,
 }
@@ -154,7 +154,7 @@ pub enum RouteAction {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct WeightedCluster {
     /// The cluster.
-    pub cluster: ServicePort,
+    pub cluster: ServiceKey,
     /// Its share against the route's other clusters, above zero.
     pub weight: u32,
     /// Why requests of this share are refused with status 500: the backend does not exist, or the route may not use it

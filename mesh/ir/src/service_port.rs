@@ -1,5 +1,5 @@
 //! The names that tie resources together.
-use std::{borrow::Cow, fmt, str::FromStr};
+use std::{borrow::Cow, fmt, str::FromStr, sync::Arc};
 
 use serde::{Serialize, Serializer};
 use weft_model::{ClusterName, Host, Name, Namespace, Port, TrustDomain};
@@ -97,6 +97,62 @@ impl FromStr for ServicePort {
             })
         };
         parts().ok_or(InvalidServicePort)
+    }
+}
+
+/// What a cluster and its endpoints are known by, and what a client is said to have called: the key of clusters, of
+/// records and of metrics.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ServiceKey {
+    /// A service port of the mesh.
+    Port(ServicePort),
+    /// What a static configuration gives a name of its own: a cluster or virtual host of Envoy's bootstrap.
+    Named(Arc<str>),
+}
+
+impl ServiceKey {
+    /// The service port of the mesh; `None` for what a static configuration names.
+    pub const fn port(&self) -> Option<&ServicePort> {
+        match self {
+            Self::Port(port) => Some(port),
+            Self::Named(_) => None,
+        }
+    }
+}
+
+impl From<ServicePort> for ServiceKey {
+    fn from(port: ServicePort) -> Self {
+        Self::Port(port)
+    }
+}
+
+impl PartialEq<ServicePort> for ServiceKey {
+    fn eq(&self, other: &ServicePort) -> bool {
+        self.port() == Some(other)
+    }
+}
+
+impl fmt::Display for ServiceKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Port(port) => port.fmt(f),
+            Self::Named(name) => f.write_str(name),
+        }
+    }
+}
+
+impl Serialize for ServiceKey {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// The key of a service port of the mesh: static names do not go over the wire.
+impl FromStr for ServiceKey {
+    type Err = InvalidServicePort;
+
+    fn from_str(text: &str) -> Result<Self, InvalidServicePort> {
+        text.parse().map(Self::Port)
     }
 }
 

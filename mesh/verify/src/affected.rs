@@ -42,7 +42,7 @@ fn read(compiler: &Compiler, key: &ResourceKey, readers: &mut BTreeSet<ObjectRef
             readers.extend(cluster.origins.iter().filter(|origin| reads_others(origin)).cloned());
         }
         Some(Resource::Endpoints(endpoints)) => {
-            service(&endpoints.name);
+            endpoints.name.port().map(&mut service);
         }
         Some(Resource::Listener(listener)) => {
             if let ListenerBody::Inbound(inbound) = &listener.body {

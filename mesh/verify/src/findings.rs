@@ -38,7 +38,7 @@ pub(crate) fn service_port(compiler: &Compiler, service: &ObjectRef, port: Port)
 }
 
 fn budget(compiler: &Compiler, object: &ObjectRef, service: &Service) -> Vec<Diagnostic> {
-    let over = |port: Port| match compiler.resource(&ResourceKey::endpoints(&service_port(compiler, object, port))) {
+    let over = |port: Port| match compiler.resource(&ResourceKey::endpoints(&service_port(compiler, object, port).into())) {
         Some(Resource::Endpoints(it)) if it.endpoints.len() > MAX_ENDPOINTS => {
             let text = format!("more than {MAX_ENDPOINTS} workloads stand behind port {port}");
             let diagnostic = Diagnostic::error(object, "spec.selector", Code::OverBudget, text);

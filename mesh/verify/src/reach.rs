@@ -63,7 +63,7 @@ struct Obstacle {
 }
 
 fn obstacle(compiler: &Compiler, service: &ServicePort) -> Reach {
-    let Some(Resource::Endpoints(endpoints)) = compiler.resource(&ResourceKey::endpoints(service)) else {
+    let Some(Resource::Endpoints(endpoints)) = compiler.resource(&ResourceKey::endpoints(&service.clone().into())) else {
         return Reach::Missing;
     };
     let (namespace, name, port) = (&service.namespace, &service.service, service.port);
@@ -100,7 +100,7 @@ fn obstacle(compiler: &Compiler, service: &ServicePort) -> Reach {
 
 /// The chain by which an endpoint takes calls for a service port.
 fn chain<'a>(compiler: &'a Compiler, endpoint: &Endpoint, service: &ServicePort) -> Option<&'a InboundChain> {
-    let key = ResourceKey::new(ResourceType::Listener, Listener::inbound_name(&endpoint.workload));
+    let key = ResourceKey::new(ResourceType::Listener, Listener::inbound_name(&endpoint.instance()?.workload));
     let Some(Resource::Listener(listener)) = compiler.resource(&key) else { return None };
     let ListenerBody::Inbound(inbound) = &listener.body else { return None };
     inbound.chains.iter().find(|chain| chain.service == *service)

@@ -2,7 +2,7 @@
 //!
 //! Only what is targeted by name is looked at: a policy of the mesh or a namespace meets Services of every kind.
 use weft_compile::Compiler;
-use weft_ir::{Balance, Resource, ResourceKey, Route, RouteAction, ServicePort, VirtualHost};
+use weft_ir::{Balance, Resource, ResourceKey, Route, RouteAction, ServiceKey, VirtualHost};
 use weft_model::{
     AffinityKey, AnyRoute, Code, Diagnostic, Locality, Object, ObjectRef, PolicyTarget, RepeatSafety, Service,
     TargetKind, TrafficPolicy, duration,
@@ -79,7 +79,7 @@ fn lonely<'a>(
     service: &'a Service,
 ) -> impl Iterator<Item = Diagnostic> + 'a {
     let alone = move |spec: &&weft_model::ServicePortSpec| {
-        let name = service_port(compiler, service_ref, spec.port);
+        let name = service_port(compiler, service_ref, spec.port).into();
         let ejects = matches!(compiler.resource(&ResourceKey::cluster(&name)),
             Some(Resource::Cluster(it)) if it.ejection.is_some());
         let endpoints = match compiler.resource(&ResourceKey::endpoints(&name)) {
@@ -101,7 +101,7 @@ fn lonely<'a>(
 /// Success rates that are never compared, because too few endpoints have any.
 fn too_few(compiler: &Compiler, object: &ObjectRef, service_ref: &ObjectRef, service: &Service) -> Option<Diagnostic> {
     service.ports.iter().find_map(|spec| {
-        let name = service_port(compiler, service_ref, spec.port);
+        let name = service_port(compiler, service_ref, spec.port).into();
         let Some(Resource::Cluster(cluster)) = compiler.resource(&ResourceKey::cluster(&name)) else { return None };
         let Some(Resource::Endpoints(its)) = compiler.resource(&ResourceKey::endpoints(&name)) else { return None };
         let (least, number) = (cluster.ejection?.success_rate?.minimum_endpoints, its.endpoints.len());
@@ -119,7 +119,7 @@ fn too_few(compiler: &Compiler, object: &ObjectRef, service_ref: &ObjectRef, ser
 
 /// A Service that is balanced by a key that no route to it has.
 fn keyless(compiler: &Compiler, object: &ObjectRef, service: &ObjectRef) -> Option<Diagnostic> {
-    let name = |name: &ServicePort| findings::service_ref(name) == *service;
+    let name = |name: &ServiceKey| name.port().is_some_and(|port| findings::service_ref(port) == *service);
     let own = shadow::of_service(compiler, service, None);
     let port = own.first()?.service.clone();
     let Some(Resource::Cluster(cluster)) = compiler.resource(&ResourceKey::cluster(&port)) else { return None };

@@ -4,7 +4,7 @@ use std::{num::NonZeroU32, time::Duration};
 use prost::Message;
 use weft_ir::{
     Affinity, Balance, Breaker, Cluster, Dialect, Ejection, Feature, HostPort, Limits, NearFirst, Resource,
-    ResourceType, Retry, Route, RouteAction, RouteMatch, RouteOrigin, SlowStart, SuccessRate, UpstreamTls, View,
+    ResourceType, Retry, Route, RouteAction, RouteMatch, RouteOrigin, Security, SlowStart, SuccessRate, View,
     VirtualHost, WeightedCluster,
 };
 use weft_model::{
@@ -26,7 +26,7 @@ fn cluster() -> Cluster {
     Cluster {
         name: NAME.parse().unwrap(),
         protocol: Protocol::Http,
-        tls: UpstreamTls { sni: "80.web.shop.mesh.weft.local".into() },
+        security: Security::Mesh { sni: "80.web.shop.mesh.weft.local".into() },
         balance: Balance::LeastRequest,
         near_first: None,
         slow_start: None,

@@ -164,7 +164,7 @@ impl Driver {
         let bootstrap = &shared.bootstrap;
         let (namespace, names) = (bootstrap.namespace.clone(), bootstrap.mesh.clone());
         let scope = Scope { namespace, names, locality: bootstrap.locality.or_labels(&bootstrap.labels) };
-        let services = bootstrap.tcp.iter().map(|listener| listener.service.clone());
+        let services = bootstrap.tcp.iter().map(|listener| listener.service.clone().into());
         let (assembler, first) = Assembler::new(scope, services);
         let client = Client::new(node(bootstrap));
         let (received, effects, kept) = (BTreeMap::new(), Effects::default(), Kept::default());
@@ -536,7 +536,7 @@ impl Driver {
         if self.shared.source.text().is_some() {
             return None;
         }
-        let mut tcp = bootstrap.tcp.iter().map(|local| listener(Listener::outbound_name(&local.service)));
+        let mut tcp = bootstrap.tcp.iter().map(|local| listener(Listener::outbound_name(&local.service.clone().into())));
         tcp.find(|key| !config.is_answered(key) && !config.is_rejected(key))
             .map(|key| format!("an answer for the {key}"))
     }

@@ -3,7 +3,7 @@ use std::{fmt, net::SocketAddr, path::PathBuf};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use weft_ir::{Listener, ServicePort};
+use weft_ir::{Listener, ServiceKey};
 use weft_model::WorkloadRef;
 use weft_net::LocalAddr;
 
@@ -19,7 +19,7 @@ pub struct Bound {
     /// Where the application sends HTTP.
     pub outbound: Option<SocketAddr>,
     /// One for each TCP service port that the application calls.
-    pub tcp: Vec<(ServicePort, SocketAddr)>,
+    pub tcp: Vec<(ServiceKey, SocketAddr)>,
     /// Where `/ready`, `/live` and `/metrics` are served.
     pub status: SocketAddr,
     /// The admin interface's Unix socket.
@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn what_was_written_is_read_by_the_next_run() {
-        let service: ServicePort = "local/shop/stock:9000".parse().unwrap();
+        let service: ServiceKey = "local/shop/stock:9000".parse().unwrap();
         let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
         let bound = Bound {
             workload: WorkloadRef { namespace: "shop".parse().unwrap(), name: "web-0".parse().unwrap() },

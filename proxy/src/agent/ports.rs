@@ -8,7 +8,7 @@ use std::{
 };
 
 use tokio::{sync::Notify, time};
-use weft_ir::{Listener, Resource, ResourceKey, ResourceType, ServicePort};
+use weft_ir::{Listener, Resource, ResourceKey, ResourceType, ServiceKey};
 
 use super::{
     shared::Shared,
@@ -31,11 +31,11 @@ pub(super) struct Ports {
 
 #[derive(Debug, Default)]
 struct State {
-    taken: BTreeMap<ServicePort, (SocketAddr, String)>,
+    taken: BTreeMap<ServiceKey, (SocketAddr, String)>,
     /// Those that were bound since.
-    late: BTreeMap<ServicePort, SocketAddr>,
+    late: BTreeMap<ServiceKey, SocketAddr>,
     /// Those of them whose resources are to be asked for again.
-    freed: Vec<ServicePort>,
+    freed: Vec<ServiceKey>,
 }
 
 impl Ports {
@@ -58,7 +58,7 @@ impl Ports {
     }
 
     /// What was bound since the start.
-    pub(super) fn late(&self) -> Vec<(ServicePort, SocketAddr)> {
+    pub(super) fn late(&self) -> Vec<(ServiceKey, SocketAddr)> {
         self.state().late.iter().map(|(service, address)| (service.clone(), *address)).collect()
     }
 

@@ -231,7 +231,7 @@ fn settings(bootstrap: &Bootstrap, start: &str, access_log: AccessLog) -> Result
     settings.workers = bootstrap.workers.get();
     settings.inbound = bootstrap.inbound;
     settings.outbound = bootstrap.outbound;
-    settings.tcp = bootstrap.tcp.iter().map(|listener| (listener.service.clone(), listener.bind)).collect();
+    settings.tcp = bootstrap.tcp.iter().map(|listener| (listener.service.clone().into(), listener.bind)).collect();
     settings.applications = bootstrap.applications.clone();
     settings.timeouts.on_demand = bootstrap.on_demand_timeout;
     settings.access_log = access_log;

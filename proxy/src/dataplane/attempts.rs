@@ -13,7 +13,7 @@
 //!
 //! What a carrier does in [`Carrier::try_once`], in this order:
 //! 1. It asks [`Attempt::room`] for a connection of its pool (where [`Attempt::may_reuse`]) or a place on one that many
-//!    requests share, or the right to make one, and then connects (`upstream::secure`). The right is kept as long as the
+//!    requests share, or the right to make one, and then connects (`upstream::endpoint`). The right is kept as long as the
 //!    connection. A failure to connect is [`AttemptFailed::before`]: nothing was written.
 //! 2. It says that there is a connection ([`Attempt::connected`]).
 //! 3. It sends the request, all of it from its first byte, also on a repeat ([`Carrier::kept`] says whether it
@@ -204,7 +204,9 @@ impl<'v> Attempt<'_, 'v> {
 
     /// There is a connection, secured or taken from the pool: what follows is the stage *stream*.
     pub(super) fn connected(&mut self) {
-        self.record.note(Key::Server, self.picked.identity());
+        if let Some(identity) = self.picked.upstream().identity() {
+            self.record.note(Key::Server, identity);
+        }
         self.record.at(Stage::Stream);
     }
 
@@ -549,7 +551,7 @@ impl<'v> Attempts<'v> {
         if picked.why() != Why::DEFAULT {
             record.note(Key::PickedBy, picked.why());
         }
-        record.note(Key::Endpoint, &picked.endpoint().workload);
+        record.note(Key::Endpoint, picked.endpoint().called());
         let by_load = matches!(cluster.balance, Balance::LeastRequest | Balance::PeakEwma);
         let counted = cluster.ejection.is_some() || by_load;
         let place = counted.then(|| Serving::begin(local.place(picked.address(), endpoints.len())));

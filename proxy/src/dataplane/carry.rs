@@ -1,5 +1,5 @@
 //! How an attempt is carried: as one HTTP/1.1 exchange, and as a TCP connection.
-use weft_decide::{Outcome as Ended, Picked, Proof};
+use weft_decide::{self as decide, Outcome as Ended, Picked, Proof};
 use weft_ir::EndpointAddress;
 
 use super::{
@@ -102,14 +102,17 @@ async fn connect(attempt: &mut Attempt<'_, '_>) -> Result<Upstream, AttemptFaile
             Ok(upstream)
         }
         Room::New(connection) => {
-            let io = upstream::secure(worker, &picked, Wire::Http1).await.map_err(AttemptFailed::before)?;
+            let io = upstream::endpoint(worker, &picked, Wire::Http1).await.map_err(AttemptFailed::before)?;
             Ok(Upstream { conn: Conn::new(io), connection })
         }
     }
 }
 
 pub(super) fn proven<'a>(picked: &Picked<'a>) -> Proven<'a> {
-    Proven { peer: Some((picked.identity(), picked.sni())) }
+    match picked.upstream() {
+        decide::Upstream::Mesh { identity, sni } => Proven::Mesh { identity, server_name: sni },
+        decide::Upstream::Plain => Proven::Plain { cluster: &picked.cluster().name },
+    }
 }
 
 impl From<ExchangeError> for AttemptFailed {
@@ -155,7 +158,7 @@ pub(super) async fn to_application(
 /// The stage *connect* towards an application that speaks HTTP/1.1.
 pub(super) async fn application_conn(application: Application<'_>) -> Result<Conn, Failure> {
     let Application { worker, address, protocol: _ } = application;
-    if let Some(upstream) = worker.pool().take(address, Proven { peer: None }) {
+    if let Some(upstream) = worker.pool().take(address, Proven::Application) {
         add(&worker.totals().upstream_reused, 1);
         return Ok(upstream.conn);
     }
@@ -166,7 +169,7 @@ pub(super) async fn application_conn(application: Application<'_>) -> Result<Con
 pub(super) fn keep(Application { worker, address, protocol: _ }: Application<'_>, conn: Conn) {
     worker.pool().put(
         address,
-        Proven { peer: None },
+        Proven::Application,
         worker.timeouts().application_idle,
         Upstream { conn, connection: None },
     );
@@ -189,7 +192,7 @@ impl Carrier for Tcp {
             Room::New(connection) => connection,
             Room::Reused(()) => None,
         };
-        let io = upstream::secure(attempt.worker(), attempt.picked(), Wire::Tcp).await;
+        let io = upstream::endpoint(attempt.worker(), attempt.picked(), Wire::Tcp).await;
         let io = io.map_err(AttemptFailed::before)?;
         attempt.connected();
         Ok((io, attempt.established(connection)))

@@ -1,13 +1,13 @@
 //! What each edge (a service as called, a destination as chosen) has seen of late.
-use weft_ir::ServicePort;
+use weft_ir::ServiceKey;
 
 /// One edge since it was last asked for, from the caller's side.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EdgeSummary {
     /// The service port as the client addressed it.
-    pub service: ServicePort,
+    pub service: ServiceKey,
     /// The service port as the route chose.
-    pub destination: ServicePort,
+    pub destination: ServiceKey,
     /// Whether it carries TCP connections; HTTP requests otherwise.
     pub tcp: bool,
     /// Finished requests or connections.

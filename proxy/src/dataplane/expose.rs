@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use weft_ir::ServicePort;
+use weft_ir::ServiceKey;
 
 use super::{
     EdgeSummary,
@@ -28,7 +28,7 @@ pub(super) struct Exposition {
     registered: Receiver<Registered>,
     series: BTreeMap<Labels, Vec<Arc<Series>>>,
     causes: BTreeMap<(Direction, &'static str), Vec<Arc<Cause>>>,
-    refused: BTreeMap<(ServicePort, &'static str), Vec<Arc<Refused>>>,
+    refused: BTreeMap<(ServiceKey, &'static str), Vec<Arc<Refused>>>,
     /// What each edge had when summaries were last asked for.
     told: BTreeMap<Labels, Sums>,
 }

@@ -16,7 +16,7 @@ use tokio::{
 };
 use weft_certs::{Svid, TrustBundles, tls::TlsError};
 use weft_decide::{Pressure, Resource, Snapshot};
-use weft_ir::ServicePort;
+use weft_ir::ServiceKey;
 use weft_net::{LocalAddr, listen, listen_again};
 
 use super::{
@@ -169,7 +169,7 @@ impl Dataplane {
     ///
     /// # Errors
     /// It still cannot.
-    pub fn listen(&self, service: &ServicePort, address: SocketAddr) -> io::Result<LocalAddr> {
+    pub fn listen(&self, service: &ServiceKey, address: SocketAddr) -> io::Result<LocalAddr> {
         let listeners = listen(address, self.workers.len())?;
         for (worker, socket) in self.workers.iter().zip(listeners.sockets) {
             // A worker that has drained is not told any more.

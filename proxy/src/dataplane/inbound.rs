@@ -163,7 +163,8 @@ fn admitted<'v>(
     record: &mut Record,
     permit: impl FnOnce(Chain<'v>) -> Result<Admitted<'v>, Denied>,
 ) -> Result<SocketAddr, Failure> {
-    record.on(&chain.ir().service, &chain.ir().service);
+    let key = chain.key();
+    record.on(key, key);
     record.at(Stage::Permit);
     let admitted = permit(chain).map_err(|denied| {
         if let Denied::Rule { rule, .. } = &denied {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use weft_decide::NoRepeat;
-use weft_ir::ServicePort;
+use weft_ir::ServiceKey;
 
 use super::{
     attempts::NotRepeated,
@@ -41,7 +41,7 @@ pub(super) struct Labels {
     pub(super) direction: Direction,
     pub(super) tcp: bool,
     /// The service port as addressed, and as chosen; `None` where a request did not get as far.
-    pub(super) services: Option<(ServicePort, ServicePort)>,
+    pub(super) services: Option<(ServiceKey, ServiceKey)>,
 }
 
 /// The cells of one series of one worker.
@@ -165,7 +165,7 @@ impl Retries {
 /// One worker's count of what was refused of a cluster for one limit, or for its breaker.
 #[derive(Debug)]
 pub(super) struct Refused {
-    pub(super) cluster: ServicePort,
+    pub(super) cluster: ServiceKey,
     pub(super) limit: &'static str,
     pub(super) count: AtomicU64,
 }
@@ -188,7 +188,7 @@ pub(super) enum Registered {
 
 /// Series by service, then by destination.
 #[derive(Debug, Default)]
-struct Table(HashMap<ServicePort, HashMap<ServicePort, Arc<Series>>>);
+struct Table(HashMap<ServiceKey, HashMap<ServiceKey, Arc<Series>>>);
 
 /// One worker's numbers.
 #[derive(Debug)]
@@ -201,7 +201,7 @@ pub(super) struct Metrics {
     nameless: [OnceCell<Arc<Series>>; 4],
     count: Cell<usize>,
     causes: RefCell<Vec<Arc<Cause>>>,
-    refused: RefCell<HashMap<ServicePort, Vec<Arc<Refused>>>>,
+    refused: RefCell<HashMap<ServiceKey, Vec<Arc<Refused>>>>,
 }
 
 impl Metrics {
@@ -222,8 +222,8 @@ impl Metrics {
         &self,
         direction: Direction,
         tcp: bool,
-        service: &ServicePort,
-        destination: &ServicePort,
+        service: &ServiceKey,
+        destination: &ServiceKey,
     ) -> Arc<Series> {
         let mut tables = self.tables.borrow_mut();
         let Some(table) = tables.get_mut(table(direction, tcp)) else { return self.nameless(direction, tcp) };
@@ -263,7 +263,7 @@ impl Metrics {
     }
 
     /// Counts what was refused of a cluster for a limit. A cluster beyond the bound on series counts by cause only.
-    pub(super) fn refused(&self, cluster: &ServicePort, limit: &'static str) {
+    pub(super) fn refused(&self, cluster: &ServiceKey, limit: &'static str) {
         let mut refused = self.refused.borrow_mut();
         if let Some(cells) = refused.get(cluster)
             && let Some(cell) = cells.iter().find(|cell| cell.limit == limit)

@@ -7,7 +7,7 @@ use weft_decide::{
     Draws, FieldEdits, Hop, Refusal, RequestHead, Rewritten, Routing, normalize, permit_answer, permit_outbound, route,
     route_tcp,
 };
-use weft_ir::ServicePort;
+use weft_ir::ServiceKey;
 use weft_net::PeerAddr;
 
 use super::{
@@ -32,7 +32,7 @@ pub(super) async fn http(worker: &Rc<Worker>, tcp: TcpStream, peer: PeerAddr) {
 }
 
 /// Serves a connection of the application to the listener of a TCP service port.
-pub(super) async fn tcp(worker: &Worker, tcp: TcpStream, peer: PeerAddr, service: &ServicePort) {
+pub(super) async fn tcp(worker: &Worker, tcp: TcpStream, peer: PeerAddr, service: &ServiceKey) {
     let mut record = Record::begin(worker.ledger(), Direction::Outbound, true, peer);
     // Boxed: what finds an upstream is gone when bytes flow.
     match Box::pin(tcp_upstream(worker, service, &mut record)).await {
@@ -49,7 +49,7 @@ pub(super) async fn tcp(worker: &Worker, tcp: TcpStream, peer: PeerAddr, service
     }
 }
 
-async fn tcp_upstream(worker: &Worker, service: &ServicePort, record: &mut Record) -> Result<(Io, Kept), Failure> {
+async fn tcp_upstream(worker: &Worker, service: &ServiceKey, record: &mut Record) -> Result<(Io, Kept), Failure> {
     let mut deadline = None;
     loop {
         let view = view(worker)?;

@@ -5,6 +5,7 @@ use tokio::{
     sync::Notify,
     time::{self, Instant},
 };
+use weft_ir::{Cluster, Security, ServiceKey};
 use weft_model::SpiffeId;
 use weft_net::{is_quiet, is_ready};
 
@@ -22,22 +23,73 @@ const FRESH: Duration = Duration::from_millis(100);
 /// To whom a connection leads, beside its address. Part of the pool's key: an endpoint that comes to be somebody else's
 /// must not be reached over a connection that was proven for the former one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Proven<'a> {
-    /// Who it is, and under which server name it was reached; `None` for the local application.
-    pub(super) peer: Option<(&'a SpiffeId, &'a str)>,
+pub(super) enum Proven<'a> {
+    /// Whoever listens there: the local application.
+    Application,
+    /// A peer of the mesh, under the server name by which it was reached.
+    Mesh { identity: &'a SpiffeId, server_name: &'a str },
+    /// Whoever listens there, for a cluster whose connections are not secured.
+    Plain { cluster: &'a ServiceKey },
+}
+
+impl Proven<'_> {
+    /// What is kept of it with a connection.
+    pub(super) fn kept(self) -> Whom {
+        match self {
+            Self::Application => Whom::Application,
+            Self::Mesh { identity, server_name } => Whom::Mesh(identity.clone(), server_name.into()),
+            Self::Plain { cluster } => Whom::Plain(cluster.clone()),
+        }
+    }
+}
+
+/// To whom a kept connection leads: see [`Proven`].
+pub(super) enum Whom {
+    Application,
+    Mesh(SpiffeId, Box<str>),
+    Plain(ServiceKey),
+}
+
+impl Whom {
+    pub(super) fn is(&self, proven: Proven<'_>) -> bool {
+        match (self, proven) {
+            (Self::Application, Proven::Application) => true,
+            (Self::Mesh(its, name), Proven::Mesh { identity, server_name }) => its == identity && **name == *server_name,
+            (Self::Plain(its), Proven::Plain { cluster }) => its == cluster,
+            _ => false,
+        }
+    }
+
+    /// Whether it is one of a cluster's.
+    pub(super) fn belongs(&self, cluster: &Belongs) -> bool {
+        match (self, cluster) {
+            (Self::Mesh(_, its), Belongs::ServerName(name)) => **its == **name,
+            (Self::Plain(its), Belongs::Cluster(name)) => its == name,
+            _ => false,
+        }
+    }
+}
+
+/// By what a cluster's connections are known.
+pub(super) enum Belongs {
+    ServerName(String),
+    Cluster(ServiceKey),
+}
+
+impl Belongs {
+    pub(super) fn to(cluster: &Cluster) -> Self {
+        match &cluster.security {
+            Security::Mesh { sni } => Self::ServerName(sni.clone()),
+            Security::Plain => Self::Cluster(cluster.name.clone()),
+        }
+    }
 }
 
 struct Group {
-    peer: Option<(SpiffeId, Box<str>)>,
+    whom: Whom,
     /// How long one may be unused.
     bound: Duration,
     unused: Vec<Unused>,
-}
-
-impl Group {
-    fn is(&self, proven: Proven<'_>) -> bool {
-        self.peer.as_ref().map(|(id, name)| (id, &**name)) == proven.peer
-    }
 }
 
 /// An upstream connection, and the right to it where the cluster limits them.
@@ -62,7 +114,7 @@ impl Pool {
     /// The most recently used connection that is still quiet.
     pub(super) fn take(&self, address: SocketAddr, proven: Proven<'_>) -> Option<Upstream> {
         let mut groups = self.groups.borrow_mut();
-        let group = groups.get_mut(&address)?.iter_mut().find(|group| group.is(proven))?;
+        let group = groups.get_mut(&address)?.iter_mut().find(|group| group.whom.is(proven))?;
         while let Some(Unused { upstream, since }) = group.unused.pop() {
             let (age, tcp) = (since.elapsed(), upstream.conn.tcp());
             if age < group.bound && !is_ready(tcp) && (age < FRESH || is_quiet(tcp)) {
@@ -83,13 +135,10 @@ impl Pool {
         let was_empty = groups.is_empty();
         let at_address = groups.entry(address).or_default();
         let unused = Unused { upstream, since: Instant::now() };
-        match at_address.iter_mut().find(|group| group.is(proven)) {
+        match at_address.iter_mut().find(|group| group.whom.is(proven)) {
             Some(group) if group.unused.len() < MAX_IDLE => group.unused.push(unused),
             Some(_) => {}
-            None => {
-                let peer = proven.peer.map(|(id, name)| (id.clone(), name.into()));
-                at_address.push(Group { peer, bound, unused: vec![unused] });
-            }
+            None => at_address.push(Group { whom: proven.kept(), bound, unused: vec![unused] }),
         }
         if was_empty {
             self.filled.notify_one();
@@ -99,12 +148,12 @@ impl Pool {
         }
     }
 
-    /// Closes the connection under a server name that was unused for longest; whether there was one.
-    pub(super) fn evict(&self, server_name: &str) -> bool {
+    /// Closes the connection of a cluster that was unused for longest; whether there was one.
+    pub(super) fn evict(&self, cluster: &Belongs) -> bool {
         let oldest = {
             let mut groups = self.groups.borrow_mut();
-            let named = |group: &&mut Group| group.peer.as_ref().is_some_and(|(_, name)| **name == *server_name);
-            let groups = groups.values_mut().flatten().filter(named).filter(|group| !group.unused.is_empty());
+            let its = |group: &&mut Group| group.whom.belongs(cluster);
+            let groups = groups.values_mut().flatten().filter(its).filter(|group| !group.unused.is_empty());
             let group = groups.min_by_key(|group| group.unused.first().map(|unused| unused.since));
             group.map(|group| group.unused.remove(0))
         };

@@ -4,7 +4,7 @@ use std::{fmt, fmt::Write, ops::Range, rc::Rc, sync::Arc};
 
 use tokio::time::Instant;
 use weft_decide::{Draws, Hop, TraceParent, is_grpc_failure};
-use weft_ir::ServicePort;
+use weft_ir::ServiceKey;
 use weft_net::PeerAddr;
 
 use super::{
@@ -163,7 +163,7 @@ impl Record {
     }
 
     /// Begins the record of a copy of this one's request, on its way to a mirror.
-    pub(super) fn mirrored(&mut self, (service, mirror): (&ServicePort, &ServicePort)) -> Self {
+    pub(super) fn mirrored(&mut self, (service, mirror): (&ServiceKey, &ServiceKey)) -> Self {
         self.mirrors = self.mirrors.saturating_add(1);
         let mut record = Self::begin(&self.ledger, self.direction, self.tcp, self.peer);
         record.is_mirror = true;
@@ -202,7 +202,7 @@ impl Record {
 
     /// The edge that it belongs to: what is counted, and what the log names. Where metrics have no more series for
     /// another edge, the log names it all the same.
-    pub(super) fn on(&mut self, service: &ServicePort, destination: &ServicePort) {
+    pub(super) fn on(&mut self, service: &ServiceKey, destination: &ServiceKey) {
         let series = self.ledger.metrics().series(self.direction, self.tcp, service, destination);
         if series.texts.is_none() {
             self.note(Key::Service, service);
@@ -420,12 +420,12 @@ mod tests {
         refusals::Refusals,
     };
 
-    fn service(number: usize) -> ServicePort {
+    fn service(number: usize) -> ServiceKey {
         format!("local/shop/service-{number}:80").parse().unwrap()
     }
 
     /// As a request of the outbound side is recorded.
-    fn ordinary(ledger: &Rc<Ledger>, service: &ServicePort) {
+    fn ordinary(ledger: &Rc<Ledger>, service: &ServiceKey) {
         let peer = PeerAddr("127.0.0.1:1".parse().unwrap());
         let mut record = Record::begin(ledger, Direction::Outbound, false, peer);
         record.note(Key::Method, "GET");

@@ -1,7 +1,7 @@
 //! What is local to this machine: addresses, names, timeouts. What is the mesh's comes in snapshots.
 use std::{collections::BTreeMap, fmt, io, net::SocketAddr, time::Duration};
 
-use weft_ir::ServicePort;
+use weft_ir::ServiceKey;
 use weft_model::PortName;
 use weft_net::LocalAddr;
 
@@ -18,7 +18,7 @@ pub struct Settings {
     /// Where the application sends HTTP for every service; port 0 for the system's choice.
     pub outbound: Option<SocketAddr>,
     /// One listener for each TCP service port that the application calls; port 0 for the system's choice.
-    pub tcp: Vec<(ServicePort, SocketAddr)>,
+    pub tcp: Vec<(ServiceKey, SocketAddr)>,
     /// What an earlier run bound. Where the system is to choose a port, that one is taken again if it is free: while the
     /// control plane is away, peers find a restarted proxy only where it was.
     pub former: Bound,
@@ -159,7 +159,7 @@ pub struct Bound {
     /// Where the application sends HTTP.
     pub outbound: Option<LocalAddr>,
     /// Where the application connects for each TCP service port, in the order of the settings.
-    pub tcp: Vec<(ServicePort, LocalAddr)>,
+    pub tcp: Vec<(ServiceKey, LocalAddr)>,
     /// The TCP service ports whose address could not be bound.
     pub unbound: Vec<Unbound>,
 }
@@ -168,7 +168,7 @@ pub struct Bound {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unbound {
     /// The TCP service port that it is for.
-    pub service: ServicePort,
+    pub service: ServiceKey,
     /// The address that was asked for.
     pub address: SocketAddr,
     /// What the system said.
@@ -177,7 +177,7 @@ pub struct Unbound {
 
 impl Bound {
     /// Where the application connects for a TCP service port.
-    pub fn tcp(&self, service: &ServicePort) -> Option<LocalAddr> {
+    pub fn tcp(&self, service: &ServiceKey) -> Option<LocalAddr> {
         self.tcp.iter().find(|(bound, _)| bound == service).map(|(_, address)| *address)
     }
 }

@@ -125,8 +125,9 @@ impl LocalIdentity {
 pub(crate) enum Io {
     /// From the local application.
     Plain(TcpStream),
-    /// To the local application, with its place among the connections that we make.
-    Application { tcp: TcpStream, _place: Outgoing },
+    /// To the local application, or to an endpoint of a cluster that is not secured, with its place among the connections
+    /// that we make.
+    Unsecured { tcp: TcpStream, _place: Outgoing },
     /// From a peer.
     Server(Box<server::TlsStream<TcpStream>>),
     /// To a peer, with its place among the connections that we make.
@@ -137,7 +138,7 @@ impl Io {
     /// The socket below.
     pub(super) fn tcp(&self) -> &TcpStream {
         match self {
-            Self::Plain(tcp) | Self::Application { tcp, .. } => tcp,
+            Self::Plain(tcp) | Self::Unsecured { tcp, .. } => tcp,
             Self::Server(tls) => tls.get_ref().0,
             Self::Client { tls, .. } => tls.get_ref().0,
         }
@@ -146,7 +147,7 @@ impl Io {
     /// Whether the end of its stream is authenticated (close_notify, RFC 8446 §6.1).
     pub(super) fn is_secure(&self) -> bool {
         match self {
-            Self::Plain(_) | Self::Application { .. } => false,
+            Self::Plain(_) | Self::Unsecured { .. } => false,
             Self::Server(_) | Self::Client { .. } => true,
         }
     }
@@ -155,7 +156,7 @@ impl Io {
 macro_rules! each {
     ($self:ident, $io:ident => $call:expr) => {
         match $self.get_mut() {
-            Io::Plain($io) | Io::Application { tcp: $io, .. } => $call,
+            Io::Plain($io) | Io::Unsecured { tcp: $io, .. } => $call,
             Io::Server($io) => $call,
             Io::Client { tls: $io, .. } => $call,
         }

@@ -17,7 +17,7 @@ use tokio::{
     time::{self, Instant, timeout, timeout_at},
 };
 use weft_decide::{Destination, Growth, Pressure, Refusal, Snapshot};
-use weft_ir::ServicePort;
+use weft_ir::ServiceKey;
 use weft_net::{PeerAddr, reset_on_close};
 
 use super::{
@@ -51,7 +51,7 @@ pub(super) enum Command {
     /// Decide from this snapshot from now on, with what workers share under it. It has this number.
     Snapshot(Arc<Snapshot>, Arc<Table>, u64),
     /// What is to be known of a cluster's endpoints: which to leave out, which are new; those and no others.
-    Told(ServicePort, News),
+    Told(ServiceKey, News),
     /// Accept there too.
     Listen(Role, std::net::TcpListener),
     /// Prove yourself by this identity from now on.
@@ -67,7 +67,7 @@ pub(super) enum Command {
 pub(super) enum Role {
     Inbound,
     Outbound,
-    Tcp(ServicePort),
+    Tcp(ServiceKey),
 }
 
 impl Role {
@@ -128,9 +128,9 @@ pub(super) struct Worker {
     waiting: RefCell<HashMap<Destination, Waiters>>,
     events: mpsc::Sender<Event>,
     random: Cell<u64>,
-    locals: RefCell<HashMap<ServicePort, Rc<Local>>>,
+    locals: RefCell<HashMap<ServiceKey, Rc<Local>>>,
     /// What is left out, where anything is: a state that is made anew begins with it.
-    told: RefCell<HashMap<ServicePort, Told>>,
+    told: RefCell<HashMap<ServiceKey, Told>>,
     workers: usize,
     epoch: Instant,
     reports: SyncSender<Reported>,
@@ -277,7 +277,7 @@ impl Worker {
     }
 
     /// This worker's state of a service port.
-    pub(super) fn local(&self, view: &View, name: &ServicePort) -> Rc<Local> {
+    pub(super) fn local(&self, view: &View, name: &ServiceKey) -> Rc<Local> {
         let mut locals = self.locals.borrow_mut();
         if let Some(local) = locals.get(name) {
             return local.clone();
@@ -336,7 +336,7 @@ impl Worker {
                 let view = Rc::new(View { table, snapshot, revision });
                 let former = self.view.replace(Some(view.clone()));
                 if former.as_ref().is_some_and(|former| !Arc::ptr_eq(&former.table, &view.table)) {
-                    let stays = |name: &ServicePort, local: &Local| {
+                    let stays = |name: &ServiceKey, local: &Local| {
                         view.table.get(name).is_some_and(|shared| Arc::ptr_eq(shared, &local.shared))
                     };
                     self.locals.borrow_mut().retain(|name, local| stays(name, local));
@@ -610,7 +610,7 @@ async fn http_task(open: Open, tcp: TcpStream, peer: PeerAddr) {
     outbound::http(&open.worker, tcp, peer).await;
 }
 
-async fn tcp_task(open: Open, (tcp, peer): (TcpStream, PeerAddr), service: ServicePort) {
+async fn tcp_task(open: Open, (tcp, peer): (TcpStream, PeerAddr), service: ServiceKey) {
     outbound::tcp(&open.worker, tcp, peer, &service).await;
 }
 

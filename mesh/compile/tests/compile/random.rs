@@ -377,7 +377,7 @@ proptest! {
             let resource = compiler.resource(key).unwrap();
             prop_assert_eq!(&resource.key(), key);
             match resource {
-                Resource::Endpoints(it) => prop_assert!(it.endpoints.is_sorted_by_key(|endpoint| &endpoint.workload)),
+                Resource::Endpoints(it) => prop_assert!(it.endpoints.is_sorted_by_key(|endpoint| &endpoint.peer)),
                 Resource::VirtualHost(it) => {
                     prop_assert!(it.routes.is_sorted_by_key(|route| route.matches.order()));
                     prop_assert!(!it.routes.is_empty());

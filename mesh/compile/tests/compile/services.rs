@@ -1,7 +1,7 @@
 //! Services and workloads: clusters, endpoints, hosts and listeners.
 use std::time::Duration;
 
-use weft_ir::{Balance, EndpointAddress, Health, ListenerBody, RouteAction};
+use weft_ir::{Balance, EndpointAddress, Health, ListenerBody, RouteAction, Security};
 use weft_model::{PathMatch, Protocol};
 
 use crate::support::{Mesh, service, workload};
@@ -10,15 +10,16 @@ use crate::support::{Mesh, service, workload};
 fn an_http_port_becomes_a_cluster_endpoints_and_a_host() {
     let mesh = Mesh::of(&(service("web") + &workload("web", 1)));
     let cluster = mesh.cluster("local/shop/web:80").unwrap();
-    assert_eq!(cluster.tls.sni, "80.web.shop.mesh.weft.local");
+    assert_eq!(cluster.security, Security::Mesh { sni: "80.web.shop.mesh.weft.local".into() });
     assert_eq!((cluster.protocol, cluster.balance), (Protocol::Http, Balance::RoundRobin));
     assert_eq!(cluster.connect_timeout, Duration::from_secs(1));
 
     let endpoints = mesh.endpoints("local/shop/web:80").unwrap();
     let [endpoint] = endpoints.endpoints.as_slice() else { panic!("{endpoints:?}") };
-    assert_eq!(endpoint.workload.to_string(), "shop/web-1");
+    let instance = endpoint.instance().unwrap();
+    assert_eq!(instance.workload.to_string(), "shop/web-1");
     assert_eq!(endpoint.address, EndpointAddress::Socket("10.0.0.1:15006".parse().unwrap()));
-    assert_eq!(endpoint.identity.as_str(), "spiffe://weft.local/ns/shop/sa/web");
+    assert_eq!(instance.identity.as_str(), "spiffe://weft.local/ns/shop/sa/web");
     assert_eq!((endpoint.weight, endpoint.health), (1, Health::Healthy));
 
     let host = mesh.host("web.shop.svc.cluster.local").unwrap();
@@ -136,7 +137,8 @@ fn a_draining_or_unhealthy_workload_stays_an_endpoint_that_is_not_chosen() {
 fn a_chain_is_chosen_by_the_server_name_that_the_cluster_sends() {
     let mesh = Mesh::of(&(service("web") + &workload("web", 1)));
     let inbound = mesh.inbound("shop/web-1");
-    assert_eq!(inbound.chains[0].sni, mesh.cluster("local/shop/web:80").unwrap().tls.sni);
+    let sni = inbound.chains[0].sni.clone();
+    assert_eq!(mesh.cluster("local/shop/web:80").unwrap().security, Security::Mesh { sni });
     assert_eq!(inbound.chains[0].host.as_str(), "web.shop.svc.cluster.local");
     assert!(inbound.chains[0].access.policies.is_empty());
 }

@@ -77,7 +77,7 @@ impl Mesh {
     /// The names of the workloads behind a service port.
     pub(crate) fn behind(&self, name: &str) -> Vec<String> {
         let endpoints = self.endpoints(name).unwrap();
-        endpoints.endpoints.iter().map(|endpoint| endpoint.workload.to_string()).collect()
+        endpoints.endpoints.iter().map(|endpoint| endpoint.called().to_string()).collect()
     }
 
     pub(crate) fn host(&self, authority: &str) -> Option<Arc<VirtualHost>> {

@@ -145,7 +145,8 @@ fn going_away_and_coming_back_is_no_way_out() {
     assert_eq!(ejector.endpoints(&POLICY, &cluster(4), at(2)).unwrap().addresses(), [address(3)]);
     // Another workload at the same address is another endpoint.
     let mut other = cluster(4);
-    other.endpoints[3].workload.name = "other".parse().unwrap();
+    let Peer::Instance(instance) = &mut other.endpoints[3].peer else { panic!() };
+    instance.workload.name = "other".parse().unwrap();
     assert!(ejector.endpoints(&POLICY, &other, at(3)).unwrap().is_empty());
     // What drains takes no new work anyhow.
     assert!(fail(&mut ejector, 3, 4) || fail(&mut ejector, 0, 4));

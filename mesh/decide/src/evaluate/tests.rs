@@ -28,7 +28,7 @@ fn an_outbound_decision_is_replayed_from_its_draws() {
     assert_eq!((forwarded.target.as_deref(), forwarded.host.as_deref()), (Some("/b?c"), Some("web:80")));
     assert_eq!(forwarded.route.unwrap().rule, 4);
     assert_eq!((forwarded.service, forwarded.cluster), (service("web"), service("v1")));
-    assert_eq!(forwarded.workload.to_string(), "shop/v1-1");
+    assert_eq!(forwarded.workload.unwrap().to_string(), "shop/v1-1");
     let tcp = evaluate_tcp(&snapshot, &service("db"), draws);
     assert!(matches!(tcp, Decision::Forwarded(it) if it.target.is_none() && it.route.is_none()));
 }

@@ -10,7 +10,7 @@ use weft_model::AffinityKey;
 use super::*;
 use crate::{
     PeakEwma, RequestHead, Routing, Snapshot, Verdict, normalize, permit_outbound, route,
-    testing::{cluster, endpoints, everything, get, host, resource, route_to, scope},
+    testing::{cluster, endpoints, everything, get, host, identity, resource, route_to, scope},
 };
 
 fn snapshot(weights: &[(u32, Health)]) -> Snapshot {
@@ -43,8 +43,8 @@ fn a_pick_tells_address_identity_and_server_name() {
     let picked = pick(permitted(&snapshot), 7).unwrap();
     assert_eq!(picked.index(), 1);
     assert_eq!(picked.address(), EndpointAddress::Socket(([10, 0, 0, 1], 2).into()));
-    assert_eq!(picked.identity().as_str(), "spiffe://weft.local/ns/shop/sa/web");
-    assert_eq!(picked.sni(), "80.web.shop.mesh.weft.local");
+    let expected = Upstream::Mesh { identity: &identity("web"), sni: "80.web.shop.mesh.weft.local" };
+    assert_eq!(picked.upstream(), expected);
     assert_eq!(picked.endpoint(), &picked.endpoints().endpoints[1]);
     assert_eq!(picked.cluster().name, picked.permitted().routed().cluster().cluster().name);
 }

@@ -192,7 +192,7 @@ fn a_split_follows_its_draw() {
     let at = |split| match route(&snapshot, &normalize(&scope(), &get("web", "/")).unwrap(), split) {
         Routing::Routed(routed) => {
             assert_eq!(routed.host(), Some(&authority("web")));
-            routed.cluster().cluster().name.service.to_string()
+            routed.cluster().cluster().name.port().unwrap().service.to_string()
         }
         other => panic!("{other:?}"),
     };
@@ -329,7 +329,7 @@ fn version(weights: &[(&str, u32)], user: u32) -> String {
     let headers: &[(&[u8], &[u8])] = &[(b"x-user", user.as_bytes())];
     let head = RequestHead { headers, ..get("web", "/") };
     match super::route(&snapshot, &normalize(&scope(), &head).unwrap(), user.len() as u64) {
-        Routing::Routed(routed) => routed.cluster().cluster().name.service.to_string(),
+        Routing::Routed(routed) => routed.cluster().cluster().name.port().unwrap().service.to_string(),
         other => panic!("{other:?}"),
     }
 }

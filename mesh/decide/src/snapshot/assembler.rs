@@ -4,7 +4,7 @@ use std::{
     sync::Arc,
 };
 
-use weft_ir::{Cluster, Endpoints, Listener, ListenerBody, Resource, ResourceKey, ResourceType, ServicePort};
+use weft_ir::{Cluster, Endpoints, Listener, ListenerBody, Resource, ResourceKey, ResourceType, ServiceKey};
 
 use super::{ClusterEntry, HostEntry, ListenerEntry, Scope, Snapshot, Tables, TcpEntry, Unusable, no_endpoints};
 use crate::Destination;
@@ -67,12 +67,12 @@ pub struct Rejected {
 pub struct Assembler {
     snapshot: Arc<Snapshot>,
     destinations: BTreeMap<Destination, Slot>,
-    clusters: BTreeMap<ServicePort, ClusterSlot>,
+    clusters: BTreeMap<ServiceKey, ClusterSlot>,
     route_configurations: BTreeSet<String>,
     /// Destinations with a version that is not in effect yet.
     pending: BTreeSet<Destination>,
     /// Clusters to look at before the step ends.
-    touched: BTreeSet<ServicePort>,
+    touched: BTreeSet<ServiceKey>,
     /// Hosts that are not present, by the order in which they were asked for.
     strangers: BTreeMap<u64, Destination>,
     asked: u64,
@@ -90,7 +90,7 @@ struct Slot {
 #[derive(Debug, Default)]
 struct Version {
     entry: Option<Entry>,
-    clusters: BTreeSet<ServicePort>,
+    clusters: BTreeSet<ServiceKey>,
 }
 
 #[derive(Debug)]
@@ -146,7 +146,7 @@ impl ClusterSlot {
 impl Assembler {
     /// A machine that knows nothing yet, and what to subscribe to: all listeners that the server has for this proxy,
     /// and those of the TCP services that the proxy listens for.
-    pub fn new(scope: Scope, services: impl IntoIterator<Item = ServicePort>) -> (Self, Output) {
+    pub fn new(scope: Scope, services: impl IntoIterator<Item = ServiceKey>) -> (Self, Output) {
         let snapshot = Snapshot {
             scope: Arc::new(scope),
             revision: "".into(),
@@ -328,7 +328,7 @@ impl Assembler {
     fn remove(&mut self, key: &ResourceKey, draft: &mut Draft, output: &mut Output) {
         match key.resource_type {
             ResourceType::Cluster | ResourceType::Endpoints => {
-                let Ok(name) = key.name.parse::<ServicePort>() else { return };
+                let Ok(name) = key.name.parse::<ServiceKey>() else { return };
                 let Some(slot) = self.clusters.get_mut(&name) else { return };
                 match key.resource_type {
                     ResourceType::Cluster => slot.cluster.set(None),
@@ -387,7 +387,7 @@ impl Assembler {
         self.route_configurations = named;
     }
 
-    fn retain(&mut self, name: ServicePort, output: &mut Output) {
+    fn retain(&mut self, name: ServiceKey, output: &mut Output) {
         let slot = self.clusters.entry(name.clone()).or_insert_with(|| {
             output.begin(ResourceKey::cluster(&name));
             output.begin(ResourceKey::endpoints(&name));
@@ -462,7 +462,7 @@ impl Assembler {
     }
 
     /// Brings a cluster into the draft, or out of it.
-    fn settle_cluster(&mut self, name: ServicePort, draft: &mut Draft, output: &mut Output) {
+    fn settle_cluster(&mut self, name: ServiceKey, draft: &mut Draft, output: &mut Output) {
         let is_held = self.is_held(&name);
         let Some(slot) = self.clusters.get_mut(&name) else { return };
         if slot.users == 0 {
@@ -497,7 +497,7 @@ impl Assembler {
     }
 
     /// Whether a version that is about to be replaced still routes to the cluster: it keeps it until then.
-    fn is_held(&self, name: &ServicePort) -> bool {
+    fn is_held(&self, name: &ServiceKey) -> bool {
         let waiting = self.pending.iter().filter_map(|destination| self.destinations.get(destination));
         let mut held = waiting.filter_map(|slot| slot.published.as_ref());
         held.any(|version| version.clusters.contains(name))

@@ -1,5 +1,5 @@
 //! Endpoints that one pick chooses among, made ready once for all picks.
-use weft_ir::{Balance, Endpoint};
+use weft_ir::{Balance, Endpoint, EndpointAddress, Peer};
 
 use crate::{
     maglev::Maglev,
@@ -122,11 +122,16 @@ fn seeds(candidates: &[Candidate]) -> Vec<(Seed, u32)> {
     candidates.iter().map(|it| (it.seed, it.weight)).collect()
 }
 
-/// By the workload, not its address: an instance that starts again keeps its keys.
+/// By the workload where there is one, not its address: an instance that starts again keeps its keys.
 fn seed(endpoint: &Endpoint) -> Seed {
-    let workload = &endpoint.workload;
-    let parts = [endpoint.cluster.as_str(), workload.namespace.as_str(), workload.name.as_str()];
-    Seed::new(b'e', &parts.map(str::as_bytes))
+    match (&endpoint.peer, endpoint.address) {
+        (Peer::Instance(instance), _) => {
+            let workload = &instance.workload;
+            let parts = [instance.cluster.as_str(), workload.namespace.as_str(), workload.name.as_str()];
+            Seed::new(b'e', &parts.map(str::as_bytes))
+        }
+        (Peer::Address, EndpointAddress::Socket(address)) => Seed::new(b'a', &[address.to_string().as_bytes()]),
+    }
 }
 
 /// A step near the golden section of `sum` that is coprime to it: each point is visited once a round, and the visits of

@@ -5,7 +5,7 @@ use regex::{Regex, bytes};
 use regex_syntax::ParserBuilder;
 use weft_ir::{
     HeaderMatch, InboundChain, Listener, ListenerBody, OutboundTcp, RequestMatch, Resource, Route, RouteAction,
-    ServicePort, VirtualHost,
+    ServiceKey, VirtualHost,
 };
 use weft_model::{PathMatch, PathRewrite, TextMatch};
 
@@ -88,7 +88,7 @@ impl HostEntry {
     }
 
     /// The clusters that its routes forward to or mirror at, with repetitions; not those whose share is refused.
-    pub(super) fn clusters(&self) -> impl Iterator<Item = &ServicePort> {
+    pub(super) fn clusters(&self) -> impl Iterator<Item = &ServiceKey> {
         self.host.routes.iter().flat_map(|route| {
             let shares = match &route.action {
                 RouteAction::Forward(clusters) => clusters.as_slice(),
@@ -154,23 +154,25 @@ fn request_patterns(request: &RequestMatch) -> Result<RequestPatterns, Unusable>
 #[derive(Clone, Debug)]
 pub(super) struct ListenerEntry {
     listener: Arc<Listener>,
-    /// For each chain those of its rules.
-    patterns: Vec<Vec<RulePatterns>>,
+    /// For each chain the key by which its service is recorded, and the expressions of its rules.
+    chains: Vec<(ServiceKey, Vec<RulePatterns>)>,
 }
 
 impl ListenerEntry {
     /// Compiles the regular expressions of the rules of its chains.
     pub(super) fn new(listener: Arc<Listener>) -> Result<Self, Unusable> {
         let rule = |requests: &Vec<RequestMatch>| requests.iter().map(request_patterns).collect::<Result<_, _>>();
-        let chain =
-            |chain: &InboundChain| chain.access.rules.iter().map(|it| rule(&it.requests)).collect::<Result<_, _>>();
-        let patterns = chains_of(&listener).iter().map(chain).collect::<Result<_, _>>()?;
-        Ok(Self { listener, patterns })
+        let chain = |chain: &InboundChain| {
+            let rules = chain.access.rules.iter().map(|it| rule(&it.requests)).collect::<Result<_, _>>()?;
+            Ok((ServiceKey::from(chain.service.clone()), rules))
+        };
+        let chains = chains_of(&listener).iter().map(chain).collect::<Result<_, _>>()?;
+        Ok(Self { listener, chains })
     }
 
     /// A listener without chains.
     pub(super) fn outbound(listener: Arc<Listener>) -> Self {
-        Self { listener, patterns: Vec::new() }
+        Self { listener, chains: Vec::new() }
     }
 
     /// The listener.
@@ -185,8 +187,8 @@ impl ListenerEntry {
 
     /// The chain of that place, for one worker.
     pub(super) fn chain(&self, place: usize, lane: usize) -> Option<Chain<'_>> {
-        let (chain, rules) = (chains_of(&self.listener).get(place)?, self.patterns.get(place)?);
-        Some(Chain { chain, rules, lane })
+        let (chain, (key, rules)) = (chains_of(&self.listener).get(place)?, self.chains.get(place)?);
+        Some(Chain { chain, key, rules, lane })
     }
 }
 
@@ -201,6 +203,7 @@ fn chains_of(listener: &Listener) -> &[InboundChain] {
 #[derive(Clone, Copy, Debug)]
 pub struct Chain<'s> {
     chain: &'s InboundChain,
+    key: &'s ServiceKey,
     rules: &'s [RulePatterns],
     lane: usize,
 }
@@ -209,6 +212,11 @@ impl<'s> Chain<'s> {
     /// What it was made from.
     pub fn ir(&self) -> &'s InboundChain {
         self.chain
+    }
+
+    /// By what its service is recorded.
+    pub fn key(&self) -> &'s ServiceKey {
+        self.key
     }
 
     /// Its access rules, each with its compiled expressions.
@@ -256,7 +264,7 @@ fn compile<R: Clone>(source: &str, build: impl Fn(&str) -> Result<R, regex::Erro
 #[derive(Clone, Debug)]
 pub struct TcpEntry {
     listener: Arc<Listener>,
-    service: ServicePort,
+    service: ServiceKey,
     body: OutboundTcp,
 }
 
@@ -277,7 +285,7 @@ impl TcpEntry {
     }
 
     /// The service port that clients address.
-    pub fn service(&self) -> &ServicePort {
+    pub fn service(&self) -> &ServiceKey {
         &self.service
     }
 

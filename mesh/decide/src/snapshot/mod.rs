@@ -12,7 +12,7 @@ use std::{
 
 use foldhash::fast::FixedState;
 use smallvec::SmallVec;
-use weft_ir::{Listener, MeshNames, Resource, ServicePort};
+use weft_ir::{Listener, MeshNames, Resource, ServiceKey};
 use weft_model::{Host, Locality, Namespace, Port};
 
 use self::index::ListenerEntry;
@@ -76,13 +76,13 @@ pub struct Snapshot {
 type Hosts = HashMap<Host, SmallVec<[(Port, Option<Arc<HostEntry>>); 1]>>;
 
 /// Keyed by configuration only.
-type Clusters = HashMap<ServicePort, Arc<ClusterEntry>, FixedState>;
+type Clusters = HashMap<ServiceKey, Arc<ClusterEntry>, FixedState>;
 
 /// The tables of a snapshot; `None` as a value is what is known to be absent.
 #[derive(Clone, Debug, Default)]
 struct Tables {
     listeners: Arc<BTreeMap<String, Arc<ListenerEntry>>>,
-    tcp: Arc<BTreeMap<ServicePort, Option<Arc<TcpEntry>>>>,
+    tcp: Arc<BTreeMap<ServiceKey, Option<Arc<TcpEntry>>>>,
     hosts: Arc<Hosts>,
     clusters: Arc<Clusters>,
     /// For each server name the inbound listener and the chain's place in it.
@@ -157,12 +157,12 @@ impl Snapshot {
     }
 
     /// The listener of a TCP service port.
-    pub fn tcp(&self, service: &ServicePort) -> Lookup<&TcpEntry> {
+    pub fn tcp(&self, service: &ServiceKey) -> Lookup<&TcpEntry> {
         self.known(self.tables.tcp.get(service).map(Option::as_deref))
     }
 
     /// A cluster and its endpoints, if it exists.
-    pub fn cluster(&self, name: &ServicePort) -> Option<&ClusterEntry> {
+    pub fn cluster(&self, name: &ServiceKey) -> Option<&ClusterEntry> {
         self.tables.clusters.get(name).map(|entry| &**entry)
     }
 
@@ -212,7 +212,7 @@ impl Snapshot {
     }
 }
 
-fn no_endpoints(name: &ServicePort) -> Arc<weft_ir::Endpoints> {
+fn no_endpoints(name: &ServiceKey) -> Arc<weft_ir::Endpoints> {
     Arc::new(weft_ir::Endpoints { name: name.clone(), endpoints: Vec::new() })
 }
 
@@ -226,7 +226,7 @@ impl Tables {
         }
     }
 
-    fn put_tcp(&mut self, service: ServicePort, entry: Option<Arc<TcpEntry>>) {
+    fn put_tcp(&mut self, service: ServiceKey, entry: Option<Arc<TcpEntry>>) {
         Arc::make_mut(&mut self.tcp).insert(service, entry);
     }
 
@@ -238,7 +238,7 @@ impl Tables {
         }
     }
 
-    fn put_cluster(&mut self, name: ServicePort, entry: Option<Arc<ClusterEntry>>) {
+    fn put_cluster(&mut self, name: ServiceKey, entry: Option<Arc<ClusterEntry>>) {
         let clusters = Arc::make_mut(&mut self.clusters);
         match entry {
             Some(entry) => drop(clusters.insert(name, entry)),

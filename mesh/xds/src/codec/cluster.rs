@@ -1,7 +1,7 @@
 //! CDS: how one service port is reached.
 use std::collections::HashMap;
 
-use weft_ir::{Cluster, Feature, UpstreamTls};
+use weft_ir::{Cluster, Feature, Security};
 use weft_model::Protocol;
 use weft_proto::{
     envoy::{
@@ -38,7 +38,7 @@ pub(super) fn encode(cluster: &Cluster, needs: impl IntoIterator<Item = Feature>
     let Cluster {
         name,
         protocol,
-        tls: UpstreamTls { sni },
+        security,
         balance: _,
         near_first: _,
         slow_start: _,
@@ -48,6 +48,10 @@ pub(super) fn encode(cluster: &Cluster, needs: impl IntoIterator<Item = Feature>
         ejection,
         origins,
     } = cluster;
+    let transport_socket = match security {
+        Security::Mesh { sni } => Some(tls::upstream(sni, *protocol)),
+        Security::Plain => None,
+    };
     let (Standard { policy, config, common }, balancing) = balance::encode(cluster);
     let breaker = breaker.as_ref().map(breaking::encode_breaker);
     wire::Cluster {
@@ -60,7 +64,7 @@ pub(super) fn encode(cluster: &Cluster, needs: impl IntoIterator<Item = Feature>
         common_lb_config: common,
         circuit_breakers: breaking::encode_limits(limits),
         outlier_detection: ejection.as_ref().map(ejection::encode),
-        transport_socket: Some(tls::upstream(sni, *protocol)),
+        transport_socket,
         typed_extension_protocol_options: protocol_options(*protocol),
         metadata: cluster_metadata(needs, origins, OfCluster { breaker, balancing }),
         ..wire::Cluster::default()
@@ -93,7 +97,7 @@ pub(super) fn decode(name: &str, mut message: wire::Cluster) -> Result<Cluster, 
     Ok(Cluster {
         name: parse("name", &own)?,
         protocol,
-        tls: UpstreamTls { sni },
+        security: Security::Mesh { sni },
         balance,
         near_first,
         slow_start,

@@ -1,7 +1,7 @@
 //! EDS: who stands behind one service port.
 use std::{collections::BTreeMap, net::SocketAddr};
 
-use weft_ir::{Endpoint, EndpointAddress, Endpoints, Health};
+use weft_ir::{Endpoint, EndpointAddress, Endpoints, Health, Instance, Peer};
 use weft_model::{Locality, LocalityName, WorkloadRef};
 use weft_proto::{
     envoy::config::{
@@ -78,10 +78,10 @@ fn decode_place(
     let weight = required("load_balancing_weight", place.load_balancing_weight.take())?;
     let mut weights = Vec::with_capacity(place.lb_endpoints.len());
     for (at, endpoint) in std::mem::take(&mut place.lb_endpoints).into_iter().enumerate() {
-        let endpoint = decode_endpoint(endpoint, &locality).within(format_args!("lb_endpoints[{at}]"))?;
+        let (workload, endpoint) = decode_endpoint(endpoint, &locality).within(format_args!("lb_endpoints[{at}]"))?;
         weights.push(endpoint.weight);
-        if let Some(twin) = by_workload.insert(endpoint.workload.clone(), endpoint) {
-            return Err(fault("lb_endpoints", format!("the workload {} stands twice", twin.workload)));
+        if let Some(twin) = by_workload.insert(workload, endpoint) {
+            return Err(fault("lb_endpoints", format!("the workload {} stands twice", twin.called())));
         }
     }
     expect("load_balancing_weight", &weight, &weight_of(weights.into_iter()))?;
@@ -89,7 +89,7 @@ fn decode_place(
 }
 
 fn encode_endpoint(endpoint: &Endpoint) -> LbEndpoint {
-    let Endpoint { workload, address, identity, locality: _, network, cluster, weight, health } = endpoint;
+    let Endpoint { peer, address, locality: _, weight, health } = endpoint;
     let EndpointAddress::Socket(socket) = address;
     let health = match health {
         Health::Healthy => HealthStatus::Healthy,
@@ -103,13 +103,16 @@ fn encode_endpoint(endpoint: &Endpoint) -> LbEndpoint {
     });
     LbEndpoint {
         health_status: health.into(),
-        metadata: Some(annotate(&weft::Endpoint {
-            workload_namespace: workload.namespace.to_string(),
-            workload: workload.name.to_string(),
-            identity: identity.to_string(),
-            network: network.to_string(),
-            cluster: cluster.to_string(),
-        })),
+        metadata: match peer {
+            Peer::Instance(Instance { workload, identity, network, cluster }) => Some(annotate(&weft::Endpoint {
+                workload_namespace: workload.namespace.to_string(),
+                workload: workload.name.to_string(),
+                identity: identity.to_string(),
+                network: network.to_string(),
+                cluster: cluster.to_string(),
+            })),
+            Peer::Address => None,
+        },
         load_balancing_weight: Some(UInt32Value { value: *weight }),
         host_identifier: Some(lb_endpoint::HostIdentifier::Endpoint(wire::Endpoint {
             address: Some(core::Address { address: Some(address) }),
@@ -118,7 +121,7 @@ fn encode_endpoint(endpoint: &Endpoint) -> LbEndpoint {
     }
 }
 
-fn decode_endpoint(endpoint: LbEndpoint, locality: &Locality) -> Result<Endpoint, Fault> {
+fn decode_endpoint(endpoint: LbEndpoint, locality: &Locality) -> Result<(WorkloadRef, Endpoint), Fault> {
     let LbEndpoint { health_status, metadata, load_balancing_weight, host_identifier } = endpoint;
     let weft::Endpoint { workload_namespace, workload, identity, network, cluster } =
         required("metadata", annotation(metadata).within("metadata")?)?;
@@ -136,16 +139,14 @@ fn decode_endpoint(endpoint: LbEndpoint, locality: &Locality) -> Result<Endpoint
         Ok(HealthStatus::Unhealthy) => Health::Unhealthy,
         Ok(_) | Err(_) => return Err(fault("health_status", "only HEALTHY, DRAINING and UNHEALTHY are read")),
     };
-    Ok(Endpoint {
-        workload,
-        address: decode_address(host_identifier).within("endpoint")?,
+    let instance = Instance {
+        workload: workload.clone(),
         identity: parse("metadata.identity", &identity)?,
-        locality: locality.clone(),
         network: parse("metadata.network", &network)?,
         cluster: parse("metadata.cluster", &cluster)?,
-        weight,
-        health,
-    })
+    };
+    let address = decode_address(host_identifier).within("endpoint")?;
+    Ok((workload, Endpoint { peer: Peer::Instance(instance), address, locality: locality.clone(), weight, health }))
 }
 
 fn decode_address(host: Option<lb_endpoint::HostIdentifier>) -> Result<EndpointAddress, Fault> {

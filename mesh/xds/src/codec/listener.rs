@@ -1,5 +1,5 @@
 //! LDS: what a proxy accepts. A listener has no address: which socket it binds is the proxy's own choice.
-use weft_ir::{Feature, Listener, ListenerBody, OutboundTcp, ServicePort};
+use weft_ir::{Feature, Listener, ListenerBody, OutboundTcp, ServiceKey};
 use weft_proto::envoy::config::{
     core::v3::TrafficDirection,
     listener::v3::{self as wire, FilterChain},
@@ -70,7 +70,7 @@ fn decode_outbound(name: &str, mut chain: FilterChain) -> Result<ListenerBody, F
             Ok(ListenerBody::OutboundHttp { route_configuration })
         }
         TCP => {
-            let cluster: ServicePort = parse("cluster", &read_tcp_proxy(open_filter(filter, TCP)?)?)?;
+            let cluster: ServiceKey = parse("cluster", &read_tcp_proxy(open_filter(filter, TCP)?)?)?;
             expect("cluster", &name, &Listener::outbound_name(&cluster).as_str())?;
             Ok(ListenerBody::OutboundTcp(OutboundTcp { cluster }))
         }

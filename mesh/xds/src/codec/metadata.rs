@@ -1,5 +1,5 @@
 //! What weft says of a resource as a whole, in its metadata.
-use weft_ir::{Feature, ServicePort};
+use weft_ir::{Feature, ServiceKey};
 use weft_model::ObjectRef;
 use weft_proto::{
     envoy::config::core::v3::Metadata,
@@ -15,7 +15,7 @@ use super::{
 pub(super) fn resource_metadata(
     needs: impl IntoIterator<Item = Feature>,
     origins: &[ObjectRef],
-    service: Option<&ServicePort>,
+    service: Option<&ServiceKey>,
 ) -> Option<Metadata> {
     write(needs, origins, ResourceMetadata { service: service.map(ToString::to_string).unwrap_or_default(), ..empty() })
 }

@@ -1,5 +1,5 @@
 //! VHDS: the routes of one authority.
-use weft_ir::{Feature, HostPort, ServicePort, VirtualHost};
+use weft_ir::{Feature, HostPort, ServiceKey, VirtualHost};
 use weft_model::Port;
 use weft_proto::envoy::config::route::v3 as wire;
 
@@ -30,7 +30,7 @@ pub(super) fn decode(name: &str, mut message: wire::VirtualHost) -> Result<Virtu
     let authority = authority.ok_or_else(|| fault("name", "it is not outbound/<host>[:port]"))?;
     same_name("name", &authority.resource_name(), name)?;
     let (origins, service) = read_resource_metadata(message.metadata.take())?;
-    let service: ServicePort = parse("metadata.service", &service)?;
+    let service: ServiceKey = parse("metadata.service", &service)?;
     expect("domains", &std::mem::take(&mut message.domains), &domains(&authority, &service))?;
     let routes = std::mem::take(&mut message.routes);
     if routes.len() > MAX_ROUTES {
@@ -45,14 +45,15 @@ pub(super) fn decode(name: &str, mut message: wire::VirtualHost) -> Result<Virtu
 
 /// Every way to write the authority from any namespace: in full, and without the mesh's domain; with its port, and
 /// without where it is HTTP's own (a gRPC client matches its target's name as written).
-fn domains(authority: &HostPort, service: &ServicePort) -> Vec<String> {
+fn domains(authority: &HostPort, service: &ServiceKey) -> Vec<String> {
     let HostPort { host, port } = authority;
-    let short = format!("{}.{}", service.service, service.namespace);
-    let with_suffix = format!("{short}.svc");
-    let is_service = host.as_str().strip_prefix(with_suffix.as_str()).is_some_and(|rest| rest.starts_with('.'));
     let mut names = vec![host.to_string()];
-    if is_service {
-        names.extend([with_suffix, short]);
+    if let Some(service) = service.port() {
+        let short = format!("{}.{}", service.service, service.namespace);
+        let with_suffix = format!("{short}.svc");
+        if host.as_str().strip_prefix(with_suffix.as_str()).is_some_and(|rest| rest.starts_with('.')) {
+            names.extend([with_suffix, short]);
+        }
     }
     let bare = if *port == Port::HTTP { names.clone() } else { Vec::new() };
     bare.into_iter().chain(names.into_iter().map(|name| format!("{name}:{port}"))).collect()

@@ -8,7 +8,8 @@ use weft_ir::{Endpoints, Inbound, InboundChain, Listener, ListenerBody, Resource
 pub fn added_to(held: Option<&Resource>, sent: &Resource) -> Option<Resource> {
     let Resource::Endpoints(sent) = sent else { return None };
     let Some(Resource::Endpoints(held)) = held else { return Some(Resource::Endpoints(Arc::clone(sent))) };
-    let place = |endpoint: &weft_ir::Endpoint| (endpoint.workload.clone(), endpoint.address);
+    let workload = |endpoint: &weft_ir::Endpoint| endpoint.instance().map(|instance| instance.workload.clone());
+    let place = |endpoint: &weft_ir::Endpoint| (workload(endpoint), endpoint.address);
     let missing = held.endpoints.iter().filter(|old| !sent.endpoints.iter().any(|new| place(new) == place(old)));
     let mut endpoints: Vec<_> = sent.endpoints.iter().chain(missing).cloned().collect();
     endpoints.sort_by_key(place);
@@ -57,7 +58,7 @@ fn with_rules_of(before: &InboundChain, chain: &InboundChain) -> InboundChain {
 
 #[cfg(test)]
 mod tests {
-    use weft_ir::{Access, AccessRule, Caller, Endpoint, EndpointAddress, Health, RuleName};
+    use weft_ir::{Access, AccessRule, Caller, Endpoint, EndpointAddress, Health, Instance, Peer, RuleName};
     use weft_model::{AccessAction, Kind, ObjectRef, Port, Protocol, WorkloadRef};
 
     use super::*;
@@ -68,12 +69,14 @@ mod tests {
 
     fn endpoints(instances: &[(&str, u16, Health)]) -> Resource {
         let endpoint = |(name, port, health): &(&str, u16, Health)| Endpoint {
-            workload: workload(name),
+            peer: Peer::Instance(Instance {
+                workload: workload(name),
+                identity: "spiffe://weft.local/ns/shop/sa/one".parse().unwrap(),
+                network: "default".parse().unwrap(),
+                cluster: "local".parse().unwrap(),
+            }),
             address: EndpointAddress::Socket(([127, 0, 0, 1], *port).into()),
-            identity: "spiffe://weft.local/ns/shop/sa/one".parse().unwrap(),
             locality: weft_model::Locality::default(),
-            network: "default".parse().unwrap(),
-            cluster: "local".parse().unwrap(),
             weight: 1,
             health: *health,
         };

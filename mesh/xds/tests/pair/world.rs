@@ -7,7 +7,7 @@ use std::{
 
 use weft_ir::{
     Balance, Cluster, Dialect, Endpoints, HostPort, Limits, Listener, ListenerBody, OutboundTcp, Resource, ResourceKey,
-    ResourceType, Route, RouteAction, RouteMatch, RouteOrigin, ServicePort, UpstreamTls, View, VirtualHost,
+    ResourceType, Route, RouteAction, RouteMatch, RouteOrigin, Security, ServiceKey, View, VirtualHost,
 };
 use weft_model::{Kind, ObjectRef, PathMatch, Port, Protocol};
 use weft_xds::{Encoded, Found, Lookup, Version, encode};
@@ -88,11 +88,11 @@ fn resource(resource_type: ResourceType, at: u8, variant: u8) -> Resource {
     let origins = vec![object(variant)];
     match resource_type {
         ResourceType::Cluster => {
-            let tls = UpstreamTls { sni: format!("v{variant}") };
+            let security = Security::Mesh { sni: format!("v{variant}") };
             let cluster = Cluster {
                 name,
                 protocol: Protocol::Http,
-                tls,
+                security,
                 balance: Balance::RoundRobin,
                 near_first: None,
                 slow_start: None,
@@ -123,14 +123,16 @@ fn resource(resource_type: ResourceType, at: u8, variant: u8) -> Resource {
     }
 }
 
-fn endpoints(name: ServicePort, variant: u8) -> Endpoints {
+fn endpoints(name: ServiceKey, variant: u8) -> Endpoints {
     let endpoint = weft_ir::Endpoint {
-        workload: weft_model::WorkloadRef { namespace: "shop".parse().unwrap(), name: "one".parse().unwrap() },
+        peer: weft_ir::Peer::Instance(weft_ir::Instance {
+            workload: weft_model::WorkloadRef { namespace: "shop".parse().unwrap(), name: "one".parse().unwrap() },
+            identity: "spiffe://weft.local/ns/shop/sa/one".parse().unwrap(),
+            network: "default".parse().unwrap(),
+            cluster: "local".parse().unwrap(),
+        }),
         address: weft_ir::EndpointAddress::Socket(([127, 0, 0, 1], 1000 + u16::from(variant)).into()),
-        identity: "spiffe://weft.local/ns/shop/sa/one".parse().unwrap(),
         locality: weft_model::Locality::default(),
-        network: "default".parse().unwrap(),
-        cluster: "local".parse().unwrap(),
         weight: 1,
         health: weft_ir::Health::Healthy,
     };
@@ -160,7 +162,7 @@ fn route(variant: u8) -> Route {
     }
 }
 
-fn service(at: u8) -> ServicePort {
+fn service(at: u8) -> ServiceKey {
     format!("local/shop/s{at}:80").parse().unwrap()
 }
 

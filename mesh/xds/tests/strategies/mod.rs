@@ -7,8 +7,9 @@ use std::{net::SocketAddr, time::Duration};
 use proptest::{collection::vec, option, prelude::*};
 use weft_ir::{
     Access, AccessRule, Caller, Cluster, Endpoint, EndpointAddress, Endpoints, HeaderMatch, Health, HostPort, Inbound,
-    InboundChain, Listener, ListenerBody, OutboundTcp, RequestMatch, Resource, Route, RouteAction, RouteConfiguration,
-    RouteMatch, RouteOrigin, RuleName, ServicePort, UpstreamTls, VirtualHost, WeightedCluster,
+    InboundChain, Instance, Listener, ListenerBody, OutboundTcp, Peer, RequestMatch, Resource, Route, RouteAction,
+    RouteConfiguration, RouteMatch, RouteOrigin, RuleName, Security, ServiceKey, ServicePort, VirtualHost,
+    WeightedCluster,
 };
 use weft_model::{
     AccessAction, Host, HttpMethod, Kind, Locality, LocalityName, Name, Namespace, ObjectRef, PathMatch, Port,
@@ -36,9 +37,9 @@ pub(crate) fn cluster() -> impl Strategy<Value = Cluster> {
             ((balance, near_first, slow_start), limits, breaker, ejection),
             origins,
         )| Cluster {
-            name,
+            name: name.into(),
             protocol,
-            tls: UpstreamTls { sni },
+            security: Security::Mesh { sni },
             balance,
             near_first,
             slow_start,
@@ -53,9 +54,10 @@ pub(crate) fn cluster() -> impl Strategy<Value = Cluster> {
 
 pub(crate) fn endpoints() -> impl Strategy<Value = Endpoints> {
     (service_port(), vec(endpoint(), 0..8)).prop_map(|(name, mut endpoints)| {
-        endpoints.sort_by(|a, b| a.workload.cmp(&b.workload));
-        endpoints.dedup_by(|a, b| a.workload == b.workload);
-        Endpoints { name, endpoints }
+        let workload = |it: &Endpoint| it.instance().map(|instance| instance.workload.clone());
+        endpoints.sort_by_key(workload);
+        endpoints.dedup_by_key(|it| workload(it));
+        Endpoints { name: name.into(), endpoints }
     })
 }
 
@@ -65,12 +67,14 @@ fn endpoint() -> impl Strategy<Value = Endpoint> {
     let health = prop_oneof![Just(Health::Healthy), Just(Health::Draining), Just(Health::Unhealthy)];
     (workload(), address, spiffe_id(), locality(), place, 1..=u32::MAX, health).prop_map(
         |(workload, address, identity, locality, (network, cluster), weight, health)| Endpoint {
-            workload,
+            peer: Peer::Instance(Instance {
+                workload,
+                identity,
+                network: network.parse().unwrap(),
+                cluster: cluster.parse().unwrap(),
+            }),
             address: EndpointAddress::Socket(address),
-            identity,
             locality,
-            network: network.parse().unwrap(),
-            cluster: cluster.parse().unwrap(),
             weight,
             health,
         },
@@ -82,6 +86,7 @@ pub(crate) fn listener() -> impl Strategy<Value = Listener> {
         (Listener::OUTBOUND.to_owned(), ListenerBody::OutboundHttp { route_configuration })
     });
     let tcp = service_port()
+        .prop_map(ServiceKey::from)
         .prop_map(|cluster| (Listener::outbound_name(&cluster), ListenerBody::OutboundTcp(OutboundTcp { cluster })));
     let inbound = (workload(), vec(chain(), 0..4)).prop_map(|(workload, mut chains)| {
         chains.sort_by(|a, b| a.service.cmp(&b.service));
@@ -153,7 +158,7 @@ pub(crate) fn virtual_host() -> impl Strategy<Value = VirtualHost> {
     (service_port().prop_flat_map(authority), vec(route(), 0..5), origins()).prop_map(
         |((service, host, port), routes, origins)| VirtualHost {
             authority: HostPort { host, port },
-            service,
+            service: service.into(),
             routes,
             origins,
         },
@@ -251,6 +256,7 @@ fn regex() -> impl Strategy<Value = String> {
 fn route_action() -> impl Strategy<Value = RouteAction> {
     let refusal = option::weighted(0.2, ".{0,9}");
     let share = (service_port(), prop_oneof![Just(1u32), 1..1_000_000u32], refusal, filters::headers())
+        .prop_map(|(cluster, weight, refusal, headers)| (cluster.into(), weight, refusal, headers))
         .prop_map(|(cluster, weight, refusal, headers)| WeightedCluster { cluster, weight, refusal, headers });
     prop_oneof![
         vec(share, 1..4).prop_map(RouteAction::Forward),

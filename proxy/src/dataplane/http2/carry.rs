@@ -274,7 +274,7 @@ async fn peer_lease(attempt: &mut Attempt<'_, '_>) -> Result<Lease, AttemptFaile
             Ok(lease)
         }
         Room::New(connection) => {
-            let connect = async || upstream::secure(worker, &picked, Wire::Http2).await;
+            let connect = async || upstream::endpoint(worker, &picked, Wire::Http2).await;
             let made = links.make(place, Start::peer(worker), connection, connect).await;
             made.map_err(AttemptFailed::before)
         }
@@ -282,7 +282,7 @@ async fn peer_lease(attempt: &mut Attempt<'_, '_>) -> Result<Lease, AttemptFaile
 }
 
 async fn application_lease(Application { worker, address, protocol: _ }: Application<'_>) -> Result<Lease, Failure> {
-    let (links, place, mut joined) = (worker.links(), (address, Proven { peer: None }), Joined::default());
+    let (links, place, mut joined) = (worker.links(), (address, Proven::Application), Joined::default());
     if let Some(lease) = links.places(place).look(|| links.look(place, &mut joined)).await {
         let lease = lease?;
         add(&worker.totals().upstream_reused, 1);

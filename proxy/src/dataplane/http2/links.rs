@@ -3,7 +3,6 @@ use std::{cell::RefCell, collections::HashMap, net::SocketAddr, rc::Rc, sync::Ar
 
 use tokio::{sync::Notify, time};
 use weft_decide::Pressure;
-use weft_model::SpiffeId;
 
 use super::{
     config,
@@ -12,7 +11,7 @@ use super::{
 };
 use crate::dataplane::{
     gate::Gate,
-    pool::Proven,
+    pool::{Belongs, Proven, Whom},
     resilience::{Connection, Look, Places},
     respond::{Ending, Failure},
     tls::Io,
@@ -37,17 +36,13 @@ pub(in crate::dataplane) struct Links {
 
 /// Those to one endpoint under one identity and name.
 struct Group {
-    peer: Option<(SpiffeId, Box<str>)>,
+    whom: Whom,
     links: Vec<Rc<Link>>,
     connecting: Option<Rc<Connecting>>,
     places: Rc<Places>,
 }
 
 impl Group {
-    fn is(&self, proven: Proven<'_>) -> bool {
-        self.peer.as_ref().map(|(id, name)| (id, &**name)) == proven.peer
-    }
-
     /// Whether nothing leads there, and nobody waits for it.
     fn is_over(&self) -> bool {
         self.links.is_empty() && self.connecting.is_none() && !self.places.are_wanted()
@@ -124,11 +119,10 @@ impl Links {
     fn with_group<T>(&self, (address, proven): Place<'_>, work: impl FnOnce(&mut Group) -> T) -> T {
         let mut groups = self.groups.borrow_mut();
         let at_address = groups.entry(address).or_default();
-        match at_address.iter_mut().find(|group| group.is(proven)) {
+        match at_address.iter_mut().find(|group| group.whom.is(proven)) {
             Some(group) => work(group),
             None => {
-                let peer = proven.peer.map(|(id, name)| (id.clone(), name.into()));
-                let mut group = Group { peer, links: Vec::new(), connecting: None, places: Rc::default() };
+                let mut group = Group { whom: proven.kept(), links: Vec::new(), connecting: None, places: Rc::default() };
                 let done = work(&mut group);
                 at_address.push(group);
                 done
@@ -136,12 +130,11 @@ impl Links {
         }
     }
 
-    /// Closes the connection under a server name that was unused for longest; whether there was one.
-    pub(in crate::dataplane) fn evict(&self, server_name: &str) -> bool {
+    /// Closes the connection of a cluster that was unused for longest; whether there was one.
+    pub(in crate::dataplane) fn evict(&self, cluster: &Belongs) -> bool {
         let mut groups = self.groups.borrow_mut();
-        let named = groups.values_mut().flatten();
-        let named = named.filter(|group| group.peer.as_ref().is_some_and(|(_, name)| **name == *server_name));
-        let unused = named.flat_map(|group| {
+        let its = groups.values_mut().flatten().filter(|group| group.whom.belongs(cluster));
+        let unused = its.flat_map(|group| {
             let links = &mut group.links;
             let oldest = links.iter().enumerate().filter_map(|(at, link)| Some((at, link.unused()?)));
             oldest.max_by_key(|(_, unused)| *unused).map(|(at, unused)| (unused, at, links))

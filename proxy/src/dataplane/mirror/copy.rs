@@ -76,10 +76,12 @@ async fn carry(
     // A draw in place of the round robin's cursor: whose turn it is, is for others' requests to say.
     let (loads, cold) = (Loads::By(&loads), Cold::By(&part));
     let picked = pick_with(permitted, &Turn { draw, ejected: &ejected, avoid: None, loads, cold })?;
-    record.note(Key::Endpoint, &picked.endpoint().workload);
+    record.note(Key::Endpoint, picked.endpoint().called());
     record.at(Stage::Connect);
     let mut upstream = unless_lost(reader, connect(worker, &picked)).await?;
-    record.note(Key::Server, picked.identity());
+    if let Some(identity) = picked.upstream().identity() {
+        record.note(Key::Server, identity);
+    }
     record.at(Stage::Stream);
     let mut sending = Sending::new(&mut upstream.conn, reader);
     let sent = poll_fn(|cx| sending.poll(cx)).await;
@@ -107,7 +109,7 @@ async fn connect(worker: &Worker, picked: &Picked<'_>) -> Result<Upstream, Failu
     {
         return Ok(upstream);
     }
-    let io = upstream::secure(worker, picked, Wire::Http1).await?;
+    let io = upstream::endpoint(worker, picked, Wire::Http1).await?;
     Ok(Upstream { conn: Conn::new(io), connection: None })
 }
 

@@ -10,7 +10,7 @@ use weft_decide::{Held, LimitKind, Refusal};
 use weft_ir::Cluster;
 
 use super::{Local, shared};
-use crate::dataplane::{http2::Links, pool::Pool};
+use crate::dataplane::{http2::Links, pool::{Belongs, Pool}};
 
 /// The right to one connection: kept as long as the connection, in use or in the pool.
 #[derive(Debug)]
@@ -106,10 +106,10 @@ pub(in crate::dataplane) struct Unused {
 }
 
 impl Unused {
-    /// Closes one under a server name; whether there was one. What HTTP/2 used is closed in this worker's next turn: it
+    /// Closes one of a cluster; whether there was one. What HTTP/2 used is closed in this worker's next turn: it
     /// takes leave of the other side first.
-    fn evict(&self, server_name: &str) -> bool {
-        self.pool.evict(server_name) || self.links.evict(server_name)
+    fn evict(&self, cluster: &Belongs) -> bool {
+        self.pool.evict(cluster) || self.links.evict(cluster)
     }
 }
 
@@ -132,11 +132,11 @@ pub(in crate::dataplane) async fn room<T>(
         Look::Nothing if cluster.limits.max_connections.is_none() => return Ok(Room::New(None)),
         Look::Nothing | Look::Wait => {}
     }
-    let sni = &*cluster.tls.sni;
+    let belongs = Belongs::to(cluster);
     let most = cluster.limits.max_connections;
     let is_limited = most.is_some();
     if is_limited {
-        local.evictor.get_or_init(|| evictor(local, unused, sni));
+        local.evictor.get_or_init(|| evictor(local, unused, cluster));
     }
     // `None`: neither is there.
     let settle = |found: Look<T>, may_evict: bool| match found {
@@ -145,7 +145,7 @@ pub(in crate::dataplane) async fn room<T>(
         Look::Nothing if !is_limited => Some(Room::New(None)),
         Look::Nothing => {
             let held = match local.take(cluster, LimitKind::Connections) {
-                Err(_) if may_evict && unused.evict(sni) => local.take(cluster, LimitKind::Connections),
+                Err(_) if may_evict && unused.evict(&belongs) => local.take(cluster, LimitKind::Connections),
                 taken => taken,
             };
             Some(Room::New(Some(Connection { held: held.ok()?, local: local.clone() })))
@@ -214,12 +214,12 @@ pub(in crate::dataplane) async fn room<T>(
 }
 
 /// Closes an unused connection of this worker whenever somebody waits for one, at whatever worker.
-fn evictor(local: &Local, unused: &Unused, sni: &str) -> AbortHandle {
-    let (shared, unused, sni) = (local.shared.clone(), unused.clone(), sni.to_owned());
+fn evictor(local: &Local, unused: &Unused, cluster: &Cluster) -> AbortHandle {
+    let (shared, unused, belongs) = (local.shared.clone(), unused.clone(), Belongs::to(cluster));
     let evict = async move {
         loop {
             shared.wanted.notified().await;
-            unused.evict(&sni);
+            unused.evict(&belongs);
         }
     };
     spawn_local(evict).abort_handle()

@@ -12,7 +12,7 @@ use std::{
 
 use tokio::{sync::mpsc::UnboundedSender, time::Instant};
 use weft_decide::{Ejected, Ejector, LimitKind, Newcomers, Report, Snapshot, Warming};
-use weft_ir::{Cluster, EndpointAddress, Endpoints, ServicePort};
+use weft_ir::{Cluster, EndpointAddress, Endpoints, ServiceKey};
 
 use super::{
     live::{self, ClusterState, EjectedEndpoint, LimitState},
@@ -27,7 +27,7 @@ const NOTHING_OUT: Duration = Duration::from_secs(3600);
 /// What a worker tells of one endpoint.
 #[derive(Debug)]
 pub(in crate::dataplane) struct Reported {
-    pub(in crate::dataplane) cluster: ServicePort,
+    pub(in crate::dataplane) cluster: ServiceKey,
     pub(in crate::dataplane) address: EndpointAddress,
     pub(in crate::dataplane) report: Report,
 }
@@ -43,7 +43,7 @@ pub(in crate::dataplane) struct Keeper {
 struct Kept {
     table: Arc<Table>,
     /// Those with limits, a breaker, ejection or a slow start.
-    watched: BTreeMap<ServicePort, Watched>,
+    watched: BTreeMap<ServiceKey, Watched>,
     /// What workers report; taken by the thread once there is something to decide.
     reports: Option<Receiver<Reported>>,
 }
@@ -157,11 +157,11 @@ impl Keeper {
         next
     }
 
-    fn tell(&self, cluster: &ServicePort, ejected: Option<Arc<Ejected>>) {
+    fn tell(&self, cluster: &ServiceKey, ejected: Option<Arc<Ejected>>) {
         self.tell_news(cluster, ejected.map(News::Ejected));
     }
 
-    fn tell_news(&self, cluster: &ServicePort, news: Option<News>) {
+    fn tell_news(&self, cluster: &ServiceKey, news: Option<News>) {
         let Some(news) = news else { return };
         for commands in &self.commands {
             // A worker that has drained is not told any more.
@@ -224,8 +224,8 @@ impl Watched {
         });
         let breaker =
             breaker.as_ref().zip(shared).map(|(policy, shared)| live::breaker(shared.circuit.state(policy, now)));
-        let ejected = self.ejector.out_until().map(|(workload, address, until)| EjectedEndpoint {
-            workload: workload.to_string(),
+        let ejected = self.ejector.out_until().map(|(peer, address, until)| EjectedEndpoint {
+            workload: peer.called(address).to_string(),
             address: match address {
                 EndpointAddress::Socket(socket) => socket.to_string(),
             },

@@ -13,7 +13,7 @@ use weft_decide::{
     Admission, Ejected, Held, Lease, LimitKind, PeakEwma, Purse, Refusal, Report, Streak, Tally, Tripped, Verdict,
     Warming,
 };
-use weft_ir::{Cluster, EndpointAddress, RetryBudget, ServicePort, SuccessRate};
+use weft_ir::{Cluster, EndpointAddress, RetryBudget, ServiceKey, SuccessRate};
 
 use super::shared::{Shared, most};
 
@@ -89,7 +89,7 @@ impl Told {
 /// One worker's own state of one service port.
 #[derive(Debug)]
 pub(in crate::dataplane) struct Local {
-    pub(super) name: ServicePort,
+    pub(super) name: ServiceKey,
     pub(in crate::dataplane) shared: Arc<Shared>,
     pub(super) worker: usize,
     workers: usize,
@@ -108,7 +108,7 @@ pub(in crate::dataplane) struct Local {
 impl Local {
     /// The state of `name` in one of several workers; its round robin starts at `cursor`.
     pub(in crate::dataplane) fn new(
-        name: ServicePort,
+        name: ServiceKey,
         shared: Arc<Shared>,
         (worker, workers): (usize, usize),
         cursor: u64,

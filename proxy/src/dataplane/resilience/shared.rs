@@ -10,10 +10,10 @@ use std::{
 
 use tokio::sync::Notify;
 use weft_decide::{Budget, Circuit, LimitKind, Shares};
-use weft_ir::{Limits, ServicePort};
+use weft_ir::{Limits, ServiceKey};
 
 /// What is shared, by service port: of every cluster and of every host's own service.
-pub(in crate::dataplane) type Table = HashMap<ServicePort, Arc<Shared>>;
+pub(in crate::dataplane) type Table = HashMap<ServiceKey, Arc<Shared>>;
 
 /// The proxy-wide state of one service port. It outlives changes of its policies.
 #[derive(Debug, Default)]

@@ -9,7 +9,7 @@ use std::{
 };
 
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle, time::timeout};
-use weft_ir::{Cluster, Resource, Route};
+use weft_ir::{Cluster, Peer as Endpoint, Resource, Route};
 use weft_model::{Locality, Protocol};
 
 use super::{
@@ -149,7 +149,8 @@ impl Fleet {
             }
             if let Resource::Endpoints(endpoints) = resource {
                 for (endpoint, number) in Arc::make_mut(endpoints).endpoints.iter_mut().zip(&numbers) {
-                    endpoint.workload.name = format!("server-{number}").parse().unwrap();
+                    let Endpoint::Instance(called) = &mut endpoint.peer else { panic!("{endpoint:?}") };
+                    called.workload.name = format!("server-{number}").parse().unwrap();
                     if let Some(instance) = self.instances.get(*number) {
                         (endpoint.weight, endpoint.locality) = (instance.weight, instance.locality.clone());
                     }

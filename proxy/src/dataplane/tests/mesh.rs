@@ -118,10 +118,11 @@ pub(super) fn outbound(
     endpoints: &[(SocketAddr, SpiffeId)],
 ) -> Vec<Resource> {
     let service = service(name);
+    let key = ServiceKey::from(service.clone());
     let cluster = Cluster {
-        name: service.clone(),
+        name: key.clone(),
         protocol,
-        tls: UpstreamTls { sni: service.sni(&scope().names.trust_domain) },
+        security: Security::Mesh { sni: service.sni(&scope().names.trust_domain) },
         balance: Balance::RoundRobin,
         near_first: None,
         slow_start: None,
@@ -132,21 +133,26 @@ pub(super) fn outbound(
         origins: Vec::new(),
     };
     let endpoint = |(place, (address, identity)): (usize, &(SocketAddr, SpiffeId))| Endpoint {
-        workload: WorkloadRef { namespace: "shop".parse().unwrap(), name: format!("server-{place}").parse().unwrap() },
+        peer: weft_ir::Peer::Instance(Instance {
+            workload: WorkloadRef {
+                namespace: "shop".parse().unwrap(),
+                name: format!("server-{place}").parse().unwrap(),
+            },
+            identity: identity.clone(),
+            network: NetworkName::default_network(),
+            cluster: ClusterName::local(),
+        }),
         address: EndpointAddress::Socket(*address),
-        identity: identity.clone(),
         locality: Locality::default(),
-        network: NetworkName::default_network(),
-        cluster: ClusterName::local(),
         weight: 1,
         health: Health::Healthy,
     };
     let endpoints =
-        Endpoints { name: service.clone(), endpoints: endpoints.iter().enumerate().map(endpoint).collect() };
+        Endpoints { name: key.clone(), endpoints: endpoints.iter().enumerate().map(endpoint).collect() };
     let way_in = match protocol {
         Protocol::Http | Protocol::Http2 => Resource::VirtualHost(Arc::new(VirtualHost {
             authority: HostPort { host: service.host(&scope().names.mesh_domain).parse().unwrap(), port: service.port },
-            service: service.clone(),
+            service: key.clone(),
             routes: vec![Route {
                 origin: RouteOrigin { object: object(Kind::Service, "default"), rule: 0, alternative: 0 },
                 matches: RouteMatch {
@@ -156,7 +162,7 @@ pub(super) fn outbound(
                     query: Vec::new(),
                 },
                 action: RouteAction::Forward(vec![WeightedCluster {
-                    cluster: service,
+                    cluster: key,
                     weight: 1,
                     refusal: None,
                     headers: None,
@@ -175,8 +181,8 @@ pub(super) fn outbound(
             origins: Vec::new(),
         })),
         Protocol::Tcp => Resource::Listener(Arc::new(Listener {
-            name: Listener::outbound_name(&service),
-            body: ListenerBody::OutboundTcp(OutboundTcp { cluster: service.clone() }),
+            name: Listener::outbound_name(&key),
+            body: ListenerBody::OutboundTcp(OutboundTcp { cluster: key.clone() }),
             origins: Vec::new(),
         })),
     };
@@ -267,7 +273,7 @@ impl Side {
         let mut settings = Settings::new(instance, "abcde");
         settings.inbound = Some("127.0.0.1:0".parse().unwrap());
         settings.outbound = Some("127.0.0.1:0".parse().unwrap());
-        settings.tcp = vec![(service("stock:9000"), "127.0.0.1:0".parse().unwrap())];
+        settings.tcp = vec![(service("stock:9000").into(), "127.0.0.1:0".parse().unwrap())];
         settings.access_log = Some(Box::new(log.clone()));
         settings.timeouts.drain_accept = Duration::from_millis(10);
         configure(&mut settings);

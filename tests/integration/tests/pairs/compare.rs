@@ -167,7 +167,10 @@ impl Observed<'_> {
         equal("the route", record.text("route"), forwarded.route.as_ref().map(ToString::to_string).as_deref())?;
         equal("the service", record.text("service"), Some(&*forwarded.service.to_string()))?;
         equal("the cluster", record.text("destination"), Some(&*forwarded.cluster.to_string()))?;
-        equal("the endpoint", record.text("endpoint"), Some(&*forwarded.workload.to_string()))?;
+        let (Some(workload), Some(identity)) = (&forwarded.workload, &forwarded.identity) else {
+            return Err(format!("it went to {forwarded:?}, which is nobody's"));
+        };
+        equal("the endpoint", record.text("endpoint"), Some(&*workload.to_string()))?;
         let by_turn = Why::DEFAULT.to_string();
         let picked_by = Some(&*forwarded.picked_by).filter(|by| *by != by_turn);
         equal("why it is this endpoint", record.text("pickedBy"), picked_by)?;
@@ -178,13 +181,14 @@ impl Observed<'_> {
             let told = host.zip(target).map(|(host, path)| format!("{host}{path}"));
             equal("what it was rewritten to", record.text("rewritten"), told.as_deref())?;
         }
-        equal("the server", record.text("server"), Some(forwarded.identity.as_str()))?;
-        let called = CAST.iter().find(|member| member.workload() == forwarded.workload);
-        let called = called.ok_or_else(|| format!("{} is not of the cast", forwarded.workload))?;
-        let inbound = next(called).ok_or_else(|| format!("{} has no record of it", forwarded.workload))?;
+        equal("the server", record.text("server"), Some(identity.as_str()))?;
+        let called = CAST.iter().find(|member| member.workload() == *workload);
+        let called = called.ok_or_else(|| format!("{workload} is not of the cast"))?;
+        let inbound = next(called).ok_or_else(|| format!("{workload} has no record of it"))?;
         let revision = inbound.text("revision").ok_or("the called side's record has no revision")?;
         let snapshot = snapshots.inbound(revision, called).ok_or("the called side's revision is unknown")?;
-        let sni = forwarded.cluster.sni(&called.scope().names.trust_domain);
+        let service = forwarded.cluster.port().ok_or("the cluster is none of the mesh's")?;
+        let sni = service.sni(&called.scope().names.trust_domain);
         let target = forwarded.target.as_deref().unwrap_or_default();
         let host = forwarded.host.as_deref().unwrap_or_default();
         let headers = judged(head.headers, &forwarded.request_fields);
