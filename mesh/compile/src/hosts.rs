@@ -76,7 +76,7 @@ impl Builder<'_> {
         let own = WeightedCluster { cluster: service.clone(), weight: 1, refusal: None, headers: None };
         let policies = Covering::of(self.objects, policy::of_service(self.service));
         Route {
-            origin: RouteOrigin { object: self.service.clone(), rule: 0, alternative: 0 },
+            origin: RouteOrigin::Rule { object: self.service.clone(), rule: 0, alternative: 0 },
             matches: rules::everything(),
             action: RouteAction::Forward(vec![own]),
             timeout: timeout(None, &policies, origins),
@@ -129,7 +129,7 @@ impl Builder<'_> {
             let mirrors = if forwards { self.mirrors(&object, &it) } else { Vec::new() };
             for (alternative, (order, matches)) in (0..).zip(it.matches) {
                 let route = Route {
-                    origin: RouteOrigin { object: object.clone(), rule, alternative },
+                    origin: RouteOrigin::Rule { object: object.clone(), rule, alternative },
                     matches,
                     action: action.clone(),
                     timeout,

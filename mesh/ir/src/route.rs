@@ -1,5 +1,5 @@
 //! Virtual hosts and their routes.
-use std::{cmp::Reverse, fmt, time::Duration};
+use std::{cmp::Reverse, fmt, sync::Arc, time::Duration};
 
 use serde::Serialize;
 use weft_model::{Cors, HeaderFilters, HttpMethod, ObjectRef, PathMatch, QueryMatch, Redirect, TextMatch, UrlRewrite};
@@ -60,20 +60,39 @@ pub struct Mirror {
     pub per_million: u32,
 }
 
-/// Where a route was written: `HTTPRoute shop/reviews rule 1 match 0`, or a Service's own default route.
+/// Where a route was written.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-pub struct RouteOrigin {
-    /// The HTTPRoute, or the Service whose default route it is.
-    pub object: ObjectRef,
-    /// The rule's place, from zero.
-    pub rule: u32,
-    /// The match's place in the rule, from zero.
-    pub alternative: u32,
+#[serde(untagged)]
+pub enum RouteOrigin {
+    /// In an object: `HTTPRoute shop/reviews rule 1 match 0`, or a Service's own default route.
+    Rule {
+        /// The HTTPRoute, or the Service whose default route it is.
+        object: ObjectRef,
+        /// The rule's place, from zero.
+        rule: u32,
+        /// The match's place in the rule, from zero.
+        alternative: u32,
+    },
+    /// In a static configuration: its name there, or its place.
+    Named(Arc<str>),
+}
+
+impl RouteOrigin {
+    /// The object that it was written in; `None` for a static configuration's.
+    pub const fn object(&self) -> Option<&ObjectRef> {
+        match self {
+            Self::Rule { object, .. } => Some(object),
+            Self::Named(_) => None,
+        }
+    }
 }
 
 impl fmt::Display for RouteOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} rule {} match {}", self.object, self.rule, self.alternative)
+        match self {
+            Self::Rule { object, rule, alternative } => write!(f, "{object} rule {rule} match {alternative}"),
+            Self::Named(name) => f.write_str(name),
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Only what is targeted by name is looked at: a policy of the mesh or a namespace meets Services of every kind.
 use weft_compile::Compiler;
-use weft_ir::{Balance, Resource, ResourceKey, Route, RouteAction, ServiceKey, VirtualHost};
+use weft_ir::{Balance, Resource, ResourceKey, Route, RouteAction, RouteOrigin, ServiceKey, VirtualHost};
 use weft_model::{
     AffinityKey, AnyRoute, Code, Diagnostic, Locality, Object, ObjectRef, PolicyTarget, RepeatSafety, Service,
     TargetKind, TrafficPolicy, duration,
@@ -61,9 +61,10 @@ fn routes<'a>(
     };
     let covered = move |route: &Route| {
         let Some(it) = written else { return true };
-        let place = usize::try_from(route.origin.rule).ok();
+        let RouteOrigin::Rule { object, rule, alternative: _ } = &route.origin else { return false };
+        let place = usize::try_from(*rule).ok();
         let rule = place.and_then(|place| it.rules().get(place).copied()).and_then(|rule| rule.name);
-        let own = Some(&route.origin.object) == target.object().as_ref();
+        let own = Some(object) == target.object().as_ref();
         own && target.section.as_ref().is_none_or(|section| Some(section) == rule)
     };
     hosts
@@ -156,7 +157,7 @@ fn placeless(
 ) -> Option<Diagnostic> {
     policy.locality.filter(|block| block.enabled != Some(false))?;
     let endpoints = service.ports.iter().filter_map(|spec| {
-        match compiler.resource(&ResourceKey::endpoints(&service_port(compiler, service_ref, spec.port))) {
+        match compiler.resource(&ResourceKey::endpoints(&service_port(compiler, service_ref, spec.port).into())) {
             Some(Resource::Endpoints(it)) => Some(&it.endpoints),
             _ => None,
         }
@@ -187,7 +188,7 @@ fn no_slow_start(
 ) -> Option<Diagnostic> {
     policy.slow_start.filter(|block| block.enabled != Some(false))?;
     let spec = service.ports.first()?;
-    let key = ResourceKey::cluster(&service_port(compiler, service_ref, spec.port));
+    let key = ResourceKey::cluster(&service_port(compiler, service_ref, spec.port).into());
     let Some(Resource::Cluster(cluster)) = compiler.resource(&key) else { return None };
     if cluster.balance.can_start_slowly() {
         return None;

@@ -9,8 +9,11 @@ use weft_model::{AnyRoute, Code, Diagnostic, FieldPath, Kind, ObjectRef, Port};
 pub(crate) fn shadowed(compiler: &Compiler, object: &ObjectRef, route: AnyRoute<'_>) -> Vec<Diagnostic> {
     let mut by_match: BTreeMap<(u32, u32), Option<RouteOrigin>> = BTreeMap::new();
     for host in hosts(compiler, route) {
-        for (at, own) in host.routes.iter().enumerate().filter(|(_, it)| it.origin.object == *object) {
-            let place = (own.origin.rule, own.origin.alternative);
+        for (at, own) in host.routes.iter().enumerate() {
+            let place = match &own.origin {
+                RouteOrigin::Rule { object: its, rule, alternative } if its == object => (*rule, *alternative),
+                RouteOrigin::Rule { .. } | RouteOrigin::Named(_) => continue,
+            };
             let shadow = shadow(host, at).map(|earlier| earlier.origin.clone());
             let told = by_match.entry(place).or_insert_with(|| shadow.clone());
             // One host at which it can win is enough.
@@ -40,8 +43,8 @@ fn shadow(host: &VirtualHost, at: usize) -> Option<&Route> {
     let (before, from) = host.routes.split_at_checked(at)?;
     let own = from.first()?;
     // GRPCRoutes are ordered by what their paths were made of.
-    let rivals = match own.origin.object.kind {
-        Kind::GrpcRoute => 0,
+    let rivals = match own.origin.object().map(|object| object.kind) {
+        Some(Kind::GrpcRoute) => 0,
         _ => before.partition_point(|route| route.matches.order() < own.matches.order()),
     };
     before.iter().skip(rivals).find(|route| route.matches == own.matches)

@@ -49,7 +49,7 @@ fn host() -> VirtualHost {
     ];
     let key = AffinityKey::Cookie { name: "user".into(), path: "/shop".into(), ttl: None };
     let route = Route {
-        origin: RouteOrigin { object, rule: 0, alternative: 0 },
+        origin: RouteOrigin::Rule { object, rule: 0, alternative: 0 },
         matches: RouteMatch {
             path: PathMatch::Prefix("/".into()),
             method: None,

@@ -12,7 +12,7 @@ fn catalog(path: PathMatch, cause: &str) -> Resource {
     let service: ServicePort = "local/shop/catalog:80".parse().unwrap();
     let object = ObjectRef { kind: Kind::Service, namespace: service.namespace.clone(), name: service.service.clone() };
     let route = Route {
-        origin: RouteOrigin { object: object.clone(), rule: 0, alternative: 0 },
+        origin: RouteOrigin::Rule { object: object.clone(), rule: 0, alternative: 0 },
         matches: RouteMatch { path, method: None, headers: Vec::new(), query: Vec::new() },
         action: RouteAction::Refuse { cause: cause.to_owned() },
         timeout: None,

@@ -1,4 +1,4 @@
-use weft_ir::{Access, Affinity, Caller, Health};
+use weft_ir::{Access, Affinity, Caller, Health, RouteOrigin};
 use weft_model::{AccessAction, AffinityKey, Kind};
 
 use super::*;
@@ -26,7 +26,7 @@ fn an_outbound_decision_is_replayed_from_its_draws() {
     assert_eq!(decision, evaluate_outbound(&snapshot, &head, draws));
     let Decision::Forwarded(forwarded) = decision else { panic!("{decision:?}") };
     assert_eq!((forwarded.target.as_deref(), forwarded.host.as_deref()), (Some("/b?c"), Some("web:80")));
-    assert_eq!(forwarded.route.unwrap().rule, 4);
+    assert!(matches!(forwarded.route, Some(RouteOrigin::Rule { rule: 4, .. })));
     assert_eq!((forwarded.service, forwarded.cluster), (service("web"), service("v1")));
     assert_eq!(forwarded.workload.unwrap().to_string(), "shop/v1-1");
     let tcp = evaluate_tcp(&snapshot, &service("db"), draws);

@@ -1,5 +1,5 @@
 use proptest::prelude::*;
-use weft_ir::{Affinity, HeaderMatch, RouteMatch, VirtualHost};
+use weft_ir::{Affinity, HeaderMatch, RouteMatch, RouteOrigin, VirtualHost};
 use weft_model::{AffinityKey, QueryMatch};
 
 use super::*;
@@ -16,7 +16,10 @@ fn snapshot(host: VirtualHost) -> Snapshot {
 
 fn rule_of(snapshot: &Snapshot, head: &RequestHead<'_>) -> Option<u32> {
     match route(snapshot, &normalize(&scope(), head).unwrap(), 0) {
-        Routing::Routed(routed) => Some(routed.origin().unwrap().rule),
+        Routing::Routed(routed) => match routed.origin().unwrap() {
+            RouteOrigin::Rule { rule, .. } => Some(*rule),
+            RouteOrigin::Named(_) => panic!("no object"),
+        },
         Routing::Refused(Refusal::NoRoute { .. }) => None,
         other => panic!("{other:?}"),
     }

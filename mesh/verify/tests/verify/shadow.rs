@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use proptest::{prelude::*, sample};
 use weft_compile::Compiler;
 use weft_decide::{RequestHead, Routing, Scope, Snapshot, normalize, route};
-use weft_ir::Resource;
+use weft_ir::{Resource, RouteOrigin};
 use weft_model::{
     BackendRef, Code, Filters, HeaderFilters, HeaderMatch, HttpMatch, HttpMethod, HttpRoute, HttpRule, Kind, Labels,
     Meta, Object, Owner, ParentRef, PathMatch, Port, Severity, Stored, TextMatch,
@@ -124,8 +124,8 @@ fn winner(snapshot: &Snapshot, method: &str, path: &str, headers: &[(&[u8], &[u8
     let request = normalize(snapshot.scope(), &head).unwrap();
     let Routing::Routed(routed) = route(snapshot, &request, 0) else { return None };
     let origin = routed.origin().unwrap();
-    let field = format!("spec.rules[{}].matches[{}]", origin.rule, origin.alternative);
-    Some((origin.object.to_string(), field))
+    let RouteOrigin::Rule { object, rule, alternative } = origin else { return None };
+    Some((object.to_string(), format!("spec.rules[{rule}].matches[{alternative}]")))
 }
 
 fn with_routes(routes: impl IntoIterator<Item = Object>) -> (Compiler, Snapshot) {

@@ -114,7 +114,11 @@ pub(super) fn encode(route: &Route) -> wire::Route {
         r#match: Some(encode_match(matches)),
         action: Some(action),
         metadata: Some(annotate(&weft::Route {
-            origin: Some(origin(&from.object, from.rule, from.alternative)),
+            origin: match from {
+                RouteOrigin::Rule { object, rule, alternative } => Some(origin(object, *rule, *alternative)),
+                // Nothing of a static configuration goes over the wire.
+                RouteOrigin::Named(_) => None,
+            },
             refusal_timeout,
             refused_shares,
             retry,
@@ -130,7 +134,7 @@ pub(super) fn decode(mut message: wire::Route) -> Result<Route, Fault> {
     let weft::Route { origin, refusal_timeout, refused_shares, retry, try_timeout, cors_origins, written_response } =
         required("metadata", annotation(message.metadata.take()).within("metadata")?)?;
     let (object, rule, alternative) = read_origin(required("metadata.origin", origin)?).within("metadata.origin")?;
-    let origin = RouteOrigin { object, rule, alternative };
+    let origin = RouteOrigin::Rule { object, rule, alternative };
     expect("name", &std::mem::take(&mut message.name), &origin.to_string())?;
     let mut extra = Extra { refusal_timeout, refused_shares, retry, try_timeout, written_response };
     let matches = decode_match(required("match", message.r#match.take())?).within("match")?;

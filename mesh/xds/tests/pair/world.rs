@@ -141,7 +141,7 @@ fn endpoints(name: ServiceKey, variant: u8) -> Endpoints {
 
 fn route(variant: u8) -> Route {
     Route {
-        origin: RouteOrigin { object: object(variant), rule: 0, alternative: 0 },
+        origin: RouteOrigin::Rule { object: object(variant), rule: 0, alternative: 0 },
         matches: RouteMatch {
             path: PathMatch::Prefix("/".into()),
             method: None,

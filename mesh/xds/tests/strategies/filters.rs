@@ -15,7 +15,7 @@ pub(super) fn cors() -> impl Strategy<Value = Option<Box<Cors>>> {
 /// Clusters with copies, each share of any denominator.
 pub(super) fn mirrors(clusters: impl Strategy<Value = ServicePort>) -> impl Strategy<Value = Vec<Mirror>> {
     let share = prop_oneof![1..=1_000_000_u32, (1..=100_u32).prop_map(|percent| percent * 10_000), Just(1), Just(100)];
-    let mirror = (clusters, share).prop_map(|(cluster, per_million)| Mirror { cluster, per_million });
+    let mirror = (clusters, share).prop_map(|(cluster, per_million)| Mirror { cluster: cluster.into(), per_million });
     proptest::collection::vec(mirror, 0..3)
 }
 

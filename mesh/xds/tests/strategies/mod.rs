@@ -167,7 +167,7 @@ pub(crate) fn virtual_host() -> impl Strategy<Value = VirtualHost> {
 
 fn route() -> impl Strategy<Value = Route> {
     let origin = (object(), any::<u32>(), any::<u32>());
-    let origin = origin.prop_map(|(object, rule, alternative)| RouteOrigin { object, rule, alternative });
+    let origin = origin.prop_map(|(object, rule, alternative)| RouteOrigin::Rule { object, rule, alternative });
     let resilience = (
         resilience::retry(),
         resilience::affinity(),

@@ -154,7 +154,7 @@ pub(super) fn outbound(
             authority: HostPort { host: service.host(&scope().names.mesh_domain).parse().unwrap(), port: service.port },
             service: key.clone(),
             routes: vec![Route {
-                origin: RouteOrigin { object: object(Kind::Service, "default"), rule: 0, alternative: 0 },
+                origin: RouteOrigin::Rule { object: object(Kind::Service, "default"), rule: 0, alternative: 0 },
                 matches: RouteMatch {
                     path: PathMatch::Prefix("/".into()),
                     method: None,

@@ -35,7 +35,7 @@ impl Mirrored {
     fn lead_to(&self, protocol: Protocol, address: SocketAddr, per_million: u32) {
         let server = [(self.mesh.server.inbound(), identity("reviews"))];
         let mut resources = outbound("reviews:80", protocol, None, &server);
-        let mirror = Mirror { cluster: service("copies:80"), per_million };
+        let mirror = Mirror { cluster: service("copies:80").into(), per_million };
         let copied = |host: &mut Arc<VirtualHost>| Arc::make_mut(host).routes[0].mirrors.push(mirror.clone());
         resources.iter_mut().for_each(|resource| {
             if let Resource::VirtualHost(host) = resource {

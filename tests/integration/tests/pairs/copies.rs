@@ -1,6 +1,6 @@
 //! What becomes of copies of requests, against what is decided of them.
 use weft_decide::{Forwarded, InboundDecision, RequestHead, evaluate_inbound};
-use weft_ir::ServicePort;
+use weft_ir::ServiceKey;
 
 use crate::{
     application::Reached,
@@ -30,7 +30,7 @@ impl Copies {
         &self,
         original: &Observed<'_>,
         snapshots: &impl Snapshots,
-        mirrors: &[ServicePort],
+        mirrors: &[ServiceKey],
         forwarded: Option<&Forwarded>,
     ) -> Result<(), String> {
         let destinations: Vec<_> = self.sent.iter().filter_map(|record| record.text("destination")).collect();
@@ -54,7 +54,8 @@ impl Copies {
             let endpoint = sent.text("endpoint");
             let mut members = CAST.iter().filter(|member| Some(&*member.workload().to_string()) == endpoint);
             let called = members.next().ok_or_else(|| format!("{endpoint:?} is not of the cast"))?;
-            let sni = mirror.sni(&called.scope().names.trust_domain);
+            let port = mirror.port().ok_or("a copy went to none of the mesh's")?;
+            let sni = port.sni(&called.scope().names.trust_domain);
             let (target, host) = (forwarded.target.as_deref(), forwarded.host.as_deref());
             let (target, host) = (target.unwrap_or_default(), host.unwrap_or_default());
             let lines = original.request.fields();

@@ -174,7 +174,8 @@ impl Coverage {
 
     /// Which kinds of match the route that took the request has.
     fn route<'a>(&mut self, pair: &Agreed<'a>, origin: &RouteOrigin) -> Option<&'a Route> {
-        if origin.object.kind == Kind::Service {
+        let kind = origin.object()?.kind;
+        if kind == Kind::Service {
             self.add("default route");
             return None;
         }
@@ -196,7 +197,7 @@ impl Coverage {
             PathMatch::Prefix(_) => "path match: prefix",
             PathMatch::Regex(_) => "path match: regex",
         });
-        if origin.object.kind == Kind::GrpcRoute {
+        if kind == Kind::GrpcRoute {
             self.add("route for calls");
         }
         for parameter in &route.matches.query {
