@@ -1,7 +1,9 @@
 //! A Service's clusters, and the outbound listeners of its TCP ports.
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use weft_ir::{Balance, Cluster, Listener, ListenerBody, MeshNames, OutboundTcp, Resource, Security, ServiceKey, ServicePort};
+use weft_ir::{
+    Balance, Cluster, Listener, ListenerBody, MeshNames, OutboundTcp, Resource, Security, ServiceKey, ServicePort,
+};
 use weft_model::{Balancing, ObjectRef, Port, Protocol};
 
 use crate::{

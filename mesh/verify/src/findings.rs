@@ -38,13 +38,14 @@ pub(crate) fn service_port(compiler: &Compiler, service: &ObjectRef, port: Port)
 }
 
 fn budget(compiler: &Compiler, object: &ObjectRef, service: &Service) -> Vec<Diagnostic> {
-    let over = |port: Port| match compiler.resource(&ResourceKey::endpoints(&service_port(compiler, object, port).into())) {
-        Some(Resource::Endpoints(it)) if it.endpoints.len() > MAX_ENDPOINTS => {
-            let text = format!("more than {MAX_ENDPOINTS} workloads stand behind port {port}");
-            let diagnostic = Diagnostic::error(object, "spec.selector", Code::OverBudget, text);
-            Some(diagnostic.hint("split the Service, and spread requests over its parts by an HTTPRoute's weights"))
-        }
-        _ => None,
-    };
+    let over =
+        |port: Port| match compiler.resource(&ResourceKey::endpoints(&service_port(compiler, object, port).into())) {
+            Some(Resource::Endpoints(it)) if it.endpoints.len() > MAX_ENDPOINTS => {
+                let text = format!("more than {MAX_ENDPOINTS} workloads stand behind port {port}");
+                let diagnostic = Diagnostic::error(object, "spec.selector", Code::OverBudget, text);
+                Some(diagnostic.hint("split the Service, and spread requests over its parts by an HTTPRoute's weights"))
+            }
+            _ => None,
+        };
     service.ports.iter().filter_map(|spec| over(spec.port)).collect()
 }

@@ -63,7 +63,8 @@ struct Obstacle {
 }
 
 fn obstacle(compiler: &Compiler, service: &ServicePort) -> Reach {
-    let Some(Resource::Endpoints(endpoints)) = compiler.resource(&ResourceKey::endpoints(&service.clone().into())) else {
+    let Some(Resource::Endpoints(endpoints)) = compiler.resource(&ResourceKey::endpoints(&service.clone().into()))
+    else {
         return Reach::Missing;
     };
     let (namespace, name, port) = (&service.namespace, &service.service, service.port);

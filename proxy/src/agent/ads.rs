@@ -536,7 +536,8 @@ impl Driver {
         if self.shared.source.text().is_some() {
             return None;
         }
-        let mut tcp = bootstrap.tcp.iter().map(|local| listener(Listener::outbound_name(&local.service.clone().into())));
+        let mut tcp =
+            bootstrap.tcp.iter().map(|local| listener(Listener::outbound_name(&local.service.clone().into())));
         tcp.find(|key| !config.is_answered(key) && !config.is_rejected(key))
             .map(|key| format!("an answer for the {key}"))
     }

@@ -54,7 +54,9 @@ impl Whom {
     pub(super) fn is(&self, proven: Proven<'_>) -> bool {
         match (self, proven) {
             (Self::Application, Proven::Application) => true,
-            (Self::Mesh(its, name), Proven::Mesh { identity, server_name }) => its == identity && **name == *server_name,
+            (Self::Mesh(its, name), Proven::Mesh { identity, server_name }) => {
+                its == identity && **name == *server_name
+            }
             (Self::Plain(its), Proven::Plain { cluster }) => its == cluster,
             _ => false,
         }

@@ -28,7 +28,12 @@ fn catalog(path: PathMatch, cause: &str) -> Resource {
     };
     let host = "catalog.shop.svc.cluster.local".parse().unwrap();
     let authority = HostPort { host, port: Port::HTTP };
-    Resource::VirtualHost(Arc::new(VirtualHost { authority, service: service.into(), routes: vec![route], origins: vec![object] }))
+    Resource::VirtualHost(Arc::new(VirtualHost {
+        authority,
+        service: service.into(),
+        routes: vec![route],
+        origins: vec![object],
+    }))
 }
 
 /// Status and body of a GET through the proxy.

@@ -122,7 +122,8 @@ impl Links {
         match at_address.iter_mut().find(|group| group.whom.is(proven)) {
             Some(group) => work(group),
             None => {
-                let mut group = Group { whom: proven.kept(), links: Vec::new(), connecting: None, places: Rc::default() };
+                let mut group =
+                    Group { whom: proven.kept(), links: Vec::new(), connecting: None, places: Rc::default() };
                 let done = work(&mut group);
                 at_address.push(group);
                 done

@@ -10,7 +10,10 @@ use weft_decide::{Held, LimitKind, Refusal};
 use weft_ir::Cluster;
 
 use super::{Local, shared};
-use crate::dataplane::{http2::Links, pool::{Belongs, Pool}};
+use crate::dataplane::{
+    http2::Links,
+    pool::{Belongs, Pool},
+};
 
 /// The right to one connection: kept as long as the connection, in use or in the pool.
 #[derive(Debug)]

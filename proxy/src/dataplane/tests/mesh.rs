@@ -147,8 +147,7 @@ pub(super) fn outbound(
         weight: 1,
         health: Health::Healthy,
     };
-    let endpoints =
-        Endpoints { name: key.clone(), endpoints: endpoints.iter().enumerate().map(endpoint).collect() };
+    let endpoints = Endpoints { name: key.clone(), endpoints: endpoints.iter().enumerate().map(endpoint).collect() };
     let way_in = match protocol {
         Protocol::Http | Protocol::Http2 => Resource::VirtualHost(Arc::new(VirtualHost {
             authority: HostPort { host: service.host(&scope().names.mesh_domain).parse().unwrap(), port: service.port },
