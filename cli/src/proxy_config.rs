@@ -102,7 +102,8 @@ fn summary(resource: &Value, live: &Value) -> String {
                 cell(&endpoint["workload"]["namespace"]),
                 cell(&endpoint["workload"]["name"]),
                 cell(&endpoint["address"]["Socket"]),
-                cell(&endpoint["health"]).to_lowercase(),
+                unhealthy(live, &endpoint["address"]["Socket"])
+                    .unwrap_or_else(|| cell(&endpoint["health"]).to_lowercase()),
                 ejected(live, &endpoint["address"]["Socket"]),
             )
         });
@@ -119,6 +120,12 @@ fn summary(resource: &Value, live: &Value) -> String {
     }
 }
 
+/// `unhealthy (active): it answered 503, not 200-299`, of an endpoint that fails its health checks.
+fn unhealthy(live: &Value, address: &Value) -> Option<String> {
+    let mut unhealthy = live["unhealthy"].as_array().into_iter().flatten();
+    unhealthy.find(|it| it["address"] == *address).map(|it| cell(&it["health"]))
+}
+
 /// `, ejected for 12.5 s more`, of an endpoint that is.
 fn ejected(live: &Value, address: &Value) -> String {
     let mut ejected = live["ejected"].as_array().into_iter().flatten();
@@ -127,7 +134,7 @@ fn ejected(live: &Value, address: &Value) -> String {
     left.map_or_else(String::new, |left| format!(", ejected for {}.{} s more", left / 1000, left % 1000 / 100))
 }
 
-/// `; requests 3 of 100; breaker closed; 1 ejected`, as far as it has them.
+/// `; requests 3 of 100; breaker closed; 1 ejected; 1 unhealthy`, as far as it has them.
 fn state(live: &Value) -> String {
     let mut text = String::new();
     for limit in live["limits"].as_array().into_iter().flatten() {
@@ -139,6 +146,9 @@ fn state(live: &Value) -> String {
     match live["ejected"].as_array().map_or(0, Vec::len) {
         0 => {}
         count => text.push_str(&format!("; {count} ejected")),
+    }
+    if live["checks"].is_object() {
+        text.push_str(&format!("; {} unhealthy by its checks", live["unhealthy"].as_array().map_or(0, Vec::len)));
     }
     text
 }
@@ -200,16 +210,25 @@ mod tests {
             "breaker": "half-open",
             "ejected": [{"workload": "shop/r-0", "address": "10.0.0.1:80", "leftMs": 12_540}],
             "ejections": 2,
+            "unhealthy": [{"workload": "shop/r-1", "address": "10.0.0.3:80", "health": "unhealthy (active): it answered 503"}],
+            "checks": {"passed": 5, "failed": 3},
         }]);
         let cluster = json!({"tls": {"sni": "80.reviews"}, "protocol": "Http", "balance": "RoundRobin"});
         let endpoint = |address: &str| json!({"workload": {"namespace": "shop", "name": "r-0"}, "address": {"Socket": address}, "health": "Healthy"});
-        let endpoints = json!({"endpoints": [endpoint("10.0.0.1:80"), endpoint("10.0.0.2:80")]});
+        let endpoints =
+            json!({"endpoints": [endpoint("10.0.0.1:80"), endpoint("10.0.0.2:80"), endpoint("10.0.0.3:80")]});
         let item = |resource: &Value| json!([{"name": "local/shop/reviews:80", "version": "1", "resource": resource}]);
         let text = rows(&item(&cluster), &live);
-        assert!(text.contains("server name 80.reviews; requests 3 of 100; breaker half-open; 1 ejected"), "{text}");
+        assert!(
+            text.contains(
+                "server name 80.reviews; requests 3 of 100; breaker half-open; 1 ejected; 1 unhealthy by its checks"
+            ),
+            "{text}"
+        );
         let text = rows(&item(&endpoints), &live);
         assert!(text.contains("at 10.0.0.1:80 (healthy, ejected for 12.5 s more)"), "{text}");
         assert!(text.contains("at 10.0.0.2:80 (healthy)"), "{text}");
+        assert!(text.contains("at 10.0.0.3:80 (unhealthy (active): it answered 503)"), "{text}");
         let text = rows(&item(&cluster), &Value::Null);
         assert!(text.trim_end().ends_with("server name 80.reviews"), "{text}");
     }

@@ -2,9 +2,10 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use weft_ir::{
-    Affinity, Breaker, Ejection, Limits, NearFirst, Retry, RetryBackoff, RetryBudget, SlowStart, SuccessRate,
+    Affinity, Breaker, Ejection, HealthCheck, Limits, NearFirst, Probe, Retry, RetryBackoff, RetryBudget, SlowStart,
+    SuccessRate,
 };
-use weft_model::{ObjectRef, TrafficPolicy};
+use weft_model::{HealthProbe, ObjectRef, Protocol, TrafficPolicy};
 
 use crate::policy::Covering;
 
@@ -104,6 +105,48 @@ fn success_rate(policies: &Covering<'_>, origins: &mut Origins) -> Option<Succes
         minimum_requests: requests.unwrap_or(default.minimum_requests),
         deviation_percent: deviation.unwrap_or(default.deviation_percent),
     })
+}
+
+/// What policies say of health checks, before it is known what a port speaks.
+pub(crate) struct Checks {
+    probe: HealthProbe,
+    /// All but what is asked.
+    check: HealthCheck,
+}
+
+pub(crate) fn health_check(policies: &Covering<'_>, origins: &mut Origins) -> Option<Checks> {
+    if !policies.is_on(origins, |policy| policy.health_check.as_ref(), |block| block.enabled) {
+        return None;
+    }
+    let default = HealthCheck::DEFAULT;
+    let probe = policies.field(origins, |policy| policy.health_check.as_ref()?.probe.clone());
+    let healthy = policies.field(origins, |policy| policy.health_check.as_ref()?.healthy_threshold);
+    let unhealthy = policies.field(origins, |policy| policy.health_check.as_ref()?.unhealthy_threshold);
+    let interval = policies.field(origins, |policy| policy.health_check.as_ref()?.interval);
+    let timeout = policies.field(origins, |policy| policy.health_check.as_ref()?.timeout);
+    let check = HealthCheck {
+        interval: interval.unwrap_or(default.interval),
+        timeout: timeout.unwrap_or(default.timeout),
+        healthy_threshold: healthy.unwrap_or(default.healthy_threshold),
+        unhealthy_threshold: unhealthy.unwrap_or(default.unhealthy_threshold),
+        probe: default.probe,
+    };
+    Some(Checks { probe: probe.unwrap_or(HealthProbe::Tcp), check })
+}
+
+impl Checks {
+    /// The check of one port, whose requests have this host. What carries bytes is checked by connecting, whatever else
+    /// is asked of the other ports.
+    pub(crate) fn of_port(&self, protocol: Protocol, host: impl FnOnce() -> String) -> HealthCheck {
+        let probe = match (protocol, &self.probe) {
+            (Protocol::Tcp, _) | (_, HealthProbe::Tcp) => Probe::Tcp,
+            (_, HealthProbe::Http { path, statuses }) => {
+                Probe::Http { host: host(), path: path.clone(), statuses: statuses.clone() }
+            }
+            (_, HealthProbe::Grpc { service }) => Probe::Grpc { host: host(), service: service.clone() },
+        };
+        HealthCheck { probe, ..self.check.clone() }
+    }
 }
 
 pub(crate) fn retry(policies: &Covering<'_>, origins: &mut Origins) -> Option<Retry> {

@@ -39,11 +39,17 @@ pub(crate) fn clusters(names: &MeshNames, objects: &Objects, reference: &ObjectR
     let limits = resilience::limits(&policies, &mut origins);
     let breaker = resilience::breaker(&policies, &mut origins);
     let ejection = resilience::ejection(&policies, &mut origins);
+    let checks = resilience::health_check(&policies, &mut origins);
     let origins: Vec<_> = origins.into_iter().collect();
     let mut resources = Vec::new();
     for spec in &service.ports {
         let name = service_port(names, reference, spec.port);
         let security = Security::Mesh { sni: name.sni(&names.trust_domain) };
+        let host = || match (name.host(&names.mesh_domain), name.port) {
+            (host, Port::HTTP) => host,
+            (host, port) => format!("{host}:{port}"),
+        };
+        let health_check = checks.as_ref().map(|checks| checks.of_port(spec.protocol, host));
         let name = ServiceKey::from(name);
         if spec.protocol == Protocol::Tcp {
             resources.push(Resource::Listener(Arc::new(Listener {
@@ -64,6 +70,7 @@ pub(crate) fn clusters(names: &MeshNames, objects: &Objects, reference: &ObjectR
             limits,
             breaker,
             ejection,
+            health_check,
             origins,
         };
         resources.push(Resource::Cluster(Arc::new(cluster)));

@@ -1,7 +1,7 @@
 //! Which fields a TrafficPolicy writes, and what each of them changes.
 use weft_model::{
-    BreakerFields, EjectionFields, FieldPath, LimitFields, LocalityFields, RetryFields, SlowStartFields,
-    SuccessRateFields, TrafficPolicy,
+    BreakerFields, EjectionFields, FieldPath, HealthCheckFields, HealthProbe, LimitFields, LocalityFields, RetryFields,
+    SlowStartFields, SuccessRateFields, TrafficPolicy,
 };
 
 /// Turns a block off, or says that it is on.
@@ -53,6 +53,7 @@ pub(crate) fn written(policy: &TrafficPolicy) -> Vec<Written> {
         limits: LimitFields { max_connections, max_pending, max_requests },
         breaker,
         ejection,
+        health_check,
         retries,
         request_timeout,
         idle_timeout,
@@ -89,6 +90,9 @@ pub(crate) fn written(policy: &TrafficPolicy) -> Vec<Written> {
     }
     if let Some(ejection) = ejection {
         block("spec.outlierEjection", Reach::Clusters, &ejection_leaves(ejection));
+    }
+    if let Some(check) = health_check {
+        block("spec.healthCheck", Reach::Clusters, &health_check_leaves(check));
     }
     if let Some(retries) = retries {
         block("spec.retries", Reach::Routes, &retry_leaves(retries));
@@ -148,6 +152,19 @@ fn ejection_leaves(ejection: &EjectionFields) -> [(&'static str, bool); 12] {
         ("successRate.minimumEndpoints", minimum_endpoints.is_some()),
         ("successRate.minimumRequests", minimum_requests.is_some()),
         ("successRate.deviationPercent", deviation_percent.is_some()),
+    ]
+}
+
+fn health_check_leaves(check: &HealthCheckFields) -> [(&'static str, bool); 7] {
+    let HealthCheckFields { enabled, probe, interval, timeout, healthy_threshold, unhealthy_threshold } = check;
+    [
+        ("", true),
+        (ENABLED, enabled.is_some()),
+        (probe.as_ref().map_or("tcp", HealthProbe::key), probe.is_some()),
+        ("interval", interval.is_some()),
+        ("timeout", timeout.is_some()),
+        ("healthyThreshold", healthy_threshold.is_some()),
+        ("unhealthyThreshold", unhealthy_threshold.is_some()),
     ]
 }
 

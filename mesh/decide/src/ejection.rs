@@ -77,6 +77,12 @@ impl Ejected {
         !self.0.is_empty() && self.0.binary_search(address).is_ok()
     }
 
+    /// These and those.
+    #[must_use]
+    pub fn and(&self, others: &Self) -> Self {
+        self.0.iter().chain(&others.0).copied().collect()
+    }
+
     /// The addresses, ordered.
     pub fn addresses(&self) -> &[EndpointAddress] {
         &self.0

@@ -62,6 +62,12 @@ impl Health {
         Self { check, healthy: None, contrary: 0 }
     }
 
+    /// The same verdict, from now on by other thresholds and times.
+    #[must_use]
+    pub const fn by(self, check: HealthCheck) -> Self {
+        Self { check, ..self }
+    }
+
     /// Whether it is healthy; `None` before the first check.
     pub const fn is_healthy(&self) -> Option<bool> {
         self.healthy

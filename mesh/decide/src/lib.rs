@@ -30,7 +30,7 @@
 //! Beside the path stand the machines that keep a failing part from taking the rest with it. Their numbers hold for the
 //! whole proxy: [`Shares`] (how many at once), [`Budget`] (how many repetitions) and [`Circuit`] (when nothing) are
 //! shared by workers without a lock or a message; [`Ejector`] (which endpoints not) decides on the control thread from
-//! what [`Streak`]s report. [`Repeats`] says whether one request is tried again. What a pick owes to them ([`Turn`]) is
+//! what [`Streak`]s report, and [`Checks`] by asking them. [`Repeats`] says whether one request is tried again. What a pick owes to them ([`Turn`]) is
 //! kept in its record as [`Circumstances`], so that it can be replayed ([`evaluate_outbound_in`]).
 //!
 //! Everything borrows from the snapshot: a decision touches no reference count, so workers share no cache line for it.
@@ -39,6 +39,7 @@ mod affinity;
 mod backoff;
 mod breaker;
 mod budget;
+mod checks;
 mod cors;
 mod deadline;
 mod detect;
@@ -74,6 +75,7 @@ pub use affinity::{SetCookie, cookie};
 pub use backoff::Backoff;
 pub use breaker::{Admission, Circuit, CircuitState, Probe, Tripped};
 pub use budget::{Budget, Purse};
+pub use checks::{Checked, Checks, Due};
 pub use deadline::{Time, read_deadline, read_grpc_timeout, write_deadline, write_grpc_timeout};
 pub use detect::{Detection, Hello, MAX_PREFIX, detect};
 pub use edits::{Edited, FieldEdits};

@@ -137,7 +137,7 @@ pub enum Upstream<'s> {
 
 impl<'s> Upstream<'s> {
     /// `None` for an endpoint of the mesh that names no identity: it is not reached in any other way either.
-    fn of(cluster: &'s Cluster, endpoint: &'s Endpoint) -> Option<Self> {
+    pub fn of(cluster: &'s Cluster, endpoint: &'s Endpoint) -> Option<Self> {
         match (&cluster.security, &endpoint.peer) {
             (Security::Mesh { sni }, Peer::Instance(Instance { identity, .. })) => Some(Self::Mesh { identity, sni }),
             (Security::Mesh { .. }, Peer::Address) => None,

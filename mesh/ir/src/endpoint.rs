@@ -8,7 +8,7 @@ use std::{
 use serde::Serialize;
 use weft_model::{ClusterName, Locality, NetworkName, ObjectRef, Protocol, SpiffeId, WorkloadRef};
 
-use crate::{Breaker, Ejection, Limits, NearFirst, ServiceKey, SlowStart};
+use crate::{Breaker, Ejection, HealthCheck, Limits, NearFirst, ServiceKey, SlowStart};
 
 /// How to reach one service; who stands behind it is in [`Endpoints`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -33,6 +33,8 @@ pub struct Cluster {
     pub breaker: Option<Breaker>,
     /// When an endpoint that fails is left out for a while; `None`: never.
     pub ejection: Option<Ejection>,
+    /// By what a proxy finds out which endpoints work; `None`: by requests alone.
+    pub health_check: Option<HealthCheck>,
     /// The objects that it was made from, ordered.
     pub origins: Vec<ObjectRef>,
 }

@@ -136,7 +136,8 @@ impl Resource {
                 let balances = balances.then_some(Feature::Balances);
                 let later = |it: &Ejection| it.errors == Errors::Gateway || it.success_rate.is_some();
                 let outliers = cluster.ejection.as_ref().is_some_and(later).then_some(Feature::Outliers);
-                [breaker, http2, balances, outliers].into_iter().flatten().collect()
+                let checks = cluster.health_check.as_ref().map(|_| Feature::HealthChecks);
+                [breaker, http2, balances, outliers, checks].into_iter().flatten().collect()
             }
             Self::Listener(listener) => match &listener.body {
                 ListenerBody::Inbound(inbound) => {
@@ -217,11 +218,13 @@ pub enum Feature {
     Mirrors,
     /// A bound on all that a request opens.
     StreamTimeout,
+    /// Active health checks by the reader: one without them would go on calling what its owner wants left alone.
+    HealthChecks,
 }
 
 impl Feature {
     /// Every feature that this version reads.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::AccessByIdentity,
         Self::HostsOnDemand,
         Self::PathRegex,
@@ -235,6 +238,7 @@ impl Feature {
         Self::OwnAnswers,
         Self::Mirrors,
         Self::StreamTimeout,
+        Self::HealthChecks,
     ];
 
     /// The feature's text on the wire.
@@ -253,6 +257,7 @@ impl Feature {
             Self::OwnAnswers => "own-answers",
             Self::Mirrors => "mirrors",
             Self::StreamTimeout => "stream-timeout",
+            Self::HealthChecks => "health-checks",
         }
     }
 

@@ -7,6 +7,7 @@
 //! workload is one inbound [`Listener`]. A changed weight touches one `VirtualHost`, a changed instance one `Endpoints`.
 mod access;
 mod endpoint;
+mod health_check;
 mod key;
 mod listener;
 mod resilience;
@@ -14,6 +15,7 @@ mod route;
 
 pub use access::{Access, AccessRule, Caller, RequestMatch, RuleName};
 pub use endpoint::{Balance, Cluster, Endpoint, EndpointAddress, Endpoints, Health, Instance, Peer, Security};
+pub use health_check::{HealthCheck, Probe};
 pub use key::{Dialect, Feature, Resource, ResourceKey, ResourceType, View};
 pub use listener::{Inbound, InboundChain, Listener, ListenerBody, OutboundTcp, RouteConfiguration};
 pub use resilience::{

@@ -8,6 +8,7 @@ mod diagnostic;
 pub mod duration;
 mod filter;
 mod grpc_route;
+mod health_check;
 mod mirror;
 mod name;
 mod object;
@@ -32,6 +33,7 @@ pub use filter::{
     OriginMatch, PathRewrite, Redirect, RedirectStatus, Scheme, UrlRewrite, is_ours_to_say,
 };
 pub use grpc_route::{AnyRoute, AnyRule, GrpcMatch, GrpcMethodMatch, GrpcRoute, GrpcRule};
+pub use health_check::{HealthCheckFields, HealthProbe, StatusRange};
 pub use mirror::{Mirror, Share};
 pub use name::{
     AccountName, ClusterName, Host, InvalidName, LocalityName, Name, Namespace, NetworkName, Port, PortName,

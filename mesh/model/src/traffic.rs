@@ -3,7 +3,7 @@ use std::{num::NonZeroU32, time::Duration};
 
 use serde::Serialize;
 
-use crate::{AffinityKey, Meta, PolicyTarget, RepeatSafety, RetryOn};
+use crate::{AffinityKey, HealthCheckFields, Meta, PolicyTarget, RepeatSafety, RetryOn};
 
 /// How requests and connections to a target are handled.
 ///
@@ -29,6 +29,8 @@ pub struct TrafficPolicy {
     pub breaker: Option<BreakerFields>,
     /// When an endpoint is left out for a while.
     pub ejection: Option<EjectionFields>,
+    /// By what is found out which endpoints work.
+    pub health_check: Option<HealthCheckFields>,
     /// How requests are repeated.
     pub retries: Option<RetryFields>,
     /// How long a request may take in all; zero is no limit.
@@ -53,6 +55,7 @@ impl TrafficPolicy {
             limits: LimitFields::default(),
             breaker: None,
             ejection: None,
+            health_check: None,
             retries: None,
             request_timeout: None,
             idle_timeout: None,

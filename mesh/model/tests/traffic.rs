@@ -2,8 +2,9 @@
 use std::{num::NonZeroU32, time::Duration};
 
 use weft_model::{
-    AffinityKey, Balancing, BreakerFields, EjectionFields, Errors, GrpcCode, LimitFields, LocalityFields, Object,
-    RepeatSafety, RetryCondition, RetryFields, SlowStartFields, SuccessRateFields, TrafficPolicy, decode, encode,
+    AffinityKey, Balancing, BreakerFields, EjectionFields, Errors, GrpcCode, HealthCheckFields, HealthProbe,
+    LimitFields, LocalityFields, Object, RepeatSafety, RetryCondition, RetryFields, SlowStartFields, StatusRange,
+    SuccessRateFields, TrafficPolicy, decode, encode,
 };
 
 /// The policy that the fields of a `spec` make.
@@ -148,6 +149,63 @@ fn an_empty_block_turns_its_part_on_and_every_key_and_type_is_read() {
         ("Maglev", Balancing::Maglev),
     ] {
         assert_eq!(policy(&format!("  loadBalancing: {{type: {name}}}\n")).balancing, Some(balancing));
+    }
+}
+
+#[test]
+fn health_checks_ask_in_one_way_and_nonsense_of_them_is_told() {
+    let read = policy(
+        "  healthCheck: {http: {path: /ready, expectedStatuses: [200, \"300-308\"]}, interval: 5s, timeout: 500ms,
+    healthyThreshold: 1, unhealthyThreshold: 4}\n",
+    );
+    let statuses = vec![StatusRange { first: 200, last: 200 }, StatusRange { first: 300, last: 308 }];
+    let expected = HealthCheckFields {
+        enabled: None,
+        probe: Some(HealthProbe::Http { path: "/ready".into(), statuses }),
+        interval: Some(Duration::from_secs(5)),
+        timeout: Some(Duration::from_millis(500)),
+        healthy_threshold: Some(1),
+        unhealthy_threshold: Some(4),
+    };
+    assert_eq!(read.health_check, Some(expected));
+    assert_eq!(policy("  healthCheck: {}\n").health_check, Some(HealthCheckFields::default()));
+    for (text, probe) in [
+        ("http: {path: /}", HealthProbe::Http { path: "/".into(), statuses: vec![StatusRange::SUCCESS] }),
+        ("grpc: {}", HealthProbe::Grpc { service: String::new() }),
+        ("grpc: {service: shop.v1.Prices}", HealthProbe::Grpc { service: "shop.v1.Prices".into() }),
+        ("tcp: {}", HealthProbe::Tcp),
+    ] {
+        let read = policy(&format!("  healthCheck: {{{text}}}\n")).health_check;
+        assert_eq!(read.and_then(|it| it.probe), Some(probe), "{text}");
+    }
+    let fields = "  healthCheck:
+    http: {path: ready, expectedStatuses: [100, 600, \"299-200\", \"2xx\", 204, 204]}
+    interval: 0s
+    timeout: 2m
+    healthyThreshold: 0
+    unhealthyThreshold: 101
+    port: 80
+";
+    insta::assert_snapshot!(told(fields), @r#"
+    7: error[invalid-value]: healthCheck.http.path: "ready" is no path in normal form: it does not start with '/' (write a path such as /products)
+    7: error[invalid-value]: healthCheck.http.expectedStatuses[0]: 100 is out of bounds (write a number from 200 to 599)
+    7: error[invalid-value]: healthCheck.http.expectedStatuses[1]: 600 is out of bounds (write a number from 200 to 599)
+    7: error[invalid-value]: healthCheck.http.expectedStatuses[2]: "299-200" is no range of statuses (write a status from 200 to 599, or a range of them such as "200-299")
+    7: error[invalid-value]: healthCheck.http.expectedStatuses[3]: "2xx" is no range of statuses (write a status from 200 to 599, or a range of them such as "200-299")
+    7: error[duplicate]: healthCheck.http.expectedStatuses[5]: 204 stands twice (remove it)
+    8: error[invalid-value]: healthCheck.interval: 0s is out of bounds (write a duration from 1ms to 1h)
+    9: error[invalid-value]: healthCheck.timeout: 2m is out of bounds (write a duration from 1ms to 1m)
+    10: error[invalid-value]: healthCheck.healthyThreshold: 0 is out of bounds (write a number from 1 to 100)
+    11: error[invalid-value]: healthCheck.unhealthyThreshold: 101 is out of bounds (write a number from 1 to 100)
+    12: error[unknown-field]: healthCheck.port: there is no such field (its fields are enabled, http, grpc, tcp, interval, timeout, healthyThreshold, unhealthyThreshold)
+    "#);
+    for (text, says) in [
+        ("tcp: {}, grpc: {}", "healthCheck: it asks in more than one way: grpc, tcp (keep one of them)"),
+        ("http: {}", "healthCheck.http.path: the field is required"),
+        ("grpc: {service: \"a b\"}", "healthCheck.grpc.service: \"a b\" is no service of gRPC (write up to 253"),
+    ] {
+        let told = told(&format!("  healthCheck: {{{text}}}\n"));
+        assert!(told.contains(says), "{told}");
     }
 }
 

@@ -2,10 +2,10 @@
 //!
 //! Only what is targeted by name is looked at: a policy of the mesh or a namespace meets Services of every kind.
 use weft_compile::Compiler;
-use weft_ir::{Balance, Resource, ResourceKey, Route, RouteAction, RouteOrigin, ServiceKey, VirtualHost};
+use weft_ir::{Balance, Probe, Resource, ResourceKey, Route, RouteAction, RouteOrigin, ServiceKey, VirtualHost};
 use weft_model::{
-    AffinityKey, AnyRoute, Code, Diagnostic, Locality, Object, ObjectRef, PolicyTarget, RepeatSafety, Service,
-    TargetKind, TrafficPolicy, duration,
+    AffinityKey, AnyRoute, Code, Diagnostic, HealthProbe, Locality, Object, ObjectRef, PolicyTarget, Protocol,
+    RepeatSafety, Service, TargetKind, TrafficPolicy, duration,
 };
 
 use crate::{
@@ -28,6 +28,7 @@ pub(crate) fn doubts(compiler: &Compiler, object: &ObjectRef, policy: &TrafficPo
         if let Some(Object::Service(service)) = stored {
             found.extend(placeless(compiler, object, policy, &target_ref, service));
             found.extend(no_slow_start(compiler, object, policy, &target_ref, service));
+            found.extend(unanswered_checks(compiler, object, policy, &target_ref, service));
         }
         for (_, route) in routes(compiler, target, stored).filter(|(host, _)| host.origins.contains(object)) {
             found.extend(unreached_bound(object, policy, route));
@@ -196,6 +197,32 @@ fn no_slow_start(
     let text = "there is no slow start where endpoints are chosen by chance or by a key";
     let hint = "balance by RoundRobin, LeastRequest or PeakEwma";
     Some(Diagnostic::warning(object, "spec.loadBalancing.slowStart", Code::NoEffect, text).hint(hint))
+}
+
+/// Calls of gRPC's health service where nobody speaks HTTP/2.
+fn unanswered_checks<'a>(
+    compiler: &'a Compiler,
+    object: &'a ObjectRef,
+    policy: &'a TrafficPolicy,
+    service_ref: &'a ObjectRef,
+    service: &'a Service,
+) -> impl Iterator<Item = Diagnostic> + 'a {
+    let probe = policy.health_check.as_ref().and_then(|check| check.probe.as_ref());
+    let by_grpc = matches!(probe, Some(HealthProbe::Grpc { .. }));
+    let fails = move |spec: &&weft_model::ServicePortSpec| {
+        let key = ResourceKey::cluster(&service_port(compiler, service_ref, spec.port).into());
+        let Some(Resource::Cluster(cluster)) = compiler.resource(&key) else { return false };
+        let asked = cluster.health_check.as_ref().is_some_and(|check| matches!(check.probe, Probe::Grpc { .. }));
+        asked && cluster.protocol == Protocol::Http && cluster.origins.contains(object)
+    };
+    service.ports.iter().filter(move |_| by_grpc).filter(fails).map(move |spec| {
+        let text = format!(
+            "port {} of {}/{} speaks HTTP/1.1, and gRPC's health service needs HTTP/2: each of its endpoints fails",
+            spec.port, service_ref.namespace, service_ref.name
+        );
+        Diagnostic::warning(object, "spec.healthCheck.grpc", Code::NoEffect, text)
+            .hint("say appProtocol: grpc of the port, or check it by http or tcp")
+    })
 }
 
 /// A sidecar's clients are one application, on one machine.

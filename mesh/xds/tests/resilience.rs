@@ -3,18 +3,20 @@ use std::{num::NonZeroU32, time::Duration};
 
 use prost::Message;
 use weft_ir::{
-    Affinity, Balance, Breaker, Cluster, Dialect, Ejection, Feature, HostPort, Limits, NearFirst, Resource,
-    ResourceType, Retry, Route, RouteAction, RouteMatch, RouteOrigin, Security, SlowStart, SuccessRate, View,
+    Affinity, Balance, Breaker, Cluster, Dialect, Ejection, Feature, HealthCheck, HostPort, Limits, NearFirst, Probe,
+    Resource, ResourceType, Retry, Route, RouteAction, RouteMatch, RouteOrigin, Security, SlowStart, SuccessRate, View,
     VirtualHost, WeightedCluster,
 };
 use weft_model::{
     AffinityKey, Errors, GrpcCode, Kind, ObjectRef, PathMatch, Port, Protocol, RepeatSafety, RetryCondition,
+    StatusRange,
 };
 use weft_proto::envoy::config::{
     cluster::v3::{
         self as wire,
         cluster::{LbConfig, LbPolicy, SlowStartConfig},
     },
+    core::v3::health_check::HealthChecker,
     route::v3::{self as route_wire, RouteAction as WireAction, route::Action, route_action::hash_policy},
 };
 use weft_xds::{Rejected, decode, encode, type_url};
@@ -34,6 +36,7 @@ fn cluster() -> Cluster {
         limits: Limits { max_connections: NonZeroU32::new(100), max_pending: None, max_requests: NonZeroU32::new(7) },
         breaker: Some(Breaker::default()),
         ejection: Some(Ejection::default()),
+        health_check: None,
         origins: Vec::new(),
     }
 }
@@ -395,4 +398,55 @@ fn a_retry_policy_without_word_of_what_is_safe_is_refused() {
         decode(type_url(ResourceType::VirtualHost), &without.name.clone(), &without.encode_to_vec()).unwrap_err();
     assert!(rejected.field.ends_with("metadata.retry"), "{rejected}");
     assert_eq!(Retry::default().repeats_are_safe, RepeatSafety::Idempotent);
+}
+
+#[test]
+fn health_checks_stand_in_the_fields_that_envoy_reads() {
+    let statuses = vec![StatusRange { first: 200, last: 299 }];
+    let probe = Probe::Http { host: "web".into(), path: "/ready".into(), statuses };
+    let check = HealthCheck { probe, ..HealthCheck::DEFAULT };
+    let checked = Cluster { health_check: Some(check), breaker: None, ..cluster() };
+    let message = cluster_message(checked.clone());
+    let [wire] = &message.health_checks[..] else { panic!("{message:?}") };
+    assert_eq!((wire.interval.unwrap().seconds, wire.timeout.unwrap().seconds), (10, 1));
+    assert_eq!(
+        wire.no_traffic_interval.unwrap().seconds,
+        10,
+        "left out, Envoy looks once a minute at what nobody calls"
+    );
+    let Some(HealthChecker::HttpHealthCheck(http)) = &wire.health_checker else { panic!("{wire:?}") };
+    assert_eq!((http.host.as_str(), http.path.as_str()), ("web", "/ready"));
+    assert_eq!((http.expected_statuses[0].start, http.expected_statuses[0].end), (200, 300), "without its end");
+    assert_eq!(
+        Resource::Cluster(checked.clone().into()).needs().into_iter().collect::<Vec<_>>(),
+        [Feature::HealthChecks]
+    );
+    let refused = |change: fn(&mut weft_proto::envoy::config::core::v3::HealthCheck)| {
+        let mut message = cluster_message(checked.clone());
+        change(&mut message.health_checks[0]);
+        read_cluster(&message).unwrap_err().field
+    };
+    assert_eq!(refused(|it| it.interval = None), "health_checks[0].interval");
+    assert_eq!(refused(|it| it.timeout = Some(Default::default())), "health_checks[0].timeout");
+    assert_eq!(refused(|it| it.reuse_connection = None), "health_checks[0].reuse_connection");
+    assert_eq!(refused(|it| it.healthy_threshold.as_mut().unwrap().value = 0), "health_checks[0].healthy_threshold");
+    assert_eq!(refused(|it| it.health_checker = None), "health_checks[0].health_checker");
+    assert_eq!(
+        refused(|it| it.always_log_health_check_failures = true),
+        "health_checks[0].always_log_health_check_failures"
+    );
+    let with_path = |path: &str| {
+        let mut message = cluster_message(checked.clone());
+        if let Some(HealthChecker::HttpHealthCheck(http)) = &mut message.health_checks[0].health_checker {
+            http.path = path.to_owned();
+        }
+        read_cluster(&message).map_err(|rejected| rejected.field)
+    };
+    assert!(with_path("/ok").is_ok());
+    for path in ["", "ready", "/a HTTP/1.1\r\nx: y", "/a b"] {
+        assert_eq!(with_path(path).unwrap_err(), "health_checks[0].http_health_check.path", "{path:?}");
+    }
+    let mut message = cluster_message(checked.clone());
+    message.health_checks.push(message.health_checks[0].clone());
+    assert_eq!(read_cluster(&message).unwrap_err().field, "health_checks");
 }

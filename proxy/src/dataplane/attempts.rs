@@ -40,8 +40,8 @@ use std::{
 
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use weft_decide::{
-    Admission, Attempted, Circumstances, Cold, Draws, LimitKind, Loads, NoRepeat, Outcome, Permitted, Picked, Proof,
-    Refusal, Repeats, Turn, Verdict, Why, is_grpc_failure, pick_with,
+    Admission, Attempted, Circumstances, Cold, Draws, Ejected, LimitKind, Loads, NoRepeat, Outcome, Permitted, Picked,
+    Proof, Refusal, Repeats, Turn, Verdict, Why, is_grpc_failure, pick_with,
 };
 use weft_ir::{Balance, Cluster, EndpointAddress, Retry};
 use weft_model::Kind;
@@ -536,7 +536,7 @@ impl<'v> Attempts<'v> {
             Some(endpoint) => local.load(endpoint.address),
             None => 0,
         };
-        let (ejected, warming) = (local.ejected(), local.warming());
+        let (ejected, warming) = (local.left_out(), local.warming());
         let part = |index: usize| match (endpoints.get(index), &cluster.slow_start) {
             (Some(endpoint), Some(policy)) => warming.part(policy, &endpoint.address, now),
             _ => 1.0,
@@ -546,7 +546,7 @@ impl<'v> Attempts<'v> {
         let picked = pick_with(self.permitted, &turn)?;
         let circumstances = picked.circumstances(&turn);
         if circumstances != Circumstances::default() {
-            record.note(Key::Circumstances, Told(&circumstances));
+            record.note(Key::Circumstances, Told(&circumstances, &local.unhealthy()));
         }
         if picked.why() != Why::DEFAULT {
             record.note(Key::PickedBy, picked.why());
@@ -614,29 +614,33 @@ fn seconds(value: &[u8]) -> Option<Duration> {
     std::str::from_utf8(value).ok()?.trim().parse().ok().map(Duration::from_secs)
 }
 
-/// Circumstances as a record tells them: `second cold=1 avoided=1 ejected=10.0.0.1:80,10.0.0.2:80`, what applies of it.
-struct Told<'a>(&'a Circumstances);
+/// Circumstances as a record tells them: `second cold=1 avoided=1 ejected=10.0.0.1:80,10.0.0.2:80 unhealthy=10.0.0.3:80`,
+/// what applies of it. What fails its health checks is unhealthy, whether or not it errs as well.
+struct Told<'a>(&'a Circumstances, &'a Ejected);
 
 impl fmt::Display for Told<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Circumstances { ejected, avoided, second, cold } = self.0;
+        let Self(Circumstances { ejected, avoided, second, cold }, unhealthy) = self;
         let mut gap = "";
+        let mut part = |f: &mut fmt::Formatter<'_>, part: fmt::Arguments<'_>| {
+            let before = std::mem::replace(&mut gap, " ");
+            write!(f, "{before}{part}")
+        };
         if *second {
-            f.write_str("second")?;
-            gap = " ";
+            part(f, format_args!("second"))?;
         }
         if *cold != 0 {
-            write!(f, "{gap}cold={cold}")?;
-            gap = " ";
+            part(f, format_args!("cold={cold}"))?;
         }
         if let Some(index) = avoided {
-            write!(f, "{gap}avoided={index}")?;
-            gap = " ";
+            part(f, format_args!("avoided={index}"))?;
         }
-        for (place, EndpointAddress::Socket(address)) in ejected.addresses().iter().enumerate() {
-            let joint = if place == 0 { "ejected=" } else { "," };
-            write!(f, "{gap}{joint}{address}")?;
-            gap = "";
+        for (name, is_unhealthy) in [("ejected", false), ("unhealthy", true)] {
+            let these = ejected.addresses().iter().filter(|address| unhealthy.contains(address) == is_unhealthy);
+            let these: Vec<_> = these.map(|EndpointAddress::Socket(address)| address.to_string()).collect();
+            if !these.is_empty() {
+                part(f, format_args!("{name}={}", these.join(",")))?;
+            }
         }
         Ok(())
     }

@@ -27,7 +27,7 @@ use super::{
     metrics::{Metrics, Totals},
     progress::Progress,
     refusals::{KEPT, Refusals},
-    resilience::{Keeper, Table},
+    resilience::{Checking, Keeper, Table},
     worker::{self, Command, Role, Start},
 };
 
@@ -141,7 +141,7 @@ impl Dataplane {
         }
         let exposition = Mutex::new(Exposition::new(totals, registered));
         let commands = workers.iter().map(|worker| worker.commands.clone()).collect();
-        let keeper = Keeper::new(epoch, commands, reported);
+        let keeper = Keeper::new(epoch, commands, reported, Checking::new(gate.clone()));
         Ok((Self { workers, exposition, kept: Mutex::default(), keeper, log, refusals, progress, gate }, bound))
     }
 
@@ -186,6 +186,7 @@ impl Dataplane {
     pub fn publish_identity(&self, svid: &Svid, bundles: &TrustBundles) -> Result<(), TlsError> {
         let identity = Arc::new(Identity::new(svid, bundles)?);
         self.tell(|| Command::Identity(identity.clone()));
+        self.keeper.prove(identity);
         Ok(())
     }
 
@@ -196,7 +197,7 @@ impl Dataplane {
         text
     }
 
-    /// What is so at this moment of every cluster that has limits, a breaker or ejection: ordered by name.
+    /// What is so at this moment of every cluster that has limits, a breaker, ejection or health checks: ordered by name.
     pub fn clusters(&self) -> Vec<ClusterState> {
         self.keeper.states()
     }

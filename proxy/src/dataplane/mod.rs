@@ -45,6 +45,6 @@ pub use edge::EdgeSummary;
 pub use event::Event;
 pub use handle::Dataplane;
 pub use progress::Progress;
-pub use resilience::{ClusterState, EjectedEndpoint, LimitState};
+pub use resilience::{CheckCounts, ClusterState, EjectedEndpoint, LimitState, UnhealthyEndpoint};
 pub use settings::{Bound, Limits, Settings, StartError, Timeouts, Unbound};
 pub use tls::Identity;

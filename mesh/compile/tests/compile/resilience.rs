@@ -2,9 +2,10 @@
 use std::{num::NonZeroU32, time::Duration};
 
 use weft_ir::{
-    Balance, Breaker, Cluster, Ejection, Limits, NearFirst, Retry, RetryBackoff, RetryBudget, SlowStart, SuccessRate,
+    Balance, Breaker, Cluster, Ejection, HealthCheck, Limits, NearFirst, Probe, Retry, RetryBackoff, RetryBudget,
+    SlowStart, SuccessRate,
 };
-use weft_model::{AffinityKey, Code, Errors, Kind, RepeatSafety};
+use weft_model::{AffinityKey, Code, Errors, Kind, RepeatSafety, StatusRange};
 
 use crate::support::{Mesh, service};
 
@@ -103,6 +104,33 @@ fn each_field_comes_from_the_most_specific_policy_that_writes_it() {
     let of_rule = Retry { attempts: 1, per_try_timeout: None, ..of_service.clone() };
     assert_eq!(retries(&mesh), [Some(of_rule), None, Some(of_service)], "what is refused is not repeated");
     assert_eq!(mesh.compiler.diagnostics(&crate::support::reference(Kind::TrafficPolicy, "shop", "web")), []);
+}
+
+#[test]
+fn health_checks_ask_each_port_what_it_can_answer() {
+    let mut mesh =
+        Mesh::of(&(service("web") + &policy("wide", MESH, "healthCheck: {interval: 3s, unhealthyThreshold: 5}")));
+    let plain = HealthCheck { interval: Duration::from_secs(3), unhealthy_threshold: 5, ..HealthCheck::DEFAULT };
+    assert_eq!(cluster(&mesh).health_check, Some(plain.clone()));
+    mesh.put(&policy(
+        "web",
+        WEB,
+        "healthCheck: {http: {path: /ready, expectedStatuses: [204, '300-308']}, interval: 1s}",
+    ));
+    let host = "web.shop.svc.cluster.local".to_owned();
+    let statuses = vec![StatusRange { first: 204, last: 204 }, StatusRange { first: 300, last: 308 }];
+    let probe = Probe::Http { host, path: "/ready".into(), statuses };
+    let http = HealthCheck { probe, interval: Duration::from_secs(1), ..plain };
+    assert_eq!(cluster(&mesh).health_check, Some(http));
+    let ports = "ports: [{port: 8080, name: a, appProtocol: http}, {port: 9000, name: b, appProtocol: tcp}]";
+    mesh.put(&service("web").replace("ports: [{port: 80, targetPort: http}]", ports));
+    let asked = |name: &str| mesh.cluster(name).unwrap().health_check.clone().unwrap().probe;
+    assert!(
+        matches!(asked("local/shop/web:8080"), Probe::Http { host, .. } if host == "web.shop.svc.cluster.local:8080")
+    );
+    assert_eq!(asked("local/shop/web:9000"), Probe::Tcp, "bytes are not asked for a path");
+    mesh.put(&policy("web", WEB, "healthCheck: {enabled: false}"));
+    assert_eq!(mesh.cluster("local/shop/web:9000").unwrap().health_check, None);
 }
 
 #[test]

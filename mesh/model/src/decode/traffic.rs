@@ -10,6 +10,7 @@ use crate::{Meta, TargetKind, TrafficPolicy, duration};
 mod affinity;
 mod balancing;
 mod breaking;
+mod health_check;
 mod retries;
 
 pub(super) fn decode(cx: &mut Context, meta: Option<Meta>, spec: &Field<'_>) -> Option<TrafficPolicy> {
@@ -23,6 +24,7 @@ pub(super) fn decode(cx: &mut Context, meta: Option<Meta>, spec: &Field<'_>) -> 
     let limits = fields.take("limits").and_then(|field| breaking::limits(cx, &field)).unwrap_or_default();
     let breaker = fields.take("circuitBreaker").and_then(|field| breaking::breaker(cx, &field));
     let ejection = fields.take("outlierEjection").and_then(|field| breaking::ejection(cx, &field));
+    let health_check = fields.take("healthCheck").and_then(|field| health_check::decode(cx, &field));
     let timeouts = fields.take("timeouts").and_then(|timeouts| {
         let mut fields = Fields::open(cx, &timeouts)?;
         let request = fields.take("request").and_then(|request| request.duration(cx));
@@ -42,6 +44,7 @@ pub(super) fn decode(cx: &mut Context, meta: Option<Meta>, spec: &Field<'_>) -> 
         limits,
         breaker,
         ejection,
+        health_check,
         retries,
         request_timeout,
         idle_timeout,

@@ -5,8 +5,9 @@ use serde_json::{Map, Value, json};
 
 use super::{fields, put, target};
 use crate::{
-    AffinityKey, Balancing, BreakerFields, EjectionFields, Errors, LimitFields, LocalityFields, RepeatSafety,
-    RetryCondition, RetryFields, RetryOn, SlowStartFields, SuccessRateFields, TrafficPolicy, duration,
+    AffinityKey, Balancing, BreakerFields, EjectionFields, Errors, HealthCheckFields, HealthProbe, LimitFields,
+    LocalityFields, RepeatSafety, RetryCondition, RetryFields, RetryOn, SlowStartFields, StatusRange,
+    SuccessRateFields, TrafficPolicy, duration,
 };
 
 pub(super) fn policy(policy: &TrafficPolicy) -> Value {
@@ -20,6 +21,7 @@ pub(super) fn policy(policy: &TrafficPolicy) -> Value {
         limits: LimitFields { max_connections, max_pending, max_requests },
         breaker,
         ejection,
+        health_check,
         retries,
         request_timeout,
         idle_timeout,
@@ -37,6 +39,7 @@ pub(super) fn policy(policy: &TrafficPolicy) -> Value {
     put_block(&mut spec, "limits", &limits.map(|(key, limit)| (key, limit.map(|limit| json!(limit)))));
     put(&mut spec, "circuitBreaker", breaker.as_ref().map(circuit_breaker));
     put(&mut spec, "outlierEjection", ejection.as_ref().map(outlier_ejection));
+    put(&mut spec, "healthCheck", health_check.as_ref().map(self::health_check));
     put(&mut spec, "retries", retries.as_ref().map(self::retries));
     let timeouts = [
         ("request", request_timeout.map(span)),
@@ -141,6 +144,32 @@ fn success_rate(success_rate: &SuccessRateFields) -> Value {
         ("minimumRequests", minimum_requests.map(|it| json!(it))),
         ("deviationPercent", deviation_percent.map(|it| json!(it))),
     ]))
+}
+
+fn health_check(check: &HealthCheckFields) -> Value {
+    let HealthCheckFields { enabled, probe, interval, timeout, healthy_threshold, unhealthy_threshold } = check;
+    let mut map = block(&[
+        ("enabled", enabled.map(Value::Bool)),
+        ("interval", interval.map(span)),
+        ("timeout", timeout.map(span)),
+        ("healthyThreshold", healthy_threshold.map(|it| json!(it))),
+        ("unhealthyThreshold", unhealthy_threshold.map(|it| json!(it))),
+    ]);
+    if let Some(probe) = probe {
+        let what = match probe {
+            HealthProbe::Tcp => json!({}),
+            HealthProbe::Http { path, statuses } => {
+                json!({"path": path, "expectedStatuses": statuses.iter().map(status_range).collect::<Value>()})
+            }
+            HealthProbe::Grpc { service } => json!({"service": service}),
+        };
+        map.insert(probe.key().to_owned(), what);
+    }
+    Value::Object(map)
+}
+
+fn status_range(range: &StatusRange) -> Value {
+    if range.first == range.last { json!(range.first) } else { json!(range.to_string()) }
 }
 
 fn retries(retries: &RetryFields) -> Value {

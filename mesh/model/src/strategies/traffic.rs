@@ -5,8 +5,9 @@ use proptest::{collection, option, prelude::*, sample};
 
 use super::{duration, place_targets, policy_meta, targets};
 use crate::{
-    AffinityKey, Balancing, BreakerFields, EjectionFields, Errors, LimitFields, LocalityFields, RepeatSafety,
-    RetryCondition, RetryFields, SlowStartFields, SuccessRateFields, TrafficPolicy,
+    AffinityKey, Balancing, BreakerFields, EjectionFields, Errors, HealthCheckFields, HealthProbe, LimitFields,
+    LocalityFields, RepeatSafety, RetryCondition, RetryFields, SlowStartFields, StatusRange, SuccessRateFields,
+    TrafficPolicy,
 };
 
 const BALANCINGS: [Balancing; 6] = [
@@ -21,7 +22,8 @@ const BALANCINGS: [Balancing; 6] = [
 /// A TrafficPolicy of any targets.
 pub fn traffic_policy() -> impl Strategy<Value = TrafficPolicy> {
     let balancing = sample::select(&BALANCINGS[..]);
-    let blocks = (limits(), option::of(breaker()), option::of(ejection()), retries());
+    let outliers = (option::of(ejection()), option::of(health_check()));
+    let blocks = (limits(), option::of(breaker()), outliers, retries());
     let spread = (option::of(balancing), option::of(locality()), option::of(slow_start()));
     let timeouts = (option::of(duration()), option::of(duration()));
     let rest = (spread, option::of(affinity()), blocks, timeouts);
@@ -29,7 +31,7 @@ pub fn traffic_policy() -> impl Strategy<Value = TrafficPolicy> {
         let (balancing, locality, slow_start) = spread;
         let (idle_timeout, stream_timeout) = timeouts;
         let (meta, targets) = place_targets(meta, targets);
-        let (limits, breaker, ejection, (retries, request_timeout)) = blocks;
+        let (limits, breaker, (ejection, health_check), (retries, request_timeout)) = blocks;
         TrafficPolicy {
             balancing,
             locality,
@@ -38,6 +40,7 @@ pub fn traffic_policy() -> impl Strategy<Value = TrafficPolicy> {
             limits,
             breaker,
             ejection,
+            health_check,
             retries,
             request_timeout,
             idle_timeout,
@@ -126,6 +129,33 @@ fn ejection() -> impl Strategy<Value = EjectionFields> {
             EjectionFields { enabled, consecutive_errors, base_time, max_time, max_share_percent, errors, success_rate }
         },
     )
+}
+
+fn health_check() -> impl Strategy<Value = HealthCheckFields> {
+    let time = |longest: u64| option::of((1..=longest).prop_map(Duration::from_millis));
+    let threshold = || option::of(1..=100_u32);
+    (option::of(any::<bool>()), option::of(probe()), time(3_600_000), time(60_000), threshold(), threshold()).prop_map(
+        |(enabled, probe, interval, timeout, healthy_threshold, unhealthy_threshold)| HealthCheckFields {
+            enabled,
+            probe,
+            interval,
+            timeout,
+            healthy_threshold,
+            unhealthy_threshold,
+        },
+    )
+}
+
+/// Any way to ask.
+fn probe() -> impl Strategy<Value = HealthProbe> {
+    let range = (200..600_u16, 200..600_u16)
+        .prop_map(|(one, other)| StatusRange { first: one.min(other), last: one.max(other) });
+    let statuses = collection::btree_set(range, 1..4).prop_map(|ranges| ranges.into_iter().collect());
+    prop_oneof![
+        Just(HealthProbe::Tcp),
+        ("/[a-z0-9]{0,9}", statuses).prop_map(|(path, statuses)| HealthProbe::Http { path, statuses }),
+        "[a-zA-Z0-9_.]{0,9}".prop_map(|service| HealthProbe::Grpc { service }),
+    ]
 }
 
 fn success_rate() -> impl Strategy<Value = SuccessRateFields> {

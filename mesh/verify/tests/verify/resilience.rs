@@ -145,3 +145,15 @@ fn success_rates_of_too_few_workloads_are_warned_of() {
     assert!(told.text.contains("2 of the 5 workloads"), "{told}");
     assert_eq!(said(&two, &puts(&policy(WEB, "outlierEjection: {successRate: {minimumEndpoints: 2}}"))), []);
 }
+
+#[test]
+fn calls_of_grpcs_health_service_where_nobody_speaks_http2_are_warned_of() {
+    let current = holding(&reachable("web"));
+    let told = only(&current, &puts(&policy(WEB, "healthCheck: {grpc: {}}")));
+    assert_eq!((told.code, told.severity), (Code::NoEffect, Severity::Warning));
+    assert_eq!(told.field.0, "spec.healthCheck.grpc");
+    assert!(told.text.contains("port 80 of shop/web speaks HTTP/1.1"), "{told}");
+    assert_eq!(said(&current, &puts(&policy(WEB, "healthCheck: {http: {path: /}}"))), []);
+    let grpc = reachable("web").replace("targetPort: http", "targetPort: http, appProtocol: grpc");
+    assert_eq!(said(&holding(&grpc), &puts(&policy(WEB, "healthCheck: {grpc: {}}"))), []);
+}

@@ -28,6 +28,7 @@ use super::{
     common::{ads, duration, pack, parse, read_duration, required, same_name, unpack},
     ejection,
     fault::{Fault, Within, expect, fault, nothing_left},
+    health_check,
     metadata::{OfCluster, cluster_metadata, read_cluster_metadata},
     tls,
 };
@@ -46,6 +47,7 @@ pub(super) fn encode(cluster: &Cluster, needs: impl IntoIterator<Item = Feature>
         limits,
         breaker,
         ejection,
+        health_check,
         origins,
     } = cluster;
     let transport_socket = match security {
@@ -63,6 +65,7 @@ pub(super) fn encode(cluster: &Cluster, needs: impl IntoIterator<Item = Feature>
         lb_config: config,
         common_lb_config: common,
         circuit_breakers: breaking::encode_limits(limits),
+        health_checks: health_check.iter().map(health_check::encode).collect(),
         outlier_detection: ejection.as_ref().map(ejection::encode),
         transport_socket,
         typed_extension_protocol_options: protocol_options(*protocol),
@@ -88,6 +91,7 @@ pub(super) fn decode(name: &str, mut message: wire::Cluster) -> Result<Cluster, 
     let limits = breaking::decode_limits(message.circuit_breakers.take()).within("circuit_breakers")?;
     let ejection = message.outlier_detection.take().map(ejection::decode).transpose();
     let ejection = ejection.within("outlier_detection")?;
+    let health_check = health_check::decode_all(std::mem::take(&mut message.health_checks))?;
     let (sni, protocol) = tls::read_upstream(message.transport_socket.take())?;
     expect_protocol_options(std::mem::take(&mut message.typed_extension_protocol_options), protocol)?;
     let (origins, OfCluster { breaker, balancing }) = read_cluster_metadata(message.metadata.take())?;
@@ -105,6 +109,7 @@ pub(super) fn decode(name: &str, mut message: wire::Cluster) -> Result<Cluster, 
         limits,
         breaker,
         ejection,
+        health_check,
         origins,
     })
 }

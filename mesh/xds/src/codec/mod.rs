@@ -11,6 +11,7 @@ mod ejection;
 mod endpoints;
 mod fault;
 mod filters;
+mod health_check;
 mod inbound;
 mod listener;
 mod metadata;

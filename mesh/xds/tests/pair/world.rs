@@ -100,6 +100,7 @@ fn resource(resource_type: ResourceType, at: u8, variant: u8) -> Resource {
                 limits: Limits::default(),
                 breaker: None,
                 ejection: None,
+                health_check: None,
                 origins,
             };
             Resource::Cluster(cluster.into())

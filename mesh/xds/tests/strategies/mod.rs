@@ -27,14 +27,15 @@ pub(crate) fn resource() -> impl Strategy<Value = Resource> {
 }
 
 pub(crate) fn cluster() -> impl Strategy<Value = Cluster> {
-    let resilience = (resilience::chosen(), resilience::limits(), resilience::breaker(), resilience::ejection());
+    let outliers = (resilience::ejection(), resilience::health_check());
+    let resilience = (resilience::chosen(), resilience::limits(), resilience::breaker(), outliers);
     (service_port(), protocol(), sni(), duration(), resilience, origins()).prop_map(
         |(
             name,
             protocol,
             sni,
             connect_timeout,
-            ((balance, near_first, slow_start), limits, breaker, ejection),
+            ((balance, near_first, slow_start), limits, breaker, (ejection, health_check)),
             origins,
         )| Cluster {
             name: name.into(),
@@ -47,6 +48,7 @@ pub(crate) fn cluster() -> impl Strategy<Value = Cluster> {
             limits,
             breaker,
             ejection,
+            health_check,
             origins,
         },
     )

@@ -3,9 +3,10 @@ use std::{num::NonZeroU32, time::Duration};
 
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use weft_ir::{
-    Affinity, Balance, Breaker, Ejection, Limits, NearFirst, Retry, RetryBackoff, RetryBudget, SlowStart, SuccessRate,
+    Affinity, Balance, Breaker, Ejection, HealthCheck, Limits, NearFirst, Probe, Retry, RetryBackoff, RetryBudget,
+    SlowStart, SuccessRate,
 };
-use weft_model::{AffinityKey, Errors, RepeatSafety, RetryCondition};
+use weft_model::{AffinityKey, Errors, RepeatSafety, RetryCondition, StatusRange};
 
 use super::duration;
 
@@ -66,6 +67,28 @@ pub(super) fn ejection() -> impl Strategy<Value = Option<Ejection>> {
         },
     );
     option::of(ejection)
+}
+
+pub(super) fn health_check() -> impl Strategy<Value = Option<HealthCheck>> {
+    let range = (200..=599u16, 200..=599u16)
+        .prop_map(|(one, other)| StatusRange { first: one.min(other), last: one.max(other) });
+    let probe =
+        prop_oneof![
+            Just(Probe::Tcp),
+            ("[a-z.]{1,9}(:[1-9]{1,4})?", "/[!-~]{0,9}", vec(range, 1..4))
+                .prop_map(|(host, path, statuses)| Probe::Http { host, path, statuses }),
+            ("[a-z.]{1,9}", "[A-Za-z0-9_.]{0,9}").prop_map(|(host, service)| Probe::Grpc { host, service }),
+        ];
+    let check = (probe, duration(), duration(), 1..=u32::MAX, 1..=u32::MAX).prop_map(
+        |(probe, interval, timeout, healthy_threshold, unhealthy_threshold)| HealthCheck {
+            probe,
+            interval,
+            timeout,
+            healthy_threshold,
+            unhealthy_threshold,
+        },
+    );
+    option::of(check)
 }
 
 pub(super) fn retry() -> impl Strategy<Value = Option<Retry>> {

@@ -59,7 +59,7 @@ async fn carry(
         let detail = format!("the circuit of {} is open", cluster.name);
         return Err(Failure::new(Ending::NotMirrored("breaker-open", Blame::Upstream), detail));
     }
-    let (ejected, draw) = (local.ejected(), worker.draw());
+    let (ejected, draw) = (local.left_out(), worker.draw());
     let endpoints = &routed.cluster().endpoints().endpoints;
     let now = worker.now();
     let loads = |index: usize| match endpoints.get(index) {

@@ -11,15 +11,16 @@ use std::{
 };
 
 use tokio::{sync::mpsc::UnboundedSender, time::Instant};
-use weft_decide::{Ejected, Ejector, LimitKind, Newcomers, Report, Snapshot, Warming};
-use weft_ir::{Cluster, EndpointAddress, Endpoints, ServiceKey};
+use weft_decide::{Checked, Checks, Due, Ejected, Ejector, LimitKind, Newcomers, Report, Snapshot, Warming};
+use weft_ir::{Cluster, Endpoint, EndpointAddress, Endpoints, ServiceKey};
 
 use super::{
-    live::{self, ClusterState, EjectedEndpoint, LimitState},
+    checks::{self, Checking},
+    live::{self, CheckCounts, ClusterState, EjectedEndpoint, LimitState, UnhealthyEndpoint},
     local::News,
     shared::{Shared, Table, most},
 };
-use crate::dataplane::worker::Command;
+use crate::dataplane::{tls::Identity, worker::Command};
 
 /// How long the thread waits where nothing is left out: it is woken by reports.
 const NOTHING_OUT: Duration = Duration::from_secs(3600);
@@ -37,15 +38,18 @@ pub(in crate::dataplane) struct Keeper {
     epoch: Instant,
     commands: Vec<UnboundedSender<Command>>,
     kept: Mutex<Kept>,
+    checking: Arc<Checking>,
 }
 
 #[derive(Default)]
 struct Kept {
     table: Arc<Table>,
-    /// Those with limits, a breaker, ejection or a slow start.
+    /// Those with limits, a breaker, ejection, a slow start or health checks.
     watched: BTreeMap<ServiceKey, Watched>,
     /// What workers report; taken by the thread once there is something to decide.
     reports: Option<Receiver<Reported>>,
+    /// Whether there is a thread that checks endpoints.
+    checks: bool,
 }
 
 struct Watched {
@@ -53,7 +57,16 @@ struct Watched {
     endpoints: Arc<Endpoints>,
     ejector: Ejector,
     newcomers: Newcomers,
+    checks: Checks,
     ejections: u64,
+    counts: CheckCounts,
+}
+
+/// One check that is to be carried out now.
+pub(super) struct Check {
+    pub(super) cluster: Arc<Cluster>,
+    pub(super) endpoint: Endpoint,
+    due: Due,
 }
 
 impl Keeper {
@@ -62,9 +75,15 @@ impl Keeper {
         epoch: Instant,
         commands: Vec<UnboundedSender<Command>>,
         reports: Receiver<Reported>,
+        checking: Checking,
     ) -> Arc<Self> {
         let kept = Kept { reports: Some(reports), ..Kept::default() };
-        Arc::new(Self { epoch, commands, kept: Mutex::new(kept) })
+        Arc::new(Self { epoch, commands, kept: Mutex::new(kept), checking: Arc::new(checking) })
+    }
+
+    /// Proves this proxy by that identity in checks from now on.
+    pub(in crate::dataplane) fn prove(&self, identity: Arc<Identity>) {
+        self.checking.prove(identity);
     }
 
     /// Takes what a snapshot says; what is shared under it. To be called before workers are given the snapshot.
@@ -75,8 +94,9 @@ impl Keeper {
         let mut watched = std::mem::take(&mut kept.watched);
         for entry in snapshot.clusters() {
             let cluster = entry.cluster();
-            let Cluster { name, limits, breaker, ejection, slow_start, .. } = &**cluster;
-            if breaker.is_none() && ejection.is_none() && slow_start.is_none() && *limits == Default::default() {
+            let Cluster { name, limits, breaker, ejection, slow_start, health_check, .. } = &**cluster;
+            let is_watched = breaker.is_some() || ejection.is_some() || slow_start.is_some() || health_check.is_some();
+            if !is_watched && *limits == Default::default() {
                 continue;
             }
             if let Some(shared) = kept.table.get(name) {
@@ -98,13 +118,26 @@ impl Keeper {
                     None => its.all_are_old(),
                 };
                 self.tell_news(name, changed.map(News::Warming));
+                let changed = match health_check {
+                    Some(policy) => its.checks.endpoints(policy, entry.endpoints(), now, rand::random),
+                    None => its.check_nobody(),
+                };
+                self.tell_news(name, changed.map(News::Unhealthy));
             }
             kept.watched.insert(name.clone(), its);
         }
         for (name, mut its) in watched {
             self.tell(&name, its.acquit());
             self.tell_news(&name, its.all_are_old().map(News::Warming));
+            self.tell_news(&name, its.check_nobody().map(News::Unhealthy));
         }
+        if !kept.checks && kept.watched.values().any(|its| its.cluster.health_check.is_some()) {
+            match checks::start(Arc::downgrade(self), self.checking.clone()) {
+                Ok(()) => kept.checks = true,
+                Err(error) => tracing::error!(%error, "no thread for health checks: no endpoint will be checked"),
+            }
+        }
+        self.checking.stir();
         if kept.watched.values().any(|its| its.cluster.ejection.is_some())
             && let Some(reports) = kept.reports.take()
             && let Err(error) = listen(Arc::downgrade(self), reports)
@@ -135,6 +168,35 @@ impl Keeper {
             its.ejections += 1;
             self.tell(cluster, Some(changed));
         }
+    }
+
+    /// Whom to check now, and when to ask again.
+    pub(super) fn due(&self) -> (Vec<Check>, Option<Instant>) {
+        let (now, mut kept) = (self.epoch.elapsed(), lock(&self.kept));
+        let (mut found, mut next) = (Vec::new(), None);
+        for its in kept.watched.values_mut() {
+            for due in its.checks.due(now) {
+                if let Some(endpoint) = its.endpoints.endpoints.get(due.place) {
+                    found.push(Check { cluster: its.cluster.clone(), endpoint: endpoint.clone(), due });
+                }
+            }
+            next = next.into_iter().chain(its.checks.next()).min();
+        }
+        (found, next.map(|next| self.epoch + next))
+    }
+
+    /// Takes what came of a check.
+    pub(super) fn checked(&self, check: &Check, result: Checked) {
+        let mut kept = lock(&self.kept);
+        let name = &check.cluster.name;
+        let Some(its) = kept.watched.get_mut(name) else { return };
+        match result {
+            Checked::Passed => its.counts.passed += 1,
+            Checked::Failed(_) => its.counts.failed += 1,
+            Checked::Unknown => {}
+        }
+        let changed = its.checks.checked(&check.due, result, self.epoch.elapsed(), rand::random());
+        self.tell_news(name, changed.map(News::Unhealthy));
     }
 
     /// Lets those back whose time is over; for how long nothing else is to be done.
@@ -198,8 +260,14 @@ impl Kept {
 impl Watched {
     fn new(cluster: &Arc<Cluster>, endpoints: &Arc<Endpoints>) -> Self {
         let (cluster, endpoints) = (cluster.clone(), endpoints.clone());
-        let (ejector, newcomers) = (Ejector::default(), Newcomers::default());
-        Self { cluster, endpoints, ejector, newcomers, ejections: 0 }
+        let (ejector, newcomers, checks) = (Ejector::default(), Newcomers::default(), Checks::default());
+        Self { cluster, endpoints, ejector, newcomers, checks, ejections: 0, counts: CheckCounts::default() }
+    }
+
+    /// Nobody is checked any more, and nobody left out for it.
+    fn check_nobody(&mut self) -> Option<Arc<Ejected>> {
+        let former = std::mem::take(&mut self.checks);
+        (!former.unhealthy().is_empty()).then(|| self.checks.unhealthy().clone())
     }
 
     /// Nobody is new any more.
@@ -226,10 +294,16 @@ impl Watched {
             breaker.as_ref().zip(shared).map(|(policy, shared)| live::breaker(shared.circuit.state(policy, now)));
         let ejected = self.ejector.out_until().map(|(peer, address, until)| EjectedEndpoint {
             workload: peer.called(address).to_string(),
-            address: match address {
-                EndpointAddress::Socket(socket) => socket.to_string(),
-            },
+            address: shown(address),
             left_ms: u64::try_from(until.saturating_sub(now).as_millis()).unwrap_or(u64::MAX),
+        });
+        let unhealthy = self.checks.failing().map(|(peer, address, why)| UnhealthyEndpoint {
+            workload: peer.called(address).to_string(),
+            address: shown(address),
+            health: match why {
+                Some(why) => format!("unhealthy (active): {why}"),
+                None => "unhealthy (active): its last checks pass, and it takes more of them".to_owned(),
+            },
         });
         ClusterState {
             cluster: name.to_string(),
@@ -237,7 +311,22 @@ impl Watched {
             breaker,
             ejected: ejected.collect(),
             ejections: self.ejections,
+            unhealthy: unhealthy.collect(),
+            checks: self.cluster.health_check.as_ref().map(|_| self.counts),
         }
+    }
+}
+
+fn shown(address: EndpointAddress) -> String {
+    match address {
+        EndpointAddress::Socket(socket) => socket.to_string(),
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        // Who checks finds that nobody wants to know.
+        self.checking.stir();
     }
 }
 
@@ -264,7 +353,7 @@ fn listen(keeper: Weak<Keeper>, reports: Receiver<Reported>) -> io::Result<()> {
 impl Keeper {
     /// Takes its lock.
     pub(in crate::dataplane) fn hold(&self) -> impl Sized + '_ {
-        lock(&self.kept)
+        (lock(&self.kept), self.checking.hold())
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use serde::Serialize;
 use weft_decide::CircuitState;
 
-/// The live state of one cluster that has limits, a breaker or ejection.
+/// The live state of one cluster that has limits, a breaker, ejection or health checks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ClusterState {
@@ -18,6 +18,30 @@ pub struct ClusterState {
     pub ejected: Vec<EjectedEndpoint>,
     /// How often an endpoint was ejected since the proxy started.
     pub ejections: u64,
+    /// The endpoints that fail their health checks, ordered by address.
+    pub unhealthy: Vec<UnhealthyEndpoint>,
+    /// How its checks went since the proxy started; `None` where it has none.
+    pub checks: Option<CheckCounts>,
+}
+
+/// How many health checks went which way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct CheckCounts {
+    /// Those that passed.
+    pub passed: u64,
+    /// Those that failed.
+    pub failed: u64,
+}
+
+/// An endpoint that fails its health checks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct UnhealthyEndpoint {
+    /// `namespace/name` of its workload.
+    pub workload: String,
+    /// Its address.
+    pub address: String,
+    /// `unhealthy (active)`, and why.
+    pub health: String,
 }
 
 /// One limit.
@@ -81,4 +105,13 @@ pub(super) fn expose(states: &[ClusterState], out: &mut String) {
     family("weft_endpoints_ejected", "gauge", "Endpoints that are left out now.", &mut out_now);
     let mut ejections = states.iter().map(|state| format!("{{cluster=\"{}\"}} {}", state.cluster, state.ejections));
     family("weft_ejections_total", "counter", "How often an endpoint was left out.", &mut ejections);
+    let checked = || states.iter().filter_map(|state| Some((state, state.checks?)));
+    let mut unhealthy =
+        checked().map(|(state, _)| format!("{{cluster=\"{}\"}} {}", state.cluster, state.unhealthy.len()));
+    family("weft_endpoints_unhealthy", "gauge", "Endpoints that fail their health checks now.", &mut unhealthy);
+    let mut checks = checked().flat_map(|(state, CheckCounts { passed, failed })| {
+        let line = |(result, count)| format!("{{cluster=\"{}\",result=\"{result}\"}} {count}", state.cluster);
+        [("passed", passed), ("failed", failed)].map(line)
+    });
+    family("weft_health_checks_total", "counter", "Health checks of endpoints, by what came of them.", &mut checks);
 }

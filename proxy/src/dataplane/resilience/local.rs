@@ -59,14 +59,19 @@ impl Place {
 #[derive(Clone, Debug, Default)]
 pub(in crate::dataplane) struct Told {
     ejected: Rc<Ejected>,
+    unhealthy: Rc<Ejected>,
+    /// Both of them.
+    out: Rc<Ejected>,
     warming: Rc<Warming>,
 }
 
 /// What it tells.
 #[derive(Clone, Debug)]
 pub(in crate::dataplane) enum News {
-    /// These are left out.
+    /// These are left out, because they err.
     Ejected(Arc<Ejected>),
+    /// These are left out, because they fail their health checks.
+    Unhealthy(Arc<Ejected>),
     /// These are new.
     Warming(Arc<Warming>),
 }
@@ -76,13 +81,19 @@ impl Told {
     pub(in crate::dataplane) fn take(&mut self, news: News) {
         match news {
             News::Ejected(ejected) => self.ejected = Rc::new((*ejected).clone()),
+            News::Unhealthy(unhealthy) => self.unhealthy = Rc::new((*unhealthy).clone()),
             News::Warming(warming) => self.warming = Rc::new((*warming).clone()),
         }
+        self.out = match (self.ejected.is_empty(), self.unhealthy.is_empty()) {
+            (_, true) => self.ejected.clone(),
+            (true, false) => self.unhealthy.clone(),
+            (false, false) => Rc::new(self.ejected.and(&self.unhealthy)),
+        };
     }
 
     /// Whether there is nothing to know.
     pub(in crate::dataplane) fn is_empty(&self) -> bool {
-        self.ejected.is_empty() && self.warming.is_empty()
+        self.out.is_empty() && self.warming.is_empty()
     }
 }
 
@@ -136,9 +147,14 @@ impl Local {
         self.cursor.get()
     }
 
-    /// The endpoints that are left out.
-    pub(in crate::dataplane) fn ejected(&self) -> Rc<Ejected> {
-        self.told.borrow().ejected.clone()
+    /// The endpoints that are left out, for whatever reason.
+    pub(in crate::dataplane) fn left_out(&self) -> Rc<Ejected> {
+        self.told.borrow().out.clone()
+    }
+
+    /// Those of them that fail their health checks.
+    pub(in crate::dataplane) fn unhealthy(&self) -> Rc<Ejected> {
+        self.told.borrow().unhealthy.clone()
     }
 
     /// The endpoints that are new.

@@ -130,6 +130,7 @@ pub(super) fn outbound(
         limits: Limits::default(),
         breaker: None,
         ejection: None,
+        health_check: None,
         origins: Vec::new(),
     };
     let endpoint = |(place, (address, identity)): (usize, &(SocketAddr, SpiffeId))| Endpoint {

@@ -2,6 +2,7 @@
 mod balance;
 mod breaking;
 mod by_hand;
+mod checks;
 mod faults;
 mod fleet;
 mod http;

@@ -53,6 +53,27 @@ async fn an_instance_that_fails_again_and_again_is_left_out_and_shown_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_instance_that_fails_its_health_checks_is_left_out_and_shown_so() {
+    let shop = Shop::open().await;
+    let (_application, _sidecar) = failing(&shop).await;
+    let check = "healthCheck: { http: { path: /healthz }, interval: 100ms, timeout: 10s }";
+    shop.mesh.apply(&policy(check)).await.unwrap();
+    let state = eventually("it is unhealthy", async || {
+        let answer = shop.mesh.client().proxy("shop", "web-0", "/config/endpoints").await.unwrap();
+        // Both Services are checked, each with its own endpoints.
+        let live = answer["live"].as_array()?;
+        live.iter().find(|it| it["cluster"] == "local/shop/reviews-v1:80" && it["unhealthy"][0].is_object()).cloned()
+    });
+    // Services are known to a sidecar that has called them.
+    let mut connection = shop.web.connect().await.unwrap();
+    connection.get("reviews", "/", &[]).await.unwrap();
+    let state = state.await;
+    assert_eq!(state["unhealthy"][0]["workload"], "shop/reviews-v1-1", "{state}");
+    assert_eq!(state["unhealthy"][0]["health"], "unhealthy (active): it answered 500, not 200-299", "{state}");
+    until_all(&shop, |status, text| status == 200 && text == "v1").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_policy_that_repeats_hides_an_instance_that_fails() {
     let shop = Shop::open().await;
     shop.mesh
