@@ -16,7 +16,7 @@ use weft_model::SpiffeId;
 use weft_net::{PeerAddr, reset_on_close};
 
 use super::{
-    gate::Stranger,
+    gate::Limit,
     histogram::add,
     http::{Conn, Forward, Outcome},
     http2,
@@ -27,6 +27,7 @@ use super::{
     relay::{Begun, relay},
     respond::{Ending, Failure},
     serve::{Path, serve},
+    strangers::Newcomer,
     tls::{Io, Wire},
     upstream,
     watch::Watching,
@@ -38,12 +39,12 @@ use super::{
 /// as well, so that this bound is only for a caller that does not.
 const TELLS_ITSELF: Duration = Duration::from_millis(100);
 
-/// Serves a peer's connection to the inbound listener; `stranger` is its place among those who have not proven who they are.
-pub(super) async fn connection(worker: &Rc<Worker>, (tcp, stranger): (TcpStream, Stranger), peer: PeerAddr) {
+/// Serves a peer's connection to the inbound listener; `newcomer` is its place among those who have not proven who they are.
+pub(super) async fn connection(worker: &Rc<Worker>, (tcp, newcomer): (TcpStream, Newcomer), peer: PeerAddr) {
     let mut record = Record::begin(worker.ledger(), Direction::Inbound, true, peer);
     // Boxed: neither the handshake nor a TCP relay makes the HTTP connection larger that waits for a request.
-    let secured = Box::pin(secured(worker, tcp, &mut record)).await;
-    drop(stranger);
+    let secured = Box::pin(secured(worker, (tcp, &newcomer), &mut record)).await;
+    drop(newcomer);
     match secured {
         Ok(Secured { io, caller, server_name, wire: wire @ (Wire::Http1 | Wire::Http2) }) => {
             // From here on each request has its own record.
@@ -69,7 +70,11 @@ struct Secured {
 }
 
 /// The stages *detect* and *secure*.
-async fn secured(worker: &Worker, tcp: TcpStream, record: &mut Record) -> Result<Secured, Failure> {
+async fn secured(
+    worker: &Worker,
+    (tcp, newcomer): (TcpStream, &Newcomer),
+    record: &mut Record,
+) -> Result<Secured, Failure> {
     let bound = worker.timeouts().handshake;
     let identity = worker.identity();
     let identity = identity.ok_or_else(|| Failure::new(Ending::Unready, "this proxy has no certificate yet"))?;
@@ -89,9 +94,17 @@ async fn secured(worker: &Worker, tcp: TcpStream, record: &mut Record) -> Result
             Failure::new(Ending::Handshake, format!("the TLS handshake failed: {error}"))
         })
     };
-    let tls = match timeout(bound, handshake).await {
-        Ok(tls) => tls?,
-        Err(_) => return Err(Failure::new(Ending::Handshake, format!("no TLS handshake within {bound:?}"))),
+    let tls = tokio::select! {
+        biased;
+        outcome = timeout(bound, handshake) => match outcome {
+            Ok(tls) => tls?,
+            Err(_) => return Err(Failure::new(Ending::Handshake, format!("no TLS handshake within {bound:?}"))),
+        },
+        () = newcomer.gives_way() => {
+            worker.turned_away(Limit::Handshakes);
+            let detail = "no TLS handshake, and newer clients needed its place among those who have not proven who they are";
+            return Err(Failure::new(Ending::Handshake, detail));
+        }
     };
     let session = tls.get_ref().1;
     let caller = peer_identity(session);

@@ -31,6 +31,7 @@ mod resilience;
 mod respond;
 mod serve;
 mod settings;
+mod strangers;
 #[cfg(test)]
 mod tests;
 mod tls;

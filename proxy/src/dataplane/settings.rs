@@ -133,7 +133,7 @@ impl Default for Timeouts {
 }
 
 /// Bounds on accepted connections, for all workers together. What comes beyond is closed at once with a reset and counted
-/// in `weft_connections_refused_total`. Peers' defaults stand beside ours.
+/// in `weft_connections_refused_total`, as is what gives way. Peers' defaults stand beside ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Accepted connections that are open, inbound and outbound (Envoy: no bound unless its overload manager is given one,
@@ -141,7 +141,8 @@ pub struct Limits {
     /// upstream connections too). Each may hold an upstream connection, so twice as many descriptors.
     pub connections: usize,
     /// Inbound connections whose client has not yet proven who it is, at most [`Timeouts::handshake`] each: a stranger
-    /// costs memory and a signature before anything is known of it (Envoy, Linkerd and nginx bound only the time).
+    /// costs memory and a signature before anything is known of it (Envoy, Linkerd and nginx bound only the time). Beyond,
+    /// the oldest of them gives way to the newest.
     pub handshakes: usize,
 }
 

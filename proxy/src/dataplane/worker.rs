@@ -23,7 +23,7 @@ use weft_net::{PeerAddr, reset_on_close};
 use super::{
     Event, Identity, Timeouts,
     bell::Bell,
-    gate::{Gate, Limit, Stranger},
+    gate::{Gate, Limit},
     histogram::add,
     http::Replays,
     http2::Links,
@@ -37,6 +37,7 @@ use super::{
     resilience::{Local, News, Reported, Shared, Table, Told, Unused},
     respond::{Ending, Failure},
     tls::LocalIdentity,
+    strangers::{Newcomer, Strangers},
     watch::{self, Watch},
 };
 
@@ -141,6 +142,7 @@ pub(super) struct Worker {
     bells: [Bell; 2],
     over: Bell,
     watch: Watch,
+    strangers: Rc<Strangers>,
     growth: Cell<Growth>,
     /// By direction.
     open: [Cell<usize>; 2],
@@ -232,6 +234,14 @@ impl Worker {
         }
         let detail = "this proxy takes no new request until it is known how much memory those take that came just now";
         Err(Failure::new(Ending::Overloaded, detail))
+    }
+
+    /// Counts a connection that was closed for want of room.
+    pub(super) fn turned_away(&self, limit: Limit) {
+        let place = Limit::TURN_AWAY.iter().position(|its| *its == limit);
+        if let Some(refused) = place.and_then(|place| self.totals().refused.get(place)) {
+            add(refused, 1);
+        }
     }
 
     /// Whether the connections of a direction are being let go.
@@ -489,6 +499,7 @@ async fn work(ledger: Rc<Ledger>, start: Start, mut commands: mpsc::UnboundedRec
         bells: Default::default(),
         over: Bell::default(),
         watch: Watch::default(),
+        strangers: Rc::default(),
         growth: Cell::default(),
         open: Default::default(),
         closed: Notify::new(),
@@ -583,8 +594,8 @@ fn begin(worker: &Rc<Worker>, role: &Role, tcp: TcpStream, peer: PeerAddr) {
     let _ = tcp.set_nodelay(true);
     let open = Open::begin(worker.clone(), role.direction());
     match role {
-        Role::Inbound => match worker.gate.stranger() {
-            Some(stranger) => drop(spawn_local(inbound_task(open, (tcp, stranger), peer))),
+        Role::Inbound => match worker.strangers.welcome(&worker.gate) {
+            Some(newcomer) => drop(spawn_local(inbound_task(open, (tcp, newcomer), peer))),
             None => turn_away(worker, &tcp, Limit::Handshakes),
         },
         Role::Outbound => drop(spawn_local(http_task(open, tcp, peer))),
@@ -596,14 +607,11 @@ fn begin(worker: &Rc<Worker>, role: &Role, tcp: TcpStream, peer: PeerAddr) {
 fn turn_away(worker: &Worker, tcp: &TcpStream, limit: Limit) {
     // Where even the option fails, the socket is gone.
     let _ = reset_on_close(tcp);
-    let place = Limit::TURN_AWAY.iter().position(|its| *its == limit);
-    if let Some(refused) = place.and_then(|place| worker.totals().refused.get(place)) {
-        add(refused, 1);
-    }
+    worker.turned_away(limit);
 }
 
-async fn inbound_task(open: Open, (tcp, stranger): (TcpStream, Stranger), peer: PeerAddr) {
-    inbound::connection(&open.worker, (tcp, stranger), peer).await;
+async fn inbound_task(open: Open, (tcp, newcomer): (TcpStream, Newcomer), peer: PeerAddr) {
+    inbound::connection(&open.worker, (tcp, newcomer), peer).await;
 }
 
 async fn http_task(open: Open, tcp: TcpStream, peer: PeerAddr) {

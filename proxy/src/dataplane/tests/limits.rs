@@ -39,7 +39,7 @@ async fn beyond_the_bound_on_connections_new_ones_are_reset_and_counted_and_a_cl
 }
 
 #[tokio::test]
-async fn strangers_in_their_handshake_take_no_more_than_their_own_places() {
+async fn of_strangers_in_their_handshake_the_oldest_gives_way_to_the_newest() {
     let mesh = Mesh::http().await;
     let Mesh { web, server: _, application, authority } = mesh;
     let server = Side::start("server", |settings| settings.limits.handshakes = 2).with_identity(&authority, "reviews");
@@ -51,14 +51,19 @@ async fn strangers_in_their_handshake_take_no_more_than_their_own_places() {
         None,
         &[(server.inbound(), identity("reviews"))],
     )));
-    // Two that say nothing, and the third finds no place.
-    let mut strangers = vec![Peer::connect(server.inbound()).await, Peer::connect(server.inbound()).await];
+    // Two that say nothing, and for the third the oldest gives way.
+    let mut oldest = Peer::connect(server.inbound()).await;
+    server.has_metric("weft_connections_active{direction=\"inbound\"} 1").await;
+    let second = Peer::connect(server.inbound()).await;
     server.has_metric("weft_connections_active{direction=\"inbound\"} 2").await;
-    is_reset(server.inbound()).await;
+    let third = Peer::connect(server.inbound()).await;
+    assert_eq!(oldest.rest().await, b"");
     server.has_metric("weft_connections_refused_total{limit=\"handshakes\"} 1").await;
     server.has_metric("weft_connections_refused_total{limit=\"connections\"} 0").await;
-    drop(strangers.pop());
-    server.has_metric("weft_connections_active{direction=\"inbound\"} 1").await;
+    server.has_metric("weft_connections_active{direction=\"inbound\"} 2").await;
+    let [record] = server.log.records(1).await.try_into().unwrap();
+    let why = "no TLS handshake, and newer clients needed its place among those who have not proven who they are";
+    assert_eq!((&record["outcome"], &record["detail"]), (&"handshake".into(), &why.into()));
     // Whoever has proven who it is holds none of the places: many may be open at once.
     let mut clients = Vec::new();
     for _ in 0..4 {
@@ -69,5 +74,7 @@ async fn strangers_in_their_handshake_take_no_more_than_their_own_places() {
         app.until("\r\n\r\n").await;
         clients.push((client, app));
     }
+    // One silent stranger gave way to the first of them; there was room for the next.
     server.has_metric("weft_connections_active{direction=\"inbound\"} 5").await;
+    drop((second, third));
 }

@@ -5,6 +5,7 @@ mod ca_down;
 mod came_back_less;
 mod control_plane_down;
 mod descriptors;
+mod flood;
 mod memory_cap;
 mod proxy_crash;
 mod restart_while_down;
@@ -33,7 +34,7 @@ struct Row {
 }
 
 /// Every row, in order.
-const ROWS: [Row; 11] = [
+const ROWS: [Row; 12] = [
     Row { number: 1, about: "control plane down", run: |drill| Box::pin(control_plane_down::run(drill)) },
     Row { number: 2, about: "new proxy while it is down", run: |drill| Box::pin(restart_while_down::run(drill)) },
     Row { number: 3, about: "control plane back with less", run: |drill| Box::pin(came_back_less::run(drill)) },
@@ -42,6 +43,7 @@ const ROWS: [Row; 11] = [
     Row { number: 8, about: "rolling update of an application", run: |drill| Box::pin(rolling_update::run(drill)) },
     Row { number: 9, about: "slow and black-holed upstreams", run: |drill| Box::pin(slow_upstream::run(drill)) },
     Row { number: 10, about: "retry storm", run: |drill| Box::pin(retry_storm::run(drill)) },
+    Row { number: 11, about: "floods and slow heads", run: |drill| Box::pin(flood::run(drill)) },
     Row { number: 12, about: "memory cap", run: |drill| Box::pin(memory_cap::run(drill)) },
     Row { number: 15, about: "descriptors run out", run: |drill| Box::pin(descriptors::run(drill)) },
     Row { number: 22, about: "half-close, reset, long streams", run: |drill| Box::pin(streams::run(drill)) },
