@@ -36,8 +36,8 @@ use super::{
     progress::Taker,
     resilience::{Local, News, Reported, Shared, Table, Told, Unused},
     respond::{Ending, Failure},
-    tls::LocalIdentity,
     strangers::{Newcomer, Strangers},
+    tls::LocalIdentity,
     watch::{self, Watch},
 };
 
