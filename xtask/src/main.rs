@@ -3,6 +3,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod foreign;
 mod python;
 mod run;
 mod suites;

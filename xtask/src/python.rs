@@ -19,6 +19,18 @@ const NEEDED: &str = "import sys, venv, ensurepip; assert sys.version_info >= (3
 /// # Errors
 /// There is no Python that can make one, or what is listed cannot be had.
 pub(crate) fn with(requirements: &Path) -> Result<PathBuf> {
+    environment(requirements, &["--only-binary", ":all:"])
+}
+
+/// The same where what is listed is published as sources only, in part.
+///
+/// # Errors
+/// As [`with`].
+pub(crate) fn with_sources(requirements: &Path) -> Result<PathBuf> {
+    environment(requirements, &[])
+}
+
+fn environment(requirements: &Path, binaries: &[&str]) -> Result<PathBuf> {
     let listed = fs::read(requirements).with_context(|| format!("cannot read {}", requirements.display()))?;
     let version = version()?;
     let mut hasher = DefaultHasher::new();
@@ -31,8 +43,8 @@ pub(crate) fn with(requirements: &Path) -> Result<PathBuf> {
     eprintln!("making a Python environment in {} with {}", folder.display(), requirements.display());
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))?;
-    let install = ["-m", "pip", "install", "--quiet", "--require-hashes", "--only-binary", ":all:", "--requirement"];
-    run(Command::new(&python).args(install).arg(requirements))
+    let install = ["-m", "pip", "install", "--quiet", "--require-hashes"];
+    run(Command::new(&python).args(install).args(binaries).arg("--requirement").arg(requirements))
         .context("what the tests' peers need cannot be installed; pip reads its usual configuration and environment")?;
     fs::write(&done, version).with_context(|| format!("cannot write {}", done.display()))?;
     Ok(python)

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result};
 
 use crate::{
-    python,
+    foreign, python,
     run::{Counts, Executable, Workspace, say},
 };
 
@@ -30,6 +30,8 @@ pub(crate) struct Choice {
     pub(crate) rows: Option<String>,
     /// The drills' seeds, separated by commas; those of the scale where nothing is named.
     pub(crate) seeds: Option<String>,
+    /// Which of the foreign suites, separated by commas; all of them where nothing is named.
+    pub(crate) only: Option<String>,
 }
 
 impl Choice {
@@ -52,7 +54,7 @@ pub(crate) struct Suite {
 }
 
 /// Every suite, in the order in which they run.
-pub(crate) const SUITES: [Suite; 10] = [
+pub(crate) const SUITES: [Suite; 11] = [
     Suite { name: "lint", about: "formatting, clippy, documentation", quick: true, run: lint },
     Suite { name: "tidy", about: "dependency edges, budgets, documents", quick: true, run: tidy },
     Suite { name: "unit", about: "every crate's own tests and doc tests", quick: true, run: unit },
@@ -61,12 +63,19 @@ pub(crate) const SUITES: [Suite; 10] = [
     Suite { name: "hold", about: "outages, rotation and replacement under load", quick: false, run: hold },
     Suite { name: "pairs", about: "the evaluator against a real proxy", quick: false, run: pairs },
     Suite { name: "peers", about: "gRPC's Python client and server through two sidecars", quick: false, run: peers },
+    Suite {
+        name: "foreign",
+        about: "h2spec, gRPC's interop, Autobahn, slowhttptest, sslyze",
+        quick: false,
+        run: foreign,
+    },
     Suite { name: "drills", about: "failure modes on a mesh of real processes", quick: false, run: drills },
     Suite { name: "demo", about: "weft demo --check: a mesh of real processes", quick: false, run: demo },
 ];
 
 /// The packages whose tests are suites of their own.
-const SUITE_PACKAGES: [&str; 5] = ["weft-tidy", "weft-integration", "weft-fuzz", "weft-peers", "weft-drills"];
+const SUITE_PACKAGES: [&str; 6] =
+    ["weft-tidy", "weft-integration", "weft-fuzz", "weft-peers", "weft-foreign", "weft-drills"];
 
 fn lint(workspace: &Workspace, _: &Choice) -> Result<Counts> {
     let mut counts = Counts::default();
@@ -129,6 +138,14 @@ fn peers(workspace: &Workspace, _: &Choice) -> Result<Counts> {
     let python = python::with(&workspace.file("tests/peers/requirements.txt"))?;
     let python = python.to_str().context("the cache folder's path is no text")?;
     workspace.tests(|test| test.package == "weft-peers", &[("WEFT_PEERS_PYTHON", python)])
+}
+
+fn foreign(workspace: &Workspace, choice: &Choice) -> Result<Counts> {
+    let programs = foreign::programs(workspace)?;
+    let mut environment: Vec<_> = programs.iter().map(|(variable, path)| (*variable, path.as_str())).collect();
+    environment.push(("WEFT_FOREIGN", choice.of("short", "full")));
+    environment.push(("WEFT_FOREIGN_ONLY", choice.only.as_deref().unwrap_or_default()));
+    workspace.tests(|test| test.package == "weft-foreign", &environment)
 }
 
 fn drills(workspace: &Workspace, choice: &Choice) -> Result<Counts> {

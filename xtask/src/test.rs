@@ -27,6 +27,9 @@ pub(crate) struct Arguments {
     /// The drills' seeds, separated by commas.
     #[arg(long, value_name = "SEEDS")]
     seeds: Option<String>,
+    /// The foreign suites, separated by commas (for instance h2spec,grpc).
+    #[arg(long, value_name = "NAMES")]
+    only: Option<String>,
     /// Names the suites and leaves.
     #[arg(long)]
     list: bool,
@@ -43,7 +46,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     let chosen = choose(arguments)?;
     let workspace = Workspace::find()?;
     let scale = if arguments.full { Scale::Full } else { Scale::Short };
-    let choice = Choice { scale, rows: arguments.rows.clone(), seeds: arguments.seeds.clone() };
+    let choice =
+        Choice { scale, rows: arguments.rows.clone(), seeds: arguments.seeds.clone(), only: arguments.only.clone() };
     let mut total = Counts::default();
     let mut failed = Vec::new();
     for suite in chosen {

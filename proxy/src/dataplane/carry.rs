@@ -12,7 +12,7 @@ use super::{
     record::{Record, Stage},
     resilience::{Look, Room},
     respond::{Failure, UNPROCESSED, unprocessed},
-    serve::{Http1Job, Tunnel},
+    serve::{Far, Http1Job, Tunnel},
     tls::{Io, Wire},
     upstream,
 };
@@ -79,7 +79,7 @@ impl Carrier for Http1<'_> {
         let outcome = exchange.finish(head).await?;
         if outcome.switched {
             let idle = self.forward.bounds_all.then_some(self.forward.body_idle);
-            *self.tunnel = Some(Tunnel { upstream, idle, until: self.forward.until });
+            *self.tunnel = Some(Tunnel { far: Far::Http1(upstream), idle, until: self.forward.until });
         } else if outcome.upstream_lives {
             let EndpointAddress::Socket(address) = attempt.picked().address();
             let worker = attempt.worker();
@@ -148,7 +148,7 @@ pub(super) async fn to_application(
     let outcome = exchange.finish(head).await?;
     if outcome.switched {
         let upstream = Upstream { conn: upstream, connection: None };
-        *job.tunnel = Some(Tunnel { upstream, idle: None, until: None });
+        *job.tunnel = Some(Tunnel::to(Far::Http1(upstream)));
     } else if outcome.upstream_lives {
         keep(application, upstream);
     }

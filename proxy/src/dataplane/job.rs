@@ -25,6 +25,10 @@ pub(super) trait Head {
     /// The host to forward in place of the one that was written; `None` where that is normal already, and goes out as it
     /// came.
     fn host<'a>(&self, normal: &'a str) -> Option<&'a str>;
+
+    /// What it asks to be spoken in place of HTTP: the protocols of its Upgrade or its `:protocol`, `connect` for a tunnel
+    /// without one.
+    fn tunnel(&self) -> Option<String>;
 }
 
 /// What changes of a request while it is carried: who asked, its body, its record.

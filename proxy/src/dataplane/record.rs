@@ -51,9 +51,9 @@ struct Note {
 }
 
 /// Which texts a record may keep; `caller` and `server` are the identities that the peer has proven, `rewritten` the host and path
-/// that are forwarded where they differ, `mirrorOf` the record of the request that this one copies, `pickedBy` why it is this
-/// endpoint where that is not its turn, `circumstances` what the pick depended on beside the draws, and `notRepeated` why a
-/// failed request was not sent again.
+/// that are forwarded where they differ, `mirrorOf` the record of the request that this one copies, `protocol` what a tunnel
+/// speaks in place of HTTP, `pickedBy` why it is this endpoint where that is not its turn, `circumstances` what the pick depended
+/// on beside the draws, and `notRepeated` why a failed request was not sent again.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Key {
     Caller,
@@ -69,6 +69,7 @@ pub(super) enum Key {
     Destination,
     Rewritten,
     MirrorOf,
+    Protocol,
     Trace,
     Span,
     ParentSpan,
@@ -78,7 +79,7 @@ pub(super) enum Key {
     Detail,
 }
 
-const KEYS: [(Key, &str); 20] = [
+const KEYS: [(Key, &str); 21] = [
     (Key::Caller, "caller"),
     (Key::Server, "server"),
     (Key::Authority, "authority"),
@@ -92,6 +93,7 @@ const KEYS: [(Key, &str); 20] = [
     (Key::Destination, "destination"),
     (Key::Rewritten, "rewritten"),
     (Key::MirrorOf, "mirrorOf"),
+    (Key::Protocol, "protocol"),
     (Key::Trace, "traceId"),
     (Key::Span, "spanId"),
     (Key::ParentSpan, "parentSpanId"),

@@ -5,7 +5,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::Instant;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::Instant,
+};
 use weft_decide::Draws;
 use weft_net::{Relay, RelayEnd, Relayed, Side, reset_on_close};
 
@@ -17,6 +20,19 @@ use super::{
     watch::{Revoked, Watching},
     worker::Worker,
 };
+
+/// One side of what is relayed: a connection, or an HTTP/2 stream.
+pub(super) trait Leg: AsyncRead + AsyncWrite + Unpin {
+    /// Has whoever is there see that what it got is not the whole.
+    fn break_off(&mut self);
+}
+
+impl Leg for Io {
+    fn break_off(&mut self) {
+        // Where the option fails, the socket is gone.
+        let _ = reset_on_close(self.tcp());
+    }
+}
 
 /// A connection whose bytes begin to flow.
 #[derive(Default)]
@@ -35,7 +51,7 @@ pub(super) async fn relay(
     worker: &Worker,
     record: &mut Record,
     watching: Option<&Watching<'_>>,
-    (downstream, upstream): (&mut Io, &mut Io),
+    (downstream, upstream): (&mut impl Leg, &mut impl Leg),
     Begun { relay, idle, until }: Begun,
 ) {
     record.at(Stage::Stream);
@@ -64,10 +80,9 @@ pub(super) async fn relay(
     let end = end.await;
     let record = &mut *counted.record;
     if !matches!(end, End::Relay(RelayEnd::Closed)) {
-        // The other side must not take what it got for the whole. Where the option fails, the socket is gone.
-        for io in [downstream, upstream] {
-            let _ = reset_on_close(io.tcp());
-        }
+        // The other side must not take what it got for the whole.
+        downstream.break_off();
+        upstream.break_off();
     }
     match end {
         End::Relay(RelayEnd::Closed) => record.complete(),

@@ -17,8 +17,8 @@ use super::{
     metrics::Direction,
     mirror::Mirroring,
     pool::Upstream,
-    record::{Record, Stage},
-    relay::{Begun, relay},
+    record::{Key, Record, Stage},
+    relay::{Begun, Leg, relay},
     respond::{Ending, Failure, reason},
     watch::Watching,
     worker::Worker,
@@ -41,13 +41,28 @@ pub(super) struct Http1Job<'a> {
     pub(super) tunnel: &'a mut Option<Tunnel>,
 }
 
-/// Where the bytes of a client's connection go that has left HTTP.
+/// Where the bytes of a client go that has left HTTP's messages behind.
 pub(super) struct Tunnel {
-    pub(super) upstream: Upstream,
+    pub(super) far: Far,
     /// How long it may stand still, where a policy says so.
     pub(super) idle: Option<Duration>,
     /// When it must be over, where a policy says so.
     pub(super) until: Option<Instant>,
+}
+
+impl Tunnel {
+    /// One that no policy bounds.
+    pub(super) const fn to(far: Far) -> Self {
+        Self { far, idle: None, until: None }
+    }
+}
+
+/// The other end of a tunnel.
+pub(super) enum Far {
+    /// A connection that has left HTTP/1.1.
+    Http1(Upstream),
+    /// A stream of an HTTP/2 connection.
+    Http2(http2::Stream),
 }
 
 impl Job for Http1Job<'_> {
@@ -99,6 +114,14 @@ impl Head for Incoming {
 
     fn host<'a>(&self, normal: &'a str) -> Option<&'a str> {
         (self.head.host.bytes(self.bytes()) != normal.as_bytes()).then_some(normal)
+    }
+
+    fn tunnel(&self) -> Option<String> {
+        if self.head.connect {
+            return Some("connect".to_owned());
+        }
+        let protocols: Vec<_> = self.head.protocols(self.bytes()).map(String::from_utf8_lossy).collect();
+        self.head.upgrade.then(|| protocols.join(", "))
     }
 }
 
@@ -192,7 +215,8 @@ async fn one(
     match carried {
         Ok(_) if let Some(tunnel) = tunnel => {
             // Boxed: hardly any connection comes to it.
-            Box::pin(tunnelled(worker, path, (client, tunnel), incoming, record)).await;
+            let early = client.take_input();
+            Box::pin(tunnelled(worker, path, (incoming, record), (early, client.io_mut()), tunnel)).await;
             After::Drop
         }
         Ok(outcome) => {
@@ -214,18 +238,28 @@ async fn one(
     }
 }
 
-/// Carries a tunnel's bytes to its end, those first that came behind the heads.
-async fn tunnelled(
+/// Carries a tunnel's bytes to its end, those first that came behind the heads: `early` of the client's.
+pub(super) async fn tunnelled(
     worker: &Worker,
     path: &impl Path,
-    (client, tunnel): (&mut Conn, Tunnel),
-    incoming: &Incoming,
-    record: &mut Record,
+    (head, record): (&impl Head, &mut Record),
+    (early, near): (Vec<u8>, &mut impl Leg),
+    Tunnel { far, idle, until }: Tunnel,
 ) {
-    let watching = path.watch(incoming);
-    let Tunnel { mut upstream, idle, until } = tunnel;
-    let begun = Begun { relay: Relay::new(client.take_input(), upstream.conn.take_input()), idle, until };
-    relay(worker, record, watching.as_ref(), (client.io_mut(), upstream.conn.io_mut()), begun).await;
+    if let Some(protocol) = head.tunnel() {
+        record.note(Key::Protocol, protocol);
+    }
+    let watching = path.watch(head);
+    match far {
+        Far::Http1(mut upstream) => {
+            let begun = Begun { relay: Relay::new(early, upstream.conn.take_input()), idle, until };
+            relay(worker, record, watching.as_ref(), (near, upstream.conn.io_mut()), begun).await;
+        }
+        Far::Http2(mut stream) => {
+            let begun = Begun { relay: Relay::new(early, Vec::new()), idle, until };
+            relay(worker, record, watching.as_ref(), (near, &mut stream), begun).await;
+        }
+    }
 }
 
 /// How a refusal is answered.

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::tree::root;
 
 /// The crates of this workspace that each may depend on in its product code.
-const MAY_SEE: [(&str, &[&str]); 20] = [
+const MAY_SEE: [(&str, &[&str]); 21] = [
     ("weft-proto", &[]),
     ("weft-model", &[]),
     ("weft-ir", &["weft-model"]),
@@ -56,6 +56,7 @@ const MAY_SEE: [(&str, &[&str]); 20] = [
     ("weft-integration", &[]),
     ("weft-drills", &["weft-harness"]),
     ("weft-peers", &["weft-harness"]),
+    ("weft-foreign", &[]),
     ("weft-tidy", &[]),
     ("weft-fuzz", &["weft-model", "weft-ir", "weft-decide", "weft-xds", "weft-certs", "weft-proxy"]),
     ("xtask", &[]),

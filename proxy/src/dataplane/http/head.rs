@@ -125,6 +125,11 @@ impl RequestHead {
     pub fn decoder(&self, head: &[u8]) -> Decoder {
         Decoder::new(self.framing).without_nominated(&self.fields, head)
     }
+
+    /// The protocols that the client asks for, of whose bytes `head` is the start; `h2c` apart.
+    pub(crate) fn protocols<'a>(&'a self, head: &'a [u8]) -> impl Iterator<Item = &'a [u8]> + 'a {
+        self.fields.protocols(head)
+    }
 }
 
 /// A response's head. It names parts of the bytes that it was parsed from and holds none of them.
@@ -205,6 +210,11 @@ impl ResponseHead {
             self.framing = Framing::Empty;
             self.keeps_alive = false;
         }
+    }
+
+    /// The protocols that the upstream switches to, of whose bytes `head` is the start.
+    pub(crate) fn protocols<'a>(&'a self, head: &'a [u8]) -> impl Iterator<Item = &'a [u8]> + 'a {
+        self.fields.protocols(head)
     }
 
     /// Whether more heads follow (RFC 9110 §15.2): any 1xx but 101, which ends HTTP on the connection.

@@ -51,6 +51,13 @@ pub enum Malformed {
     TooManyInterim,
     /// A 101 that was not asked for, names another protocol, or came before the request was whole (RFC 9110 §7.8).
     UnaskedUpgrade,
+    /// A good answer other than 101 to a request that was one for a tunnel to begin with (RFC 8441 §5): its client would take what
+    /// follows for the tunnel's.
+    NoUpgrade,
+    /// A 101 whose Sec-WebSocket-Accept is not made of the key that was sent (RFC 6455 §4.1).
+    NoAccept,
+    /// A wish to speak WebSocket without one Sec-WebSocket-Key of 16 bytes (RFC 6455 §4.2.1).
+    WebSocketKey,
     /// A CONNECT with content (RFC 9110 §9.3.6): a reader that skips it and one that tunnels it would differ.
     TunnelContent,
     /// The stream ended inside a head or body (RFC 9112 §8).
@@ -83,6 +90,9 @@ impl Malformed {
             | Self::Trailers
             | Self::TooManyInterim
             | Self::UnaskedUpgrade
+            | Self::NoUpgrade
+            | Self::NoAccept
+            | Self::WebSocketKey
             | Self::TunnelContent
             | Self::Truncated => 400,
         }
@@ -115,6 +125,9 @@ impl fmt::Display for Malformed {
             Self::Trailers => "the trailers are malformed or too large",
             Self::TooManyInterim => "there are more than ten interim answers",
             Self::UnaskedUpgrade => "the answer switches to a protocol that was not asked for, or too early",
+            Self::NoUpgrade => "the answer takes the request for another protocol for an ordinary one",
+            Self::NoAccept => "Sec-WebSocket-Accept does not fit the key that was sent",
+            Self::WebSocketKey => "Sec-WebSocket-Key is not 16 bytes in base64",
             Self::TunnelContent => "a CONNECT has content",
             Self::Truncated => "the stream ended inside a message",
         })

@@ -17,6 +17,7 @@ use super::{
     pump::{Pump, grpc_status},
     side::{Broken, Client as _},
     upstream::Upstream,
+    websocket,
 };
 use crate::dataplane::{
     attempts::{Answer, Attempt, AttemptFailed, Carrier, Fate, Sendable},
@@ -25,11 +26,11 @@ use crate::dataplane::{
     http::{Decoder, ExchangeError, Forward, Incoming, Malformed, Outcome, Progress},
     job::{self, Application, Job},
     mirror::Mirroring,
-    pool::Proven,
+    pool::{self, Proven},
     record::{Record, Stage},
     resilience::Room,
     respond::{Blame, Ending, Failure, UNPROCESSED, unprocessed},
-    serve::Http1Job,
+    serve::{Far, Http1Job, Tunnel},
     tls::Wire,
     upstream,
 };
@@ -42,6 +43,8 @@ pub(in crate::dataplane) struct Http2Job<'a> {
     pub(super) record: &'a mut Record,
     /// What was done so far.
     pub(super) progress: &'a mut Progress,
+    /// The upstream, once the stream is a tunnel's.
+    pub(super) tunnel: &'a mut Option<Tunnel>,
 }
 
 impl job::Head for Head {
@@ -55,6 +58,10 @@ impl job::Head for Head {
 
     fn host<'a>(&self, normal: &'a str) -> Option<&'a str> {
         (!self.is_at(normal)).then_some(normal)
+    }
+
+    fn tunnel(&self) -> Option<String> {
+        self.protocol().map(|protocol| protocol.as_str().to_owned())
     }
 }
 
@@ -71,8 +78,8 @@ impl Job for Http2Job<'_> {
         head: &'a Head,
         forward: Forward<'a>,
     ) -> (impl Carrier<Done = Outcome> + 'a, &'a mut Record) {
-        let Self { client, record, progress } = self;
-        (Http2 { head, forward, client, progress, mirroring: Some(mirroring) }, record)
+        let Self { client, record, progress, tunnel } = self;
+        (Http2 { head, forward, client, progress, tunnel, mirroring: Some(mirroring) }, record)
     }
 
     async fn to_application(
@@ -83,6 +90,9 @@ impl Job for Http2Job<'_> {
     ) -> Result<Outcome, Failure> {
         match application.protocol {
             Protocol::Http2 => self.over_http2(head, application, forward).await,
+            Protocol::Http | Protocol::Tcp if head.protocol().is_some() => {
+                Box::pin(self.upgrade(head, application, forward)).await
+            }
             Protocol::Http | Protocol::Tcp => self.over_http1(head, application, forward).await,
         }
     }
@@ -99,13 +109,21 @@ impl Http2Job<'_> {
             let lease = until_left(self.client, application_lease(application)).await?;
             self.record.at(Stage::Stream);
             let request = head.to_http2(forward).map_err(malformed)?;
+            if head.protocol().is_some() && !lease.takes_tunnels().await {
+                return Err(not_offered("the application takes no WebSocket over HTTP/2 (RFC 8441)"));
+            }
             self.client.rewind();
-            let carried = match Upstream::begin(lease, request, head.ended) {
+            let carried = match Upstream::begin(lease, request, ends_stream(head)) {
                 Ok(mut upstream) => {
-                    let up = if head.ended { Pump::none() } else { Pump::default() };
                     let sides = (&mut *self.client, &mut upstream);
-                    let mut exchange = Exchange::new(forward, sides, self.progress, (up, false));
+                    let mut exchange = Exchange::new(forward, sides, self.progress, (up(head), false));
                     match exchange.final_head().await {
+                        Ok((answer, _)) if head.is_opened_by(&answer) => {
+                            exchange.switch(answer).await?;
+                            drop(exchange);
+                            *self.tunnel = upstream.into_stream().map(|far| Tunnel::to(Far::Http2(far)));
+                            return Ok(SWITCHED);
+                        }
                         Ok(answer) => return Ok(exchange.finish(answer).await.map(|_| OVER)?),
                         Err(error) => error,
                     }
@@ -139,6 +157,51 @@ impl Http2Job<'_> {
         }
         Ok(OVER)
     }
+
+    /// An extended CONNECT towards an application that speaks HTTP/1.1: it is asked by Upgrade.
+    async fn upgrade(
+        &mut self,
+        head: &Head,
+        application: Application<'_>,
+        forward: &Forward<'_>,
+    ) -> Result<Outcome, Failure> {
+        if !head.protocol().is_some_and(|protocol| websocket::is_protocol(protocol.as_ref())) {
+            return Err(not_offered("an application that speaks HTTP/1.1 is asked for no protocol but websocket"));
+        }
+        let conn = until_left(self.client, application_conn(application)).await?;
+        self.record.at(Stage::Stream);
+        let worker = application.worker;
+        let key = websocket::key((worker.draw(), worker.draw()));
+        let ask = head.to_upgrade(forward, &key);
+        let mut upstream = http1::Upstream::asking(conn, ask, websocket::accept(key.as_bytes()));
+        let sides = (&mut *self.client, &mut upstream);
+        let mut exchange = Exchange::new(forward, sides, self.progress, (Pump::ended(), true));
+        let answer = exchange.final_head().await?;
+        if head.is_opened_by(&answer.0) {
+            exchange.switch(answer.0).await?;
+            drop(exchange);
+            let conn = upstream.into_tunnel();
+            *self.tunnel = Some(Tunnel::to(Far::Http1(pool::Upstream { conn, connection: None })));
+            return Ok(SWITCHED);
+        }
+        let whole = exchange.finish(answer).await?;
+        drop(exchange);
+        if whole && let Some(conn) = upstream.into_conn() {
+            keep(application, conn);
+        }
+        Ok(OVER)
+    }
+}
+
+/// What is sent of a request's body before its answer: nothing of what is meant for a tunnel.
+fn up(head: &Head) -> Pump {
+    if head.ended || head.protocol().is_some() { Pump::none() } else { Pump::default() }
+}
+
+/// Whether a request is sent as one without a body. A tunnel that is half closed from the start is closed by whoever carries
+/// its bytes.
+fn ends_stream(head: &Head) -> bool {
+    head.ended && head.protocol().is_none()
 }
 
 /// How often a request is sent again to an application that has proven not to have looked at it.
@@ -147,6 +210,9 @@ const MAX_REPEATS: u8 = 2;
 /// What becomes of the connections of two HTTP/2 ends is not for one stream to say.
 const OVER: Outcome = Outcome { client_lives: true, upstream_lives: true, switched: false };
 
+/// What becomes of them where a stream is a tunnel's from here on.
+const SWITCHED: Outcome = Outcome { switched: true, ..OVER };
+
 /// An HTTP/1.1 request towards an application that speaks HTTP/2.
 pub(in crate::dataplane) async fn http1_to_application(
     job: &mut Http1Job<'_>,
@@ -154,8 +220,11 @@ pub(in crate::dataplane) async fn http1_to_application(
     application: Application<'_>,
     forward: &Forward<'_>,
 ) -> Result<Outcome, Failure> {
-    if incoming.head.upgrade || incoming.head.connect {
-        return Err(not_offered("an application that speaks HTTP/2 is not offered Upgrade and CONNECT"));
+    if incoming.head.connect {
+        return Err(not_offered("an application that speaks HTTP/2 is not offered CONNECT"));
+    }
+    if incoming.head.upgrade {
+        return http1_to_tunnel(job, incoming, application, forward).await;
     }
     let request = head::from_http1(incoming, forward).map_err(malformed)?;
     let (head, bytes) = (&incoming.head, incoming.bytes());
@@ -192,6 +261,57 @@ pub(in crate::dataplane) async fn http1_to_application(
     }
 }
 
+/// An HTTP/1.1 client's wish to speak WebSocket with an application that speaks HTTP/2: it is asked by an extended CONNECT.
+async fn http1_to_tunnel(
+    job: &mut Http1Job<'_>,
+    incoming: &Incoming,
+    application: Application<'_>,
+    forward: &Forward<'_>,
+) -> Result<Outcome, Failure> {
+    let asked = head::websocket_from_http1(incoming, forward).map_err(malformed)?;
+    let Some((request, accept)) = asked else {
+        return Err(not_offered("an application that speaks HTTP/2 is asked for no protocol but websocket, by a GET"));
+    };
+    let lives = (incoming.head.keeps_alive, forward.last);
+    let sides = (&mut *job.client, &mut *job.body);
+    let mut client = http1::Client::new(sides, incoming.head.version, false, lives).accepting(accept);
+    loop {
+        let lease = application_lease(application).await?;
+        if !lease.takes_tunnels().await {
+            return Err(not_offered("the application takes no WebSocket over HTTP/2 (RFC 8441)"));
+        }
+        job.record.at(Stage::Stream);
+        let carried = match Upstream::begin(lease, request.clone(), false) {
+            Ok(mut upstream) => {
+                let sides = (&mut client, &mut upstream);
+                let mut exchange = Exchange::new(forward, sides, job.progress, (Pump::none(), true));
+                match exchange.final_head().await {
+                    Ok((answer, _)) if answer.status().is_success() => {
+                        exchange.switch(answer).await?;
+                        drop(exchange);
+                        job.progress.status = Some(101);
+                        *job.tunnel = upstream.into_stream().map(|far| Tunnel::to(Far::Http2(far)));
+                        return Ok(SWITCHED);
+                    }
+                    Ok(answer) => {
+                        exchange.client_mut().mistrust_early().await;
+                        let whole = exchange.finish(answer).await?;
+                        drop(exchange);
+                        let client_lives = client.lives && whole;
+                        return Ok(Outcome { client_lives, upstream_lives: true, switched: false });
+                    }
+                    Err(error) => error,
+                }
+            }
+            Err(broken) => not_begun(broken),
+        };
+        if !is_unprocessed(&carried) || job.record.repeats >= MAX_REPEATS {
+            return Err(carried.into());
+        }
+        job.record.repeats += 1;
+    }
+}
+
 /// Whether it is proven that the application has not looked at the request.
 fn is_unprocessed(error: &ExchangeError) -> bool {
     matches!(error, ExchangeError::NothingWritten(_) | ExchangeError::NotProcessed(_))
@@ -203,6 +323,7 @@ struct Http2<'a> {
     forward: Forward<'a>,
     client: &'a mut Client,
     progress: &'a mut Progress,
+    tunnel: &'a mut Option<Tunnel>,
     mirroring: Option<Mirroring<'a>>,
 }
 
@@ -216,7 +337,9 @@ impl Carrier for Http2<'_> {
     }
 
     fn picked(&mut self, record: &mut Record) {
-        if let Some(copies) = self.mirroring.take().and_then(|mirroring| mirroring.begin(record)) {
+        // What leaves HTTP is a conversation, which has no copy.
+        let mirroring = self.mirroring.take().filter(|_| self.head.protocol().is_none());
+        if let Some(copies) = mirroring.and_then(|mirroring| mirroring.begin(record)) {
             let Self { head, forward, client, .. } = self;
             let coding = if head.is_chunked() { Coding::Chunked } else { Coding::Plain };
             let mut bytes = head.to_http1(forward);
@@ -232,15 +355,18 @@ impl Carrier for Http2<'_> {
     }
 
     async fn try_once(&mut self, attempt: &mut Attempt<'_, '_>) -> Result<Outcome, AttemptFailed> {
-        let Self { head, forward, client, progress, mirroring: _ } = self;
+        let Self { head, forward, client, progress, tunnel, mirroring: _ } = self;
         let request = head.to_http2(forward).map_err(|wrong| AttemptFailed::Failed(Ended::Ours, malformed(wrong)))?;
         let lease = until_left(client, peer_lease(attempt)).await?;
         attempt.connected();
+        if head.protocol().is_some() && !lease.takes_tunnels().await {
+            let failure = not_offered("the endpoint takes no WebSocket over HTTP/2 (RFC 8441)");
+            return Err(AttemptFailed::Failed(Ended::Ours, failure));
+        }
         client.rewind();
-        let begun = Upstream::begin(lease, request, head.ended);
+        let begun = Upstream::begin(lease, request, ends_stream(head));
         let mut upstream = begun.map_err(|broken| AttemptFailed::from(not_begun(broken)))?;
-        let up = if head.ended { Pump::none() } else { Pump::default() };
-        let mut exchange = Exchange::new(forward, (&mut **client, &mut upstream), progress, (up, false));
+        let mut exchange = Exchange::new(forward, (&mut **client, &mut upstream), progress, (up(head), false));
         let answer = exchange.final_head().await?;
         let retry_after = answer.0.headers().get(::http::header::RETRY_AFTER).map(|value| value.as_bytes());
         let (status, grpc) = (answer.0.status().as_u16(), grpc_status(answer.0.headers()).map(u32::from));
@@ -250,6 +376,14 @@ impl Carrier for Http2<'_> {
         let is_grpc = status == 200 && content_type.is_some_and(|value| grpc::is_grpc(value.as_bytes()));
         if attempt.judge(Answer { status, grpc, unprocessed, retry_after, kept }) == Fate::HoldBack {
             return Err(AttemptFailed::HeldBack);
+        }
+        if head.is_opened_by(&answer.0) {
+            exchange.switch(answer.0).await?;
+            drop(exchange);
+            let idle = forward.bounds_all.then_some(forward.body_idle);
+            let far = upstream.into_stream().map(Far::Http2);
+            **tunnel = far.map(|far| Tunnel { far, idle, until: forward.until });
+            return Ok(SWITCHED);
         }
         exchange.finish(answer).await?;
         drop(exchange);

@@ -11,6 +11,7 @@ use super::{
     kept::Kept,
     side::{self, Broken, Piece, Side},
     trailers,
+    tunnel::Stream,
 };
 use crate::dataplane::attempts::Sendable;
 
@@ -56,6 +57,11 @@ impl Client {
     /// Lets the body be read from its first byte again.
     pub(super) fn rewind(&mut self) {
         self.kept.rewind();
+    }
+
+    /// The stream, once its answer has opened a tunnel.
+    pub(super) fn into_stream(self) -> Option<Stream> {
+        Some(Stream::new(self.send?, self.recv, None))
     }
 
     /// Ends the stream with a code: whatever was sent of an answer is not whole.

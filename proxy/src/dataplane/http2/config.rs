@@ -48,6 +48,8 @@ pub(super) fn accept(io: Prefixed) -> server::Handshake<Prefixed, Bytes> {
         .max_header_list_size(MAX_HEADER_LIST)
         .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
         .max_local_error_reset_streams(Some(MAX_ERROR_RESETS))
+        // RFC 8441 §3: WebSocket comes this way too.
+        .enable_connect_protocol()
         .handshake(io)
 }
 

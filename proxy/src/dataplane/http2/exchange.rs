@@ -110,8 +110,23 @@ impl<'a, C: Client, U: Upstream> Exchange<'a, C, U> {
         self.poll_idle(cx, None).map(Err)
     }
 
-    /// Passes the answer on to its end. Whether both bodies were whole.
-    pub(super) async fn finish(&mut self, (mut head, ended): (Response<()>, bool)) -> Result<bool, ExchangeError> {
+    /// Who asked.
+    pub(super) fn client_mut(&mut self) -> &mut C {
+        self.client
+    }
+
+    /// Passes the head on that opens a tunnel: from here on both ends are streams of bytes.
+    pub(super) async fn switch(&mut self, mut head: Response<()>) -> Result<(), ExchangeError> {
+        // What it says of content is not meant for the tunnel (RFC 9110 §9.3.6).
+        head.headers_mut().remove(header::CONTENT_LENGTH);
+        self.answer(head, false).await?;
+        let flushed = poll_fn(|cx| self.client.poll_flush(cx)).await;
+        flushed.map_err(|broken| self.upstream.left_by(broken))?;
+        self.upstream.reason = None;
+        Ok(())
+    }
+
+    async fn answer(&mut self, mut head: Response<()>, ended: bool) -> Result<(), ExchangeError> {
         edit(&self.forward.answer_edits, head.headers_mut());
         let cookie = self.forward.set_cookie.as_deref().and_then(|cookie| HeaderValue::from_str(cookie).ok());
         if let Some(cookie) = cookie {
@@ -124,9 +139,14 @@ impl<'a, C: Client, U: Upstream> Exchange<'a, C, U> {
                 self.client.answer(cx, head, ended).map_err(|broken| self.upstream.left_by(broken))?;
                 self.progress.status = Some(status);
             }
-            Poll::Ready(Ok::<_, ExchangeError>(()))
+            Poll::Ready(Ok(()))
         })
-        .await?;
+        .await
+    }
+
+    /// Passes the answer on to its end. Whether both bodies were whole.
+    pub(super) async fn finish(&mut self, (head, ended): (Response<()>, bool)) -> Result<bool, ExchangeError> {
+        self.answer(head, ended).await?;
         let mut down = if ended { Pump::none() } else { Pump::default() };
         let done = poll_fn(|cx| self.poll_bodies(cx, &mut down)).await;
         self.progress.received = down.bytes;

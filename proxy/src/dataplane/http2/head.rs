@@ -6,14 +6,21 @@
 //! `trailers`), values with control characters, and bodies of another length than Content-Length says.
 use ::http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version,
-    header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, TE, TRANSFER_ENCODING},
+    header::{
+        AUTHORIZATION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, TE,
+        TRANSFER_ENCODING,
+    },
     request::Parts,
     uri::{Authority, PathAndQuery, Scheme},
 };
+use h2::ext::Protocol;
 use weft_decide::{FieldEdits, RequestHead};
 
-use super::trailers::{self, EACH, remove_identities, remove_ours};
-use crate::dataplane::http::{Forward, Incoming, MAX_FIELDS, MAX_HEAD, Malformed, ResponseHead};
+use super::{
+    trailers::{self, EACH, remove_identities, remove_ours},
+    websocket,
+};
+use crate::dataplane::http::{Forward, Framing, Incoming, MAX_FIELDS, MAX_HEAD, Malformed, ResponseHead};
 
 /// The head of an HTTP/2 client's request, with the fields that are passed on.
 pub(in crate::dataplane) struct Head {
@@ -24,6 +31,8 @@ pub(in crate::dataplane) struct Head {
     target: Vec<u8>,
     path: PathAndQuery,
     fields: HeaderMap,
+    /// What it asks to be spoken in the stream, where it is an extended CONNECT (RFC 8441 §4).
+    protocol: Option<Protocol>,
     /// Whether it ends the stream.
     pub(super) ended: bool,
 }
@@ -34,7 +43,8 @@ impl Head {
     /// # Errors
     /// Whatever could be read in two ways.
     pub(super) fn read(parts: Parts, ended: bool, from_outside: bool) -> Result<Self, Malformed> {
-        let Parts { method, uri, headers: mut fields, .. } = parts;
+        let Parts { method, uri, headers: mut fields, mut extensions, .. } = parts;
+        let protocol = extensions.remove::<Protocol>();
         if fields.len() > MAX_FIELDS {
             return Err(Malformed::TooManyFields);
         }
@@ -52,6 +62,9 @@ impl Head {
         }
         if fields.get_all(EXPECT).iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
             return Err(Malformed::Expectation);
+        }
+        if protocol.is_some() && fields.contains_key(CONTENT_LENGTH) {
+            return Err(Malformed::TunnelContent);
         }
         let uri = uri.into_parts();
         let scheme = uri.scheme.unwrap_or(Scheme::HTTP);
@@ -77,7 +90,7 @@ impl Head {
         if from_outside {
             remove_ours(&mut fields);
         }
-        Ok(Self { method, scheme, authority, target, path, fields, ended })
+        Ok(Self { method, scheme, authority, target, path, fields, protocol, ended })
     }
 
     /// The fields as name and value.
@@ -85,9 +98,10 @@ impl Head {
         self.fields.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes())).collect()
     }
 
-    /// What the evaluator looks at.
+    /// What the evaluator looks at. Who asks for a tunnel by an extended CONNECT asks for what is a GET with Upgrade in
+    /// HTTP/1.1, and is judged as that.
     pub(super) fn decided<'a>(&'a self, fields: &'a [(&'a [u8], &'a [u8])]) -> RequestHead<'a> {
-        let method = self.method.as_str().as_bytes();
+        let method = if self.protocol.is_some() { Method::GET.as_str() } else { self.method.as_str() }.as_bytes();
         RequestHead { method, authority: &self.authority, target: &self.target, headers: fields, source: None }
     }
 
@@ -96,9 +110,19 @@ impl Head {
         self.authority == host.as_bytes()
     }
 
-    /// Whether it asks for a tunnel.
+    /// Whether it asks for a tunnel to its authority.
     pub(super) fn is_connect(&self) -> bool {
-        self.method == Method::CONNECT
+        self.method == Method::CONNECT && self.protocol.is_none()
+    }
+
+    /// What it asks to be spoken in the stream, in place of messages.
+    pub(super) fn protocol(&self) -> Option<&Protocol> {
+        self.protocol.as_ref()
+    }
+
+    /// Whether an answer opens the tunnel that it asks for.
+    pub(super) fn is_opened_by(&self, answer: &Response<()>) -> bool {
+        self.protocol.is_some() && answer.status().is_success()
     }
 
     /// Whether the method is HEAD, whose answers have no body.
@@ -120,7 +144,11 @@ impl Head {
         let path = if same { self.path.clone() } else { path_and_query(forward)? };
         let mut fields = self.fields.clone();
         edit(&forward.edits, &mut fields);
-        request(self.method.clone(), self.scheme.clone(), self.authority(forward), path, fields)
+        let mut request = request(self.method.clone(), self.scheme.clone(), self.authority(forward), path, fields)?;
+        if let Some(protocol) = &self.protocol {
+            request.extensions_mut().insert(protocol.clone());
+        }
+        Ok(request)
     }
 
     fn authority<'a>(&'a self, forward: &Forward<'a>) -> &'a [u8] {
@@ -132,10 +160,25 @@ impl Head {
         !self.ended && !self.has_length()
     }
 
-    /// As it is sent to an HTTP/1.1 upstream.
-    pub(super) fn to_http1(&self, forward: &Forward<'_>) -> Vec<u8> {
+    /// As the HTTP/1.1 application is asked to speak WebSocket (RFC 6455 §4.1), with a key of ours in place of what its client
+    /// has written in vain.
+    pub(super) fn to_upgrade(&self, forward: &Forward<'_>, key: &str) -> Vec<u8> {
+        let mut out = self.start_line(&Method::GET, forward);
+        let mut fields = self.fields.clone();
+        for hop in [TE, SEC_WEBSOCKET_KEY] {
+            fields.remove(hop);
+        }
+        edit(&forward.edits, &mut fields);
+        write_fields(&fields, &mut out);
+        out.extend_from_slice(b"connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-key: ");
+        out.extend_from_slice(key.as_bytes());
+        out.extend_from_slice(b"\r\n\r\n");
+        out
+    }
+
+    fn start_line(&self, method: &Method, forward: &Forward<'_>) -> Vec<u8> {
         let mut out = Vec::with_capacity(512);
-        out.extend_from_slice(self.method.as_str().as_bytes());
+        out.extend_from_slice(method.as_str().as_bytes());
         out.push(b' ');
         out.extend_from_slice(forward.path.as_bytes());
         if let Some(query) = forward.query {
@@ -145,6 +188,12 @@ impl Head {
         out.extend_from_slice(b" HTTP/1.1\r\nhost: ");
         out.extend_from_slice(self.authority(forward));
         out.extend_from_slice(b"\r\n");
+        out
+    }
+
+    /// As it is sent to an HTTP/1.1 upstream.
+    pub(super) fn to_http1(&self, forward: &Forward<'_>) -> Vec<u8> {
+        let mut out = self.start_line(&self.method, forward);
         if forward.edits.is_empty() {
             write_fields(&self.fields, &mut out);
         } else {
@@ -223,6 +272,34 @@ pub(super) fn from_http1(incoming: &Incoming, forward: &Forward<'_>) -> Result<R
     request(method, Scheme::HTTP, host, path_and_query(forward)?, fields)
 }
 
+/// An HTTP/1.1 client's wish to speak WebSocket as it is put to an HTTP/2 upstream (RFC 8441 §5), and the
+/// Sec-WebSocket-Accept that the client waits for. `None`: it wishes for something that has no such form.
+///
+/// # Errors
+/// Its key is none, or it has what HTTP/2 cannot carry.
+pub(super) fn websocket_from_http1(
+    incoming: &Incoming,
+    forward: &Forward<'_>,
+) -> Result<Option<(Request<()>, String)>, Malformed> {
+    let (head, bytes) = (&incoming.head, incoming.bytes());
+    let mut protocols = head.protocols(bytes);
+    let is_websocket = protocols.next().is_some_and(websocket::is_protocol) && protocols.next().is_none();
+    if !is_websocket || head.method.bytes(bytes) != b"GET" || head.framing != Framing::Empty {
+        return Ok(None);
+    }
+    let mut keys = head.fields.values(bytes, "sec-websocket-key");
+    let (Some(key), None) = (keys.next().filter(|key| websocket::is_key(key)), keys.next()) else {
+        return Err(Malformed::WebSocketKey);
+    };
+    let mut request = from_http1(incoming, forward)?;
+    *request.method_mut() = Method::CONNECT;
+    request.headers_mut().remove(SEC_WEBSOCKET_KEY);
+    // Whatever it says of content, there is none, and a tunnel must not say so.
+    request.headers_mut().remove(CONTENT_LENGTH);
+    request.extensions_mut().insert(Protocol::from_static(websocket::PROTOCOL));
+    Ok(Some((request, websocket::accept(key))))
+}
+
 fn path_and_query(forward: &Forward<'_>) -> Result<PathAndQuery, Malformed> {
     let text = match forward.query {
         Some(query) => format!("{}?{query}", forward.path),
@@ -260,6 +337,22 @@ pub(super) fn answer_from_http1(head: &ResponseHead, bytes: &[u8]) -> Result<Res
     Ok(answer)
 }
 
+/// An HTTP/1.1 application's 101 as an HTTP/2 client gets it (RFC 8441 §5): a 200 without what the handshake between the two of
+/// us was.
+///
+/// # Errors
+/// It has what HTTP/2 cannot carry, or does not answer the key.
+pub(super) fn opened_from_http1(head: &ResponseHead, bytes: &[u8], accept: &str) -> Result<Response<()>, Malformed> {
+    let mut accepts = head.fields.values(bytes, "sec-websocket-accept");
+    if accepts.next() != Some(accept.as_bytes()) || accepts.next().is_some() {
+        return Err(Malformed::NoAccept);
+    }
+    let mut answer = answer_from_http1(head, bytes)?;
+    *answer.status_mut() = StatusCode::OK;
+    answer.headers_mut().remove(SEC_WEBSOCKET_ACCEPT);
+    Ok(answer)
+}
+
 /// An answer as an HTTP/1.1 client gets it, up to its last field.
 pub(super) fn answer_to_http1(answer: &Response<()>) -> Vec<u8> {
     let mut out = Vec::with_capacity(512);
@@ -269,6 +362,18 @@ pub(super) fn answer_to_http1(answer: &Response<()>) -> Vec<u8> {
     out.extend_from_slice(answer.status().canonical_reason().unwrap_or_default().as_bytes());
     out.extend_from_slice(b"\r\n");
     write_fields(answer.headers(), &mut out);
+    out
+}
+
+/// An answer that opens a tunnel as the HTTP/1.1 client gets it that wished to speak WebSocket, up to its last field.
+pub(super) fn switch_to_http1(answer: &Response<()>, accept: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(512);
+    out.extend_from_slice(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n");
+    out.extend_from_slice(b"sec-websocket-accept: ");
+    out.extend_from_slice(accept.as_bytes());
+    out.extend_from_slice(b"\r\n");
+    write_fields(answer.headers(), &mut out);
+    out.extend_from_slice(b"\r\n");
     out
 }
 

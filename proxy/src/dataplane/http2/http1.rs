@@ -9,10 +9,10 @@ use bytes::Bytes;
 use h2::Reason;
 
 use super::{
-    head::{answer_from_http1, answer_to_http1, write_fields},
+    head::{answer_from_http1, answer_to_http1, opened_from_http1, switch_to_http1, write_fields},
     kept::Kept,
     side::{self, Answer, Broken, Piece, Side},
-    trailers,
+    trailers, websocket,
 };
 use crate::dataplane::http::{
     Conn, Content, Decoder, Flow, FlowError, Framing, HeadError, Malformed, ResponseHead, Version,
@@ -98,6 +98,8 @@ pub(super) struct Client<'a> {
     last: &'a dyn Fn() -> bool,
     writing: Writing,
     kept: Kept,
+    /// The Sec-WebSocket-Accept that it waits for, where it wishes to leave HTTP.
+    accept: Option<String>,
     /// Whether it was told that it may.
     pub(super) lives: bool,
 }
@@ -110,7 +112,19 @@ impl<'a> Client<'a> {
         (keeps_alive, last): (bool, &'a dyn Fn() -> bool),
     ) -> Self {
         let writing = Writing { coding: Coding::Plain, head: Vec::new() };
-        Self { conn, body, version, to_head, keeps_alive, last, writing, kept: Kept::default(), lives: false }
+        let kept = Kept::default();
+        Self { conn, body, version, to_head, keeps_alive, last, writing, kept, accept: None, lives: false }
+    }
+
+    /// The same, which wishes to speak WebSocket.
+    pub(super) fn accepting(self, accept: String) -> Self {
+        Self { accept: Some(accept), ..self }
+    }
+
+    /// Lets it send no other request where it has sent something already: it is not one, but what it wished to say in a
+    /// tunnel that it does not get.
+    pub(super) async fn mistrust_early(&mut self) {
+        self.keeps_alive &= !self.conn.has_more().await;
     }
 
     /// The same, whose body begins with `first`.
@@ -172,6 +186,10 @@ impl side::Client for Client<'_> {
     fn answer(&mut self, cx: &mut Context<'_>, answer: Response<()>, ended: bool) -> Result<(), Broken> {
         self.kept.forget();
         let status = answer.status();
+        if let Some(accept) = self.accept.take().filter(|_| status.is_success()) {
+            self.writing.head = switch_to_http1(&answer, &accept);
+            return Ok(());
+        }
         let bodiless = self.to_head || status == 204 || status == 304;
         let told = answer.headers().contains_key(CONTENT_LENGTH);
         let mut head = answer_to_http1(&answer);
@@ -201,12 +219,24 @@ pub(super) struct Upstream {
     /// The answer's body, once its head has come.
     body: Option<Flow>,
     keeps_alive: bool,
+    /// The Sec-WebSocket-Accept that it must answer with, where it was asked to leave HTTP.
+    accept: Option<String>,
 }
 
 impl Upstream {
     /// Sends a request by its head.
     pub(super) fn begin(conn: Conn, head: Vec<u8>, coding: Coding, to_head: bool) -> Self {
-        Self { conn, writing: Writing { coding, head }, to_head, body: None, keeps_alive: false }
+        Self { conn, writing: Writing { coding, head }, to_head, body: None, keeps_alive: false, accept: None }
+    }
+
+    /// Asks it by a head to leave HTTP.
+    pub(super) fn asking(conn: Conn, head: Vec<u8>, accept: String) -> Self {
+        Self { accept: Some(accept), ..Self::begin(conn, head, Coding::Plain, false) }
+    }
+
+    /// The connection, once it has left HTTP.
+    pub(super) fn into_tunnel(self) -> Conn {
+        self.conn
     }
 
     /// The connection, if it may be sent another request. To be asked once the answer is whole.
@@ -253,10 +283,21 @@ impl side::Upstream for Upstream {
         };
         let bytes = self.conn.input().get(..length).unwrap_or_default();
         let head = ResponseHead::parse(bytes, self.to_head).map_err(Broken::Malformed)?;
-        if head.status == 101 {
-            return Poll::Ready(Err(Broken::Malformed(Malformed::UnaskedUpgrade)));
-        }
-        let answer = answer_from_http1(&head, bytes).map_err(Broken::Malformed)?;
+        let answer = match &self.accept {
+            Some(accept) if head.status == 101 => {
+                let asked = head.upgrade && head.protocols(bytes).all(websocket::is_protocol);
+                let opened = opened_from_http1(&head, bytes, accept);
+                let opened = if asked { opened } else { Err(Malformed::UnaskedUpgrade) }.map_err(Broken::Malformed)?;
+                self.conn.consume(length);
+                return Poll::Ready(Ok(Answer::Final(opened, false)));
+            }
+            Some(_) if (200..300).contains(&head.status) => {
+                return Poll::Ready(Err(Broken::Malformed(Malformed::NoUpgrade)));
+            }
+            None if head.status == 101 => return Poll::Ready(Err(Broken::Malformed(Malformed::UnaskedUpgrade))),
+            Some(_) | None => answer_from_http1(&head, bytes),
+        };
+        let answer = answer.map_err(Broken::Malformed)?;
         let decoder = Decoder::unchunked(head.framing).without_nominated(&head.fields, bytes);
         self.conn.consume(length);
         if head.is_interim() {

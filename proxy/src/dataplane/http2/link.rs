@@ -15,7 +15,11 @@ use h2::{
     SendStream,
     client::{self, ResponseFuture, SendRequest},
 };
-use tokio::{task::spawn_local, time::Instant};
+use tokio::{
+    sync::Notify,
+    task::spawn_local,
+    time::{Instant, timeout},
+};
 use weft_decide::Pressure;
 
 use super::{
@@ -35,6 +39,9 @@ use crate::dataplane::{
 
 /// How long taking leave of the other side may take, where it does not read.
 const LEAVE: Duration = Duration::from_secs(1);
+
+/// How long the first SETTINGS of an upstream are waited for where a request depends on them.
+const SETTLE: Duration = Duration::from_secs(1);
 
 /// How a connection is kept.
 #[derive(Clone, Copy)]
@@ -81,6 +88,10 @@ struct Pulse {
     /// When the last one ended.
     used: Cell<Instant>,
     over: Cell<bool>,
+    /// Whether its first SETTINGS were waited for.
+    settled: Cell<bool>,
+    /// Tells who waits for them that something may have come.
+    turned: Notify,
     /// Whether nobody will send a request over it any more, and none is under way.
     left: Cell<bool>,
     mover: RefCell<Option<Waker>>,
@@ -100,6 +111,8 @@ impl Link {
             most: Cell::new(usize::MAX),
             used: Cell::new(Instant::now()),
             over: Cell::new(false),
+            settled: Cell::new(false),
+            turned: Notify::new(),
             left: Cell::new(false),
             mover: RefCell::default(),
         });
@@ -156,6 +169,28 @@ impl Lease {
         ended: bool,
     ) -> Result<(ResponseFuture, SendStream<Bytes>), Broken> {
         Ok(self.0.send.clone().send_request(request, ended)?)
+    }
+
+    /// Whether the upstream takes requests for tunnels (RFC 8441 §3). Its first SETTINGS say so; a new connection waits for them,
+    /// for a moment and once.
+    pub(super) async fn takes_tunnels(&self) -> bool {
+        let Self(link) = self;
+        let says = || link.send.is_extended_connect_protocol_enabled();
+        let told = async {
+            loop {
+                let turned = link.pulse.turned.notified();
+                if says() || link.pulse.over.get() {
+                    break;
+                }
+                turned.await;
+            }
+        };
+        if !link.pulse.settled.get() {
+            // They may never come, or not say it.
+            let _ = timeout(SETTLE, told).await;
+            link.pulse.settled.set(true);
+        }
+        says()
     }
 
     /// The upstream has refused the stream: it takes fewer than it said.
@@ -228,6 +263,7 @@ impl Mover {
     async fn run(mut self) {
         std::future::poll_fn(|cx| self.poll(cx)).await;
         self.pulse.over.set(true);
+        self.pulse.turned.notify_waiters();
         self.places.all();
     }
 
@@ -256,6 +292,7 @@ impl Mover {
         let over = Pin::new(&mut self.opened).poll(cx).map(drop);
         // SETTINGS that take more streams, or a GOAWAY that makes room for another connection, may have come.
         self.places.one();
+        self.pulse.turned.notify_waiters();
         over
     }
 }

@@ -29,9 +29,12 @@ mod stream;
 mod tests;
 mod trailers;
 pub mod translate;
+mod tunnel;
 mod upstream;
+mod websocket;
 
 pub(super) use carry::http1_to_application;
 pub(super) use links::Links;
 pub(super) use prefixed::Prefixed;
 pub(super) use server::{PREFACE_HEAD, serve};
+pub(super) use tunnel::Stream;

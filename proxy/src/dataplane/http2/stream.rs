@@ -23,7 +23,7 @@ use crate::dataplane::{
     metrics::Direction,
     record::{Record, Stage},
     respond::{Ending, Failure, UNPROCESSED},
-    serve::Path,
+    serve::{Path, tunnelled},
     worker::Worker,
 };
 
@@ -48,7 +48,8 @@ pub(super) async fn serve<P: Path>(
         }
     };
     let mut progress = Progress::default();
-    let mut job = Http2Job { client: &mut client, record: &mut record, progress: &mut progress };
+    let mut tunnel = None;
+    let mut job = Http2Job { client: &mut client, record: &mut record, progress: &mut progress, tunnel: &mut tunnel };
     let carried = if head.is_connect() {
         Err(not_offered("CONNECT over HTTP/2 is not offered"))
     } else {
@@ -57,6 +58,13 @@ pub(super) async fn serve<P: Path>(
     (record.status, record.sent, record.received) = (progress.status, progress.sent, progress.received);
     record.grpc_status = progress.grpc_status;
     match carried {
+        Ok(_) if let Some(tunnel) = tunnel => match client.into_stream() {
+            // Boxed: hardly any stream comes to it.
+            Some(mut near) => {
+                Box::pin(tunnelled(&worker, &*path, (&head, &mut record), (Vec::new(), &mut near), tunnel)).await;
+            }
+            None => record.fail(Ending::ClientGone, "its stream was gone when the tunnel began"),
+        },
         Ok(_) => record.complete(),
         Err(failure) => {
             if matches!(failure.ending, Ending::ClientGone) && progress.status.is_none() {

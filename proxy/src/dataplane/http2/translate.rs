@@ -7,7 +7,7 @@ use weft_decide::{FieldEdits, Scope, normalize};
 
 use super::{
     head::{Head, write_fields},
-    trailers,
+    trailers, websocket,
 };
 use crate::dataplane::http::{Forward, Malformed};
 
@@ -36,7 +36,12 @@ pub fn request_head(scope: &Scope, request: Request<()>, ended: bool) -> Option<
         edits,
         answer_edits,
     };
-    Some(head.to_http1(&forward))
+    match head.protocol() {
+        // What another protocol's tunnel would be, nobody is asked for.
+        Some(protocol) if !websocket::is_protocol(protocol.as_ref()) => None,
+        Some(_) => Some(head.to_upgrade(&forward, &websocket::key((0, 0)))),
+        None => Some(head.to_http1(&forward)),
+    }
 }
 
 /// A trailer section of an HTTP/1.1 message, without the empty line at its end, as it is written to another: read, freed of

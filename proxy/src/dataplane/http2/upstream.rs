@@ -13,6 +13,7 @@ use super::{
     client::{Receiving, end, poll_room},
     link::Lease,
     side::{self, Answer, Broken, Piece, Side},
+    tunnel::Stream,
 };
 
 /// A request that was sent by HTTP/2, and its answer.
@@ -32,6 +33,11 @@ impl Upstream {
     pub(super) fn begin(lease: Lease, request: Request<()>, ended: bool) -> Result<Self, Broken> {
         let (answer, send) = lease.send(request, ended)?;
         Ok(Self { send, answer: Some(answer), body: None, lease })
+    }
+
+    /// The stream, once its answer has opened a tunnel.
+    pub(super) fn into_stream(self) -> Option<Stream> {
+        Some(Stream::new(self.send, self.body?, Some(self.lease)))
     }
 
     fn broken(&self, error: h2::Error) -> Broken {

@@ -132,6 +132,9 @@ fn strict_request(kind: Malformed) -> Option<&'static str> {
         | Malformed::Trailers
         | Malformed::TooManyInterim
         | Malformed::UnaskedUpgrade
+        | Malformed::NoUpgrade
+        | Malformed::NoAccept
+        | Malformed::WebSocketKey
         | Malformed::Scheme
         | Malformed::Truncated => None,
     }
