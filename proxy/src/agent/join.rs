@@ -19,6 +19,7 @@ use super::{
     bootstrap::{Bootstrap, DEFAULT_ON_DEMAND_TIMEOUT, InvalidAddress, TcpListener},
     state_dir,
 };
+use crate::dataplane::Http10;
 
 /// What is local to the machine: everything of a bootstrap that a join file does not say.
 #[derive(Clone, Debug)]
@@ -43,6 +44,8 @@ pub struct LocalChoices {
     pub tcp: Vec<TcpChoice>,
     /// Where `/ready`, `/live` and `/metrics` are served.
     pub status: SocketAddr,
+    /// What becomes of HTTP/1.0 clients.
+    pub http10: Http10,
     /// How many worker threads the data plane runs.
     pub workers: NonZeroUsize,
 }
@@ -137,6 +140,7 @@ pub fn prepare(join_file: &Path, choices: LocalChoices) -> Result<Joined, JoinEr
         outbound,
         tcp,
         status,
+        http10,
         workers,
     } = choices;
     let workload = match workload {
@@ -171,6 +175,7 @@ pub fn prepare(join_file: &Path, choices: LocalChoices) -> Result<Joined, JoinEr
         control_plane,
         ca_sha256: file.ca_sha256,
         on_demand_timeout: DEFAULT_ON_DEMAND_TIMEOUT,
+        http10,
         workers,
     };
     let token = file.token.is_some().then(|| JoinToken { file, path: join_file.to_owned() });

@@ -233,6 +233,7 @@ fn settings(bootstrap: &Bootstrap, start: &str, access_log: AccessLog) -> Result
     settings.outbound = bootstrap.outbound;
     settings.tcp = bootstrap.tcp.iter().map(|listener| (listener.service.clone().into(), listener.bind)).collect();
     settings.applications = bootstrap.applications.clone();
+    settings.http10 = bootstrap.http10.clone();
     settings.timeouts.on_demand = bootstrap.on_demand_timeout;
     settings.access_log = access_log;
     Ok(settings)

@@ -18,7 +18,7 @@ use weft_certs::{
     sealing::{SealingKey, SealingKeyError},
 };
 use weft_decide::HealthCheck;
-use weft_model::{Locality, LocalityName, Name, PortName};
+use weft_model::{Host, Locality, LocalityName, Name, PortName};
 
 use super::{
     AccessLog, NotAdmitted, Options, Proxy, StartError,
@@ -27,6 +27,7 @@ use super::{
     overload,
     state_dir::holds_sealed,
 };
+use crate::dataplane::{Http10, ServeHttp10};
 
 /// Arguments of `weft proxy run` and of `weft-proxy`.
 #[derive(Clone, Debug, clap::Args)]
@@ -88,6 +89,13 @@ pub struct Args {
     /// process' cgroup counts too, without being named.
     #[arg(long, value_name = "BYTES", env = "WEFT_MEMORY")]
     pub memory: Option<Bytes>,
+    /// What becomes of HTTP/1.0 clients: refuse (505), close (one request a connection), or keep-alive (a connection that its
+    /// client asks to be kept is).
+    #[arg(long, value_name = "WHAT", default_value = "close", conflicts_with = "config")]
+    pub http10: ServeHttp10,
+    /// The Host of an HTTP/1.0 request that has none; without it such a request is answered 400.
+    #[arg(long, value_name = "HOST", conflicts_with = "config")]
+    pub http10_host: Option<Host>,
     /// Worker threads of the data plane.
     #[arg(long, value_name = "N", default_value = "1", conflicts_with = "config")]
     pub workers: NonZeroUsize,
@@ -322,6 +330,7 @@ impl Args {
             outbound: self.outbound.address(),
             tcp: self.tcp,
             status: self.status,
+            http10: Http10 { serve: self.http10, default_host: self.http10_host },
             workers: self.workers,
         };
         Ok(if self.check { join::prepare(&join_file, choices)? } else { join::join(&join_file, choices)? })

@@ -75,6 +75,7 @@ impl Dataplane {
             tcp,
             former,
             applications,
+            http10,
             timeouts,
             limits,
             access_log,
@@ -124,6 +125,7 @@ impl Dataplane {
             let names = (instance.clone(), start.clone());
             let begin = Start {
                 listeners,
+                http10: http10.clone(),
                 timeouts,
                 gate: gate.clone(),
                 applications: applications.values().copied().collect(),

@@ -47,5 +47,5 @@ pub use event::Event;
 pub use handle::Dataplane;
 pub use progress::Progress;
 pub use resilience::{CheckCounts, ClusterState, EjectedEndpoint, LimitState, UnhealthyEndpoint};
-pub use settings::{Bound, Limits, Settings, StartError, Timeouts, Unbound};
+pub use settings::{Bound, Http10, InvalidServeHttp10, Limits, ServeHttp10, Settings, StartError, Timeouts, Unbound};
 pub use tls::Identity;

@@ -51,8 +51,8 @@ struct Note {
 }
 
 /// Which texts a record may keep; `caller` and `server` are the identities that the peer has proven, `rewritten` the host and path
-/// that are forwarded where they differ, `mirrorOf` the record of the request that this one copies, `protocol` what a tunnel
-/// speaks in place of HTTP, `pickedBy` why it is this endpoint where that is not its turn, `circumstances` what the pick depended
+/// that are forwarded where they differ, `mirrorOf` the record of the request that this one copies, `tunnel` what is
+/// spoken in place of HTTP, `translated` what was translated for the application, `pickedBy` why it is this endpoint where that is not its turn, `circumstances` what the pick depended
 /// on beside the draws, and `notRepeated` why a failed request was not sent again.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Key {
@@ -69,7 +69,8 @@ pub(super) enum Key {
     Destination,
     Rewritten,
     MirrorOf,
-    Protocol,
+    Tunnel,
+    Translated,
     Trace,
     Span,
     ParentSpan,
@@ -79,7 +80,7 @@ pub(super) enum Key {
     Detail,
 }
 
-const KEYS: [(Key, &str); 21] = [
+const KEYS: [(Key, &str); 22] = [
     (Key::Caller, "caller"),
     (Key::Server, "server"),
     (Key::Authority, "authority"),
@@ -93,7 +94,8 @@ const KEYS: [(Key, &str); 21] = [
     (Key::Destination, "destination"),
     (Key::Rewritten, "rewritten"),
     (Key::MirrorOf, "mirrorOf"),
-    (Key::Protocol, "protocol"),
+    (Key::Tunnel, "tunnel"),
+    (Key::Translated, "translated"),
     (Key::Trace, "traceId"),
     (Key::Span, "spanId"),
     (Key::ParentSpan, "parentSpanId"),
@@ -137,6 +139,14 @@ pub(super) struct Record {
 }
 
 impl Record {
+    /// Notes that a call is translated from gRPC-Web, where it is.
+    pub(super) fn translates<F>(&mut self, web: Option<F>) -> Option<F> {
+        if web.is_some() {
+            self.note(Key::Translated, "grpc-web");
+        }
+        web
+    }
+
     /// Begins a record.
     pub(super) fn begin(ledger: &Rc<Ledger>, direction: Direction, tcp: bool, peer: PeerAddr) -> Self {
         Self {

@@ -11,7 +11,7 @@ use super::{
     alarm::Alarm,
     attempts::Carrier,
     carry::{self, Http1},
-    http::{Conn, Flow, Forward, HeadError, Incoming, Malformed, Outcome, Progress, Replay},
+    http::{Conn, Flow, Forward, HeadError, Incoming, Malformed, Outcome, Progress, Replay, Version, persistence},
     http2::{self, PREFACE_HEAD, Prefixed},
     job::{Application, Head, Job},
     metrics::Direction,
@@ -19,10 +19,14 @@ use super::{
     pool::Upstream,
     record::{Key, Record, Stage},
     relay::{Begun, Leg, relay},
-    respond::{Ending, Failure, reason},
+    respond::{Blame, Ending, Failure, reason},
+    settings::ServeHttp10,
     watch::Watching,
     worker::Worker,
 };
+
+/// What an HTTP/1.0 client is told where none is served.
+const NO_HTTP10: &str = "this sidecar serves no HTTP/1.0 (its setting http10.serve is refuse)";
 
 /// How long a connection that we close is read on, so that a reset does not overtake the answer (RFC 9112 §9.6).
 const LINGER: Duration = Duration::from_secs(1);
@@ -172,9 +176,15 @@ async fn request(
     let mut record = Record::begin(worker.ledger(), direction(path), false, peer);
     record.at(Stage::Detect);
     let outside = direction(path) == Direction::Outbound;
-    match head.and_then(|length| Incoming::take(client, length, outside).map_err(malformed)) {
+    let http10 = worker.http10();
+    let answer = Answer { lives: false, to_head: false, version: Version::Http11 };
+    match head.and_then(|length| Incoming::take(client, length, outside, http10).map_err(malformed)) {
+        Ok((incoming, _)) if incoming.head.version == Version::Http10 && http10.serve == ServeHttp10::Refuse => {
+            let failure = Failure::new(Ending::Refused("http10", 505, Blame::Downstream), NO_HTTP10);
+            refuse(client, &mut record, failure, Answer { to_head: incoming.is_head(), ..answer }).await
+        }
         Ok((incoming, body)) => one(worker, path, (client, body), &incoming, &mut record).await,
-        Err(failure) => refuse(client, &mut record, failure, Answer { lives: false, to_head: false }).await,
+        Err(failure) => refuse(client, &mut record, failure, answer).await,
     }
 }
 
@@ -233,7 +243,7 @@ async fn one(
             // What comes behind a request for another protocol may be meant for that.
             let Incoming { head, .. } = incoming;
             let lives = body.is_read() && head.keeps_alive && !head.upgrade && !worker.is_leaving(direction(path));
-            refuse(client, record, failure, Answer { lives, to_head: incoming.is_head() }).await
+            refuse(client, record, failure, Answer { lives, to_head: incoming.is_head(), version: head.version }).await
         }
     }
 }
@@ -247,7 +257,7 @@ pub(super) async fn tunnelled(
     Tunnel { far, idle, until }: Tunnel,
 ) {
     if let Some(protocol) = head.tunnel() {
-        record.note(Key::Protocol, protocol);
+        record.note(Key::Tunnel, protocol);
     }
     let watching = path.watch(head);
     match far {
@@ -268,6 +278,8 @@ struct Answer {
     lives: bool,
     /// Whether the answer has no body, because the method is HEAD.
     to_head: bool,
+    /// The client's.
+    version: Version,
 }
 
 /// Answers for ourselves and ends the record.
@@ -288,10 +300,9 @@ async fn refuse(client: &mut Conn, record: &mut Record, failure: Failure, answer
     if !matches!(status, 204 | 304) {
         head.push_str(&format!("content-length: {}\r\n", body.len()));
     }
-    head.push_str(if answer.lives { "\r\n" } else { "connection: close\r\n\r\n" });
-    let parts = [head.as_bytes(), body.as_bytes()];
+    let parts = [head.as_bytes(), persistence(answer.version, answer.lives), body.as_bytes()];
     let slices = parts.map(IoSlice::new);
-    let shown = if answer.to_head { &slices[..1] } else { &slices[..] };
+    let shown = if answer.to_head { &slices[..2] } else { &slices[..] };
     let queued = poll_fn(|cx| Poll::Ready(client.queue(cx, shown))).await;
     let sent = queued.is_ok() && poll_fn(|cx| client.poll_drain(cx)).await.is_ok();
     if sent {

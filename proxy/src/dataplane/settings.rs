@@ -1,8 +1,8 @@
 //! What is local to this machine: addresses, names, timeouts. What is the mesh's comes in snapshots.
-use std::{collections::BTreeMap, fmt, io, net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, fmt, io, net::SocketAddr, str::FromStr, time::Duration};
 
 use weft_ir::ServiceKey;
-use weft_model::PortName;
+use weft_model::{Host, PortName};
 use weft_net::LocalAddr;
 
 /// How a data plane is started.
@@ -25,6 +25,8 @@ pub struct Settings {
     /// Where the application's ports are reached, by name. A chain's `application_port` goes to the socket of that port
     /// number, and to `127.0.0.1:<application_port>` where there is none.
     pub applications: BTreeMap<PortName, SocketAddr>,
+    /// What becomes of HTTP/1.0 clients.
+    pub http10: Http10,
     /// Bounds on waiting.
     pub timeouts: Timeouts,
     /// Bounds on connections.
@@ -45,6 +47,7 @@ impl Settings {
             tcp: Vec::new(),
             former: Bound::default(),
             applications: BTreeMap::new(),
+            http10: Http10::default(),
             timeouts: Timeouts::default(),
             limits: Limits::default(),
             access_log: None,
@@ -63,12 +66,60 @@ impl fmt::Debug for Settings {
             .field("tcp", &self.tcp)
             .field("former", &self.former)
             .field("applications", &self.applications)
+            .field("http10", &self.http10)
             .field("timeouts", &self.timeouts)
             .field("limits", &self.limits)
             .field("access_log", &self.access_log.is_some())
             .finish()
     }
 }
+
+/// What becomes of HTTP/1.0 clients (Envoy refuses them unless told otherwise; nginx, which speaks it to its upstreams by
+/// default until 1.29, and HAProxy serve them).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Http10 {
+    /// Whether they are served.
+    pub serve: ServeHttp10,
+    /// The Host of a request that has none, which HTTP/1.0 allows; without it such a request is answered 400.
+    pub default_host: Option<Host>,
+}
+
+/// Whether HTTP/1.0 clients are served.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ServeHttp10 {
+    /// They are answered 505.
+    Refuse,
+    /// One request a connection, whatever they ask for: a proxy keeps none to them (RFC 9112 §9.3).
+    #[default]
+    Close,
+    /// A connection that its client asks to be kept (`Connection: keep-alive`) is, where the answer's length is told.
+    KeepAlive,
+}
+
+impl ServeHttp10 {
+    /// As it is written.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Refuse => "refuse",
+            Self::Close => "close",
+            Self::KeepAlive => "keep-alive",
+        }
+    }
+}
+
+impl FromStr for ServeHttp10 {
+    type Err = InvalidServeHttp10;
+
+    fn from_str(text: &str) -> Result<Self, InvalidServeHttp10> {
+        let all = [Self::Refuse, Self::Close, Self::KeepAlive];
+        all.into_iter().find(|it| it.as_str() == text).ok_or(InvalidServeHttp10)
+    }
+}
+
+/// A text that is none of what can be done with HTTP/1.0 clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it is none of refuse, close and keep-alive")]
+pub struct InvalidServeHttp10;
 
 /// Bounds on waiting. Peers' defaults stand beside ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -21,7 +21,7 @@ use weft_ir::ServiceKey;
 use weft_net::{PeerAddr, reset_on_close};
 
 use super::{
-    Event, Identity, Timeouts,
+    Event, Http10, Identity, Timeouts,
     bell::Bell,
     gate::{Gate, Limit},
     histogram::add,
@@ -94,6 +94,7 @@ enum Draining {
 /// What a worker is started with.
 pub(super) struct Start {
     pub(super) listeners: Vec<(Role, std::net::TcpListener)>,
+    pub(super) http10: Http10,
     pub(super) timeouts: Timeouts,
     pub(super) gate: Arc<Gate>,
     pub(super) applications: Vec<SocketAddr>,
@@ -119,6 +120,7 @@ pub(super) struct View {
 /// A worker's own state.
 pub(super) struct Worker {
     ledger: Rc<Ledger>,
+    http10: Http10,
     timeouts: Timeouts,
     gate: Arc<Gate>,
     applications: Vec<SocketAddr>,
@@ -157,6 +159,11 @@ impl Worker {
 
     pub(super) fn totals(&self) -> &Totals {
         &self.ledger.metrics().totals
+    }
+
+    /// What becomes of HTTP/1.0 clients.
+    pub(super) fn http10(&self) -> &Http10 {
+        &self.http10
     }
 
     pub(super) fn timeouts(&self) -> &Timeouts {
@@ -471,13 +478,14 @@ pub(super) fn run(ledger: Ledger, start: Start, commands: mpsc::UnboundedReceive
 }
 
 async fn work(ledger: Rc<Ledger>, start: Start, mut commands: mpsc::UnboundedReceiver<Command>) -> io::Result<()> {
-    let Start { listeners, timeouts, gate, applications, events, seed, taker, workers, epoch, reports } = start;
+    let Start { listeners, http10, timeouts, gate, applications, events, seed, taker, workers, epoch, reports } = start;
     let (pool, links) = (Rc::new(Pool::default()), Rc::new(Links::default()));
     spawn_local(ledger.clone().flush_in_time());
     spawn_local(pool.clone().sweep(gate.clone()));
     spawn_local(links.clone().sweep_in_time(gate.clone()));
     let worker = Rc::new(Worker {
         ledger,
+        http10,
         timeouts,
         gate,
         applications,

@@ -62,6 +62,7 @@ impl Machine {
     /// Starts a proxy by its join file.
     fn start(&self) -> Proxy {
         let choices = LocalChoices {
+            http10: Default::default(),
             state_directory: self.state(),
             workload: Some("web-1".parse().unwrap()),
             labels: [("app".to_owned(), "web".to_owned())].into(),

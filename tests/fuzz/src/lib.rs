@@ -21,13 +21,13 @@ use weft_xds::{encode, type_url};
 
 pub use h1::{h1_chunks, h1_request, h1_response};
 pub use policy::policy_of_paths;
-pub use translate::{h2_head, h2_trailers};
+pub use translate::{grpc_web_text, h2_head, h2_trailers};
 
 /// A target: panics where a promise is broken.
 pub type Target = fn(&[u8]);
 
 /// Every target with the name of its corpus' folder.
-pub const TARGETS: [(&str, Target); 16] = [
+pub const TARGETS: [(&str, Target); 17] = [
     ("yaml", yaml_to_model),
     ("wire", wire_to_ir),
     ("detection", detection),
@@ -44,6 +44,7 @@ pub const TARGETS: [(&str, Target); 16] = [
     ("h1-chunks", h1_chunks),
     ("h2-head", h2_head),
     ("h2-trailers", h2_trailers),
+    ("grpc-web", grpc_web_text),
 ];
 
 /// What a hop reads of `traceparent`, `grpc-timeout` and `x-weft-deadline`: what it takes it passes on as the same trace,

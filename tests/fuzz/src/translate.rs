@@ -1,9 +1,10 @@
 //! HTTP/2 heads and trailers on their way to an HTTP/1.1 application: whatever the one says, the other reads one message,
 //! this one, and not another (request smuggling, RFC 9113 §10.3).
+use h2::ext::Protocol;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header};
 use weft_proxy::dataplane::{
     http::{Decoder, Framing, HeadScan, Pieces, RequestHead},
-    http2::translate::{request_head, trailer_section},
+    http2::translate::{Base64Reader, request_head, trailer_section},
 };
 
 use crate::scope;
@@ -11,11 +12,16 @@ use crate::scope;
 /// What h2 refuses in a head by itself (RFC 9113 §8.2.2), so that it does not come as far.
 const OF_A_CONNECTION: [&str; 5] = ["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"];
 
-/// Heads. The first byte says whether there is a body; the first line is method, authority and path, the others are fields.
+/// Heads. The first byte says whether there is a body, and whether a CONNECT is one for WebSocket (RFC 8441); the first line is
+/// method, authority and path, the others are fields.
 pub fn h2_head(bytes: &[u8]) {
     let Some((first, rest)) = bytes.split_first() else { return };
     let ended = first % 2 == 0;
-    let Some(request) = read(rest, ended) else { return };
+    let Some(mut request) = read(rest, ended) else { return };
+    let is_tunnel = first & 2 != 0 && request.method() == Method::CONNECT;
+    if is_tunnel {
+        request.extensions_mut().insert(Protocol::from_static("websocket"));
+    }
     let (method, fields) = (request.method().clone(), request.headers().clone());
     let Some(sent) = request_head(&scope(), request, ended) else { return };
     let shown = || sent.escape_ascii().to_string();
@@ -25,6 +31,7 @@ pub fn h2_head(bytes: &[u8]) {
     assert_eq!(found, Ok(Some(sent.len())), "{}", shown());
     let head = RequestHead::parse(&sent).unwrap_or_else(|error| panic!("{} is refused: {error}", shown()));
     assert_eq!(head.length, sent.len());
+    let method = if is_tunnel { Method::GET } else { method };
     assert_eq!(head.method.bytes(&sent), method.as_str().as_bytes());
     let target = head.target.bytes(&sent);
     let is_whole_server = method == Method::OPTIONS && target == b"*";
@@ -33,10 +40,11 @@ pub fn h2_head(bytes: &[u8]) {
         "{}",
         shown()
     );
-    assert!(!head.upgrade && !head.connect && head.keeps_alive, "{}", shown());
+    assert!(head.upgrade == is_tunnel && !head.connect && head.keeps_alive, "{}", shown());
     let length = fields.get(header::CONTENT_LENGTH).map(|value| value.to_str().unwrap_or_default().parse().ok());
     let framing = match (ended, length) {
         (true, _) => Framing::Empty,
+        _ if is_tunnel => Framing::Empty,
         (false, Some(Some(0))) => Framing::Empty,
         (false, Some(length)) => Framing::Length(length.unwrap_or(u64::MAX)),
         (false, None) => Framing::Chunked,
@@ -45,8 +53,10 @@ pub fn h2_head(bytes: &[u8]) {
     assert_eq!(read, framing, "{}", shown());
 
     // The fields are those that were sent: none is cut in two, added, or lost.
-    let ours =
-        |name: &[u8]| [&b"host"[..], b"content-length", b"transfer-encoding", b"connection", b"cookie"].contains(&name);
+    let ours = |name: &[u8]| {
+        [&b"host"[..], b"content-length", b"transfer-encoding", b"connection", b"cookie"].contains(&name)
+            || is_tunnel && [&b"te"[..], b"upgrade", b"sec-websocket-key"].contains(&name)
+    };
     let mut passed: Vec<_> = head.fields.iter(&sent).filter(|(name, _)| !ours(name)).collect();
     let mut expected: Vec<_> =
         fields.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes().trim_ascii())).collect();
@@ -83,6 +93,23 @@ fn read(bytes: &[u8], ended: bool) -> Option<Request<()>> {
         request.headers_mut().append(name, value);
     }
     Some(request)
+}
+
+/// gRPC-Web's text: however it is cut, the same bytes or the same refusal come of it. The first byte says where.
+pub fn grpc_web_text(bytes: &[u8]) {
+    let Some((first, text)) = bytes.split_first() else { return };
+    let whole = Base64Reader::default().read(text, true);
+    let (before, after) = text.split_at(usize::from(*first).min(text.len()));
+    let mut reader = Base64Reader::default();
+    let parts = reader.read(before, false).and_then(|mut read| {
+        read.extend(reader.read(after, true)?);
+        Ok(read)
+    });
+    assert_eq!(parts.is_ok(), whole.is_ok(), "{}", text.escape_ascii());
+    if let (Ok(parts), Ok(whole)) = (parts, whole) {
+        assert_eq!(parts, whole, "{}", text.escape_ascii());
+        assert!(whole.len() <= text.len() / 4 * 3 + 3, "{}", text.escape_ascii());
+    }
 }
 
 /// Trailer sections: what is written behind the last chunk is read as the end of the body, and of that body alone.

@@ -199,6 +199,7 @@ fn choices(state: &Path, plan: &Plan) -> Result<LocalChoices> {
         false => format!("{service}={any}").parse(),
     });
     Ok(LocalChoices {
+        http10: Default::default(),
         state_directory: state.to_owned(),
         workload: Some(plan.workload.parse()?),
         labels: plan.labels.iter().cloned().collect::<Labels>(),

@@ -4,6 +4,7 @@
 //! as YAML ([`Bootstrap::to_yaml`]) by `--join`, and shown as the effective configuration on start. Field names are
 //! taken in both of protobuf JSON's spellings (`ads_config`, `adsConfig`).
 mod health;
+mod http10;
 mod read;
 mod tree;
 mod write;
@@ -16,6 +17,8 @@ use weft_certs::CaPin;
 use weft_decide::HealthCheck;
 use weft_ir::{MeshNames, ServicePort};
 use weft_model::{AccountName, Labels, Locality, Name, Namespace, NetworkName, PortName, SpiffeId, WorkloadRef};
+
+use crate::dataplane::Http10;
 
 /// The most bytes that a bootstrap or join file may have: 1 MiB.
 pub const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -64,6 +67,8 @@ pub struct Bootstrap {
     pub ca_sha256: CaPin,
     /// How long a request waits for a host that is asked for the first time.
     pub on_demand_timeout: Duration,
+    /// What becomes of HTTP/1.0 clients.
+    pub http10: Http10,
     /// How many worker threads the data plane runs.
     pub workers: NonZeroUsize,
 }

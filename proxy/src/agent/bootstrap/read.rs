@@ -9,8 +9,10 @@ use weft_model::{ClusterName, Host, Labels, Locality, NetworkName, PortName, Tru
 
 use super::{
     Bootstrap, ControlPlaneAddress, DEFAULT_ON_DEMAND_TIMEOUT, FieldError, InvalidBootstrap, TcpListener, health,
+    http10,
     tree::{Errors, Fields, Node, Value},
 };
+use crate::dataplane::Http10;
 
 /// The name and type of weft's entry among `bootstrap_extensions`.
 pub(super) const EXTENSION: &str = "weft.agent";
@@ -118,6 +120,7 @@ impl Parts {
             control_plane: rest.control_plane?,
             ca_sha256: rest.ca_sha256?,
             on_demand_timeout: rest.on_demand_timeout,
+            http10: rest.http10,
             workers: rest.workers,
         })
     }
@@ -286,6 +289,7 @@ struct Local {
     control_plane: Option<ControlPlaneAddress>,
     ca_sha256: Option<CaPin>,
     on_demand_timeout: Duration,
+    http10: Http10,
     workers: NonZeroUsize,
 }
 
@@ -345,6 +349,7 @@ impl Local {
             control_plane: fields.require("control_plane", errors).and_then(|node| node.parse(errors)),
             ca_sha256: fields.require("ca_sha256", errors).and_then(|node| node.parse(errors)),
             on_demand_timeout: timeout.unwrap_or(DEFAULT_ON_DEMAND_TIMEOUT),
+            http10: http10::read(fields, errors),
             workers: workers(fields, errors),
         }
     }

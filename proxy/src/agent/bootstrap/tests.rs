@@ -1,4 +1,5 @@
 use super::*;
+use crate::dataplane::ServeHttp10;
 
 const WHOLE: &str = r#"node:
   id: shop/web-1
@@ -43,6 +44,7 @@ bootstrap_extensions:
       control_plane: cp.example:15012
       ca_sha256: 00112233445566778899aabbccddeeff00112233445566778899AABBCCDDEEFF
       on_demand_timeout: 0.25s
+      http10: {serve: keep-alive, defaultHost: reviews.shop}
       workers: 2
 "#;
 
@@ -63,6 +65,8 @@ fn a_bootstrap_is_read_whole() {
     assert_eq!(it.ads.to_string(), "127.0.0.1:15012");
     assert_eq!(it.control_plane.to_string(), "cp.example:15012");
     assert_eq!(it.on_demand_timeout, Duration::from_millis(250));
+    let Http10 { serve, default_host } = &it.http10;
+    assert_eq!((*serve, default_host.as_ref().unwrap().as_str()), (ServeHttp10::KeepAlive, "reviews.shop"));
     assert_eq!(it.workers.get(), 2);
     let HealthCheck { interval, unhealthy_interval, timeout, healthy_threshold, unhealthy_threshold } = it.health;
     let milliseconds = [interval, unhealthy_interval, timeout].map(|time| time.as_millis());

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use weft_model::Locality;
 
 use super::{
-    Bootstrap, ControlPlaneAddress, TcpListener, health,
+    Bootstrap, ControlPlaneAddress, TcpListener, health, http10,
     read::{EXTENSION, EXTENSION_TYPE},
 };
 
@@ -57,6 +57,8 @@ struct Agent<'a> {
     control_plane: String,
     ca_sha256: String,
     on_demand_timeout: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    http10: Option<Value>,
     workers: usize,
 }
 
@@ -124,6 +126,7 @@ fn agent(bootstrap: &Bootstrap) -> Agent<'_> {
         control_plane: bootstrap.control_plane.to_string(),
         ca_sha256: bootstrap.ca_sha256.to_string(),
         on_demand_timeout: format!("{}s", bootstrap.on_demand_timeout.as_secs_f64()),
+        http10: http10::to_json(&bootstrap.http10),
         workers: bootstrap.workers.get(),
     }
 }

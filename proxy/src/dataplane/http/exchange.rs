@@ -10,6 +10,7 @@ use std::{
 use smallvec::SmallVec;
 use tokio::time::Instant;
 use weft_decide::{FieldEdits, Proof};
+use weft_model::Host;
 
 use super::{
     Decoder, Fields, Framing, Malformed, Pieces, Replay, RequestHead, ResponseHead, Version,
@@ -17,7 +18,7 @@ use super::{
     flow::{Flow, FlowError},
     idle::{Idle, Mark, Party},
 };
-use crate::dataplane::{attempts::Sendable, mirror::Copies};
+use crate::dataplane::{Http10, ServeHttp10, attempts::Sendable, mirror::Copies};
 
 /// The most interim answers to one request.
 pub(crate) const MAX_INTERIM: u8 = 10;
@@ -84,9 +85,25 @@ pub(crate) struct Incoming {
 impl Incoming {
     /// Takes a request whose head has `length` bytes out of the client's input, with the flow that its body goes on in;
     /// what lies behind it stays there. `from_outside`: our own fields are not passed on.
-    pub(crate) fn take(client: &mut Conn, length: usize, from_outside: bool) -> Result<(Self, Flow), Malformed> {
+    pub(crate) fn take(
+        client: &mut Conn,
+        mut length: usize,
+        from_outside: bool,
+        http10: &Http10,
+    ) -> Result<(Self, Flow), Malformed> {
         let mut bytes = client.take_input();
-        let mut head = RequestHead::parse(bytes.get(..length).unwrap_or_default())?;
+        let parsed = RequestHead::parse(bytes.get(..length).unwrap_or_default());
+        let mut head = match (parsed, http10.default_host.as_ref().and_then(|host| without_host(&bytes, host))) {
+            (Err(Malformed::NoHost), Some((at, line))) => {
+                bytes.splice(at..at, line.bytes());
+                length += line.len();
+                RequestHead::parse(bytes.get(..length).unwrap_or_default())?
+            }
+            (parsed, _) => parsed?,
+        };
+        if http10.serve == ServeHttp10::KeepAlive {
+            head.keeps_alive |= head.asks_to_stay;
+        }
         if from_outside {
             head.fields.remove_ours(&bytes);
         }
@@ -141,6 +158,24 @@ impl Incoming {
     /// Whether the method is HEAD, whose answers have no body.
     pub(crate) fn is_head(&self) -> bool {
         self.head.method.bytes(&self.bytes) == b"HEAD"
+    }
+}
+
+/// Where the Host of an HTTP/1.0 request goes that has none, and its line.
+fn without_host(bytes: &[u8], host: &Host) -> Option<(usize, String)> {
+    let start = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n'))?;
+    let rest = bytes.get(start..)?;
+    let end = rest.windows(2).position(|two| two == b"\r\n")?;
+    rest.get(..end)?.ends_with(b" HTTP/1.0").then(|| (start + end + 2, format!("Host: {host}\r\n")))
+}
+
+/// The end of an answer's head, by its client's version: HTTP/1.0 must be told that its connection goes on, any other that it does
+/// not (RFC 9112 §9.3).
+pub(crate) fn persistence(version: Version, lives: bool) -> &'static [u8] {
+    match (version, lives) {
+        (Version::Http11, true) => b"\r\n",
+        (Version::Http10, true) => b"connection: keep-alive\r\n\r\n",
+        (_, false) => b"connection: close\r\n\r\n",
     }
 }
 
@@ -370,6 +405,7 @@ impl<'a, 'r> Exchange<'a, 'r> {
         let lives = self.head.keeps_alive
             && !(self.forward.last)()
             && head.framing != Framing::UntilClose
+            && !(old && head.framing == Framing::Chunked)
             && self.uplink.is_read()
             && !early;
         let status = StatusLine::of(&head);
@@ -378,7 +414,7 @@ impl<'a, 'r> Exchange<'a, 'r> {
         if let Some(cookie) = &self.forward.set_cookie {
             out.extend([b"set-cookie: ", cookie.as_bytes(), b"\r\n"].map(IoSlice::new));
         }
-        out.push(IoSlice::new(if lives { b"\r\n" } else { b"connection: close\r\n\r\n" }));
+        out.push(IoSlice::new(persistence(self.head.version, lives)));
         slices(body, &pieces.ranges, &mut out);
         out.push(IoSlice::new(&pieces.tail));
         let client = &mut *self.client;

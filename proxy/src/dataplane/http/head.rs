@@ -59,6 +59,8 @@ pub struct RequestHead {
     pub framing: Framing,
     /// Whether the client lets the connection be used again after the answer.
     pub keeps_alive: bool,
+    /// Whether an HTTP/1.0 client asks for that (RFC 9112 §9.3): it is not heeded unless a setting says so.
+    pub asks_to_stay: bool,
     /// Whether the client waits for a 100 before it sends the body (RFC 9110 §10.1.1).
     pub expects_continue: bool,
     /// Whether the client asks for another protocol (RFC 9110 §7.8), `h2c` apart.
@@ -114,6 +116,7 @@ impl RequestHead {
             // Behind a CONNECT comes what its client wants tunnelled, perhaps before it knows whether there is a tunnel:
             // to read it as a request would be to let whoever is inside speak for the client.
             keeps_alive: version == Version::Http11 && !facts.close && !connect,
+            asks_to_stay: version == Version::Http10 && facts.keep_alive && !facts.close && !connect,
             expects_continue: facts.expects_continue && version == Version::Http11,
             // RFC 9110 §7.8: to be ignored in HTTP/1.0.
             upgrade: facts.upgrades() && version == Version::Http11 && !connect,

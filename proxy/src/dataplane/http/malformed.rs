@@ -58,6 +58,8 @@ pub enum Malformed {
     NoAccept,
     /// A wish to speak WebSocket without one Sec-WebSocket-Key of 16 bytes (RFC 6455 §4.2.1).
     WebSocketKey,
+    /// A gRPC-Web body in text that is not base64.
+    Base64,
     /// A CONNECT with content (RFC 9110 §9.3.6): a reader that skips it and one that tunnels it would differ.
     TunnelContent,
     /// The stream ended inside a head or body (RFC 9112 §8).
@@ -93,6 +95,7 @@ impl Malformed {
             | Self::NoUpgrade
             | Self::NoAccept
             | Self::WebSocketKey
+            | Self::Base64
             | Self::TunnelContent
             | Self::Truncated => 400,
         }
@@ -128,6 +131,7 @@ impl fmt::Display for Malformed {
             Self::NoUpgrade => "the answer takes the request for another protocol for an ordinary one",
             Self::NoAccept => "Sec-WebSocket-Accept does not fit the key that was sent",
             Self::WebSocketKey => "Sec-WebSocket-Key is not 16 bytes in base64",
+            Self::Base64 => "the gRPC-Web text is not base64",
             Self::TunnelContent => "a CONNECT has content",
             Self::Truncated => "the stream ended inside a message",
         })

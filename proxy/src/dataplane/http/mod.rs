@@ -17,7 +17,7 @@ mod tests;
 pub use body::{Decoder, Pieces};
 pub(crate) use chunk::is_no_trailer;
 pub(crate) use conn::{Conn, HeadError};
-pub(crate) use exchange::{Exchange, ExchangeError, Forward, Incoming, MAX_INTERIM, Outcome, Progress};
+pub(crate) use exchange::{Exchange, ExchangeError, Forward, Incoming, MAX_INTERIM, Outcome, Progress, persistence};
 pub(crate) use field::tells_identity;
 pub use field::{Fields, MAX_FIELDS, Span};
 pub(crate) use flow::{Content, Flow, FlowError};

@@ -17,6 +17,7 @@ use super::{
     pump::{Pump, grpc_status},
     side::{Broken, Client as _},
     upstream::Upstream,
+    web::{self, Web},
     websocket,
 };
 use crate::dataplane::{
@@ -108,12 +109,21 @@ impl Http2Job<'_> {
         loop {
             let lease = until_left(self.client, application_lease(application)).await?;
             self.record.at(Stage::Stream);
-            let request = head.to_http2(forward).map_err(malformed)?;
+            let mut request = head.to_http2(forward).map_err(malformed)?;
+            let web = self.record.translates(web::to_grpc(&mut request));
             if head.protocol().is_some() && !lease.takes_tunnels().await {
                 return Err(not_offered("the application takes no WebSocket over HTTP/2 (RFC 8441)"));
             }
             self.client.rewind();
             let carried = match Upstream::begin(lease, request, ends_stream(head)) {
+                Ok(mut upstream) if let Some(form) = web => {
+                    let mut client = Web::new(self.client, form);
+                    let sides = (&mut client, &mut upstream);
+                    match Exchange::new(forward, sides, self.progress, (up(head), false)).whole().await {
+                        Ok(done) => return Ok(done.map(|_| OVER)?),
+                        Err(error) => error,
+                    }
+                }
                 Ok(mut upstream) => {
                     let sides = (&mut *self.client, &mut upstream);
                     let mut exchange = Exchange::new(forward, sides, self.progress, (up(head), false));
@@ -226,7 +236,8 @@ pub(in crate::dataplane) async fn http1_to_application(
     if incoming.head.upgrade {
         return http1_to_tunnel(job, incoming, application, forward).await;
     }
-    let request = head::from_http1(incoming, forward).map_err(malformed)?;
+    let mut request = head::from_http1(incoming, forward).map_err(malformed)?;
+    let web = job.record.translates(web::to_grpc(&mut request));
     let (head, bytes) = (&incoming.head, incoming.bytes());
     let decoder = Decoder::unchunked(head.framing).without_nominated(&head.fields, bytes);
     let ended = decoder.is_done();
@@ -240,13 +251,16 @@ pub(in crate::dataplane) async fn http1_to_application(
         client.kept().rewind();
         let carried = match Upstream::begin(lease, request.clone(), ended) {
             Ok(mut upstream) => {
-                let up = if ended { Pump::none() } else { Pump::default() };
-                let mut exchange = Exchange::new(forward, (&mut client, &mut upstream), job.progress, (up, true));
-                match exchange.final_head().await {
-                    Ok(answer) => {
-                        let whole = exchange.finish(answer).await?;
-                        drop(exchange);
-                        let client_lives = client.lives && whole;
+                let up = (if ended { Pump::none() } else { Pump::default() }, true);
+                let done = if let Some(form) = web {
+                    let mut client = Web::new(&mut client, form);
+                    Exchange::new(forward, (&mut client, &mut upstream), job.progress, up).whole().await
+                } else {
+                    Exchange::new(forward, (&mut client, &mut upstream), job.progress, up).whole().await
+                };
+                match done {
+                    Ok(whole) => {
+                        let client_lives = whole? && client.lives;
                         return Ok(Outcome { client_lives, upstream_lives: true, switched: false });
                     }
                     Err(error) => error,

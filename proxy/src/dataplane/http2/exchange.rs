@@ -75,6 +75,12 @@ impl<'a, C: Client, U: Upstream> Exchange<'a, C, U> {
         poll_fn(|cx| self.poll_head(cx)).await
     }
 
+    /// All of it; the outer error says that the client was sent nothing of an answer.
+    pub(super) async fn whole(mut self) -> Result<Result<bool, ExchangeError>, ExchangeError> {
+        let answer = self.final_head().await?;
+        Ok(self.finish(answer).await)
+    }
+
     /// Who asked.
     pub(super) fn client(&self) -> &C {
         self.client

@@ -15,7 +15,7 @@ use super::{
     trailers, websocket,
 };
 use crate::dataplane::http::{
-    Conn, Content, Decoder, Flow, FlowError, Framing, HeadError, Malformed, ResponseHead, Version,
+    Conn, Content, Decoder, Flow, FlowError, Framing, HeadError, Malformed, ResponseHead, Version, persistence,
 };
 
 /// How a body is written.
@@ -205,7 +205,7 @@ impl side::Client for Client<'_> {
         }
         // A client that is still sending must not send another request behind a body that nobody reads any more.
         self.lives = self.keeps_alive && !(self.last)() && !until_close && self.body.is_read();
-        head.extend_from_slice(if self.lives { b"\r\n" } else { b"connection: close\r\n\r\n" });
+        head.extend_from_slice(persistence(self.version, self.lives));
         self.writing.head = head;
         if ended { self.writing.queue(self.conn, cx) } else { Ok(()) }
     }

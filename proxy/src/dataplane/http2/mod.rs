@@ -31,6 +31,7 @@ mod trailers;
 pub mod translate;
 mod tunnel;
 mod upstream;
+mod web;
 mod websocket;
 
 pub(super) use carry::http1_to_application;
@@ -38,3 +39,5 @@ pub(super) use links::Links;
 pub(super) use prefixed::Prefixed;
 pub(super) use server::{PREFACE_HEAD, serve};
 pub(super) use tunnel::Stream;
+#[cfg(test)]
+pub(super) use websocket::accept;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use ::http::Request;
 use weft_decide::{FieldEdits, Scope, normalize};
 
+pub use super::web::Base64Reader;
 use super::{
     head::{Head, write_fields},
     trailers, websocket,

@@ -28,7 +28,7 @@ pub(super) fn is_key(key: &[u8]) -> bool {
 }
 
 /// What a server shows by that it has read a key (RFC 6455 §4.2.2).
-pub(super) fn accept(key: &[u8]) -> String {
+pub(in crate::dataplane) fn accept(key: &[u8]) -> String {
     BASE64_STANDARD.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, &[key, GUID].concat()))
 }
 

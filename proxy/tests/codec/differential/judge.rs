@@ -135,6 +135,7 @@ fn strict_request(kind: Malformed) -> Option<&'static str> {
         | Malformed::NoUpgrade
         | Malformed::NoAccept
         | Malformed::WebSocketKey
+        | Malformed::Base64
         | Malformed::Scheme
         | Malformed::Truncated => None,
     }

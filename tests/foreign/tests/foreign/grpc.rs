@@ -29,8 +29,11 @@ const CASES: [&str; 16] = [
     "channel_soak",
 ];
 
-/// Those that ask the server for its load (ORCA); the server has it.
+/// Those that ask the server for its load (ORCA).
 const LOAD_CASES: [&str; 2] = ["orca_per_rpc", "orca_oob"];
+
+/// The balancer by which the client reads it.
+const READS_LOAD: &str = r#"{"loadBalancingConfig":[{"test_backend_metrics_load_balancer":{}}]}"#;
 
 pub(crate) async fn run(folder: &Path) -> Result<Verdict> {
     let (port, log) = (free_port()?, folder.join("server.log"));
@@ -43,6 +46,9 @@ pub(crate) async fn run(folder: &Path) -> Result<Verdict> {
         let mut client = command(named("WEFT_FOREIGN_GRPC_CLIENT")?, &log)?;
         client.args(["--server_host=localhost", &format!("--server_port={}", mesh.port)]);
         client.arg(format!("--test_case={case}"));
+        if LOAD_CASES.contains(&case) {
+            client.arg(format!("--service_config_json={READS_LOAD}"));
+        }
         let passed = ends(&mut client, Duration::from_secs(60)).await?;
         let said = fs::read_to_string(&log).unwrap_or_default();
         verdict.figure(case, if passed { "passed" } else { said.trim() }, "passed", passed);

@@ -1,7 +1,14 @@
 //! A control plane, an application with its sidecar, and a caller's sidecar, each a process of its own.
-use std::{net::SocketAddr, path::Path, time::Duration};
+use std::{
+    fs,
+    io::Write,
+    net::SocketAddr,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use axum::{Router, body::Bytes};
 use tokio::{net::TcpListener, task::JoinHandle, time::Instant};
 use weft_harness::{
@@ -115,6 +122,19 @@ impl Mesh {
     /// The authority that leads to the application.
     pub(crate) fn host(&self) -> String {
         format!("localhost:{}", self.port)
+    }
+
+    /// A file with the certificates of the caller's sidecar and their key.
+    ///
+    /// # Errors
+    /// That they are not there.
+    pub(crate) fn identity(&self, folder: &Path) -> Result<PathBuf> {
+        let kept = fs::read(self.web.state.join("identity.kept"))?;
+        let start = kept.windows(5).position(|it| it == b"-----").context("the sidecar keeps no certificates")?;
+        let path = folder.join("identity.pem");
+        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+        file.write_all(kept.get(start..).unwrap_or_default())?;
+        Ok(path)
     }
 
     /// Adds whether both sidecars still run, and still carry requests.

@@ -19,14 +19,19 @@ const CASES: [&str; 8] = ["1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "10.*
 /// How many these are.
 const COUNT: usize = 247;
 
-/// Lets Autobahn's programs find what was installed for them.
-const WSTEST: &str = "import os, site, sys; site.addsitedir(os.environ['WEFT_FOREIGN_AUTOBAHN']); \
+/// Autobahn's fuzzing client, with what was installed for it.
+const CLIENT: &str = "import os, site, sys; site.addsitedir(os.environ['PYTHONPATH']); \
                       sys.argv[0] = 'wstest'; from autobahntestsuite.wstest import run; run()";
 
-fn wstest(log: &Path) -> Result<Command> {
-    let modules = named("WEFT_FOREIGN_AUTOBAHN")?;
+/// Its echo server, which compares no Host with its own port: its clients know another one.
+const SERVER: &str = "import os, site, sys; site.addsitedir(os.environ['PYTHONPATH']); \
+                      from twisted.internet import reactor; from autobahntestsuite.echo import EchoServerFactory; \
+                      factory = EchoServerFactory('ws://localhost'); factory.externalPort = None; \
+                      reactor.listenTCP(int(sys.argv[1]), factory, interface='127.0.0.1'); reactor.run()";
+
+fn autobahn(script: &str, log: &Path) -> Result<Command> {
     let mut command = command(named("WEFT_FOREIGN_PYTHON2")?, log)?;
-    command.env("PYTHONPATH", &modules).args(["-c", WSTEST]);
+    command.env("PYTHONPATH", named("WEFT_FOREIGN_AUTOBAHN")?).args(["-c", script]);
     Ok(command)
 }
 
@@ -41,9 +46,8 @@ pub(crate) enum Way {
 
 pub(crate) async fn run(folder: &Path, scale: Scale, way: Way) -> Result<Verdict> {
     let (port, log) = (free_port()?, folder.join("echo.log"));
-    let mut echo = wstest(&log)?;
-    let address = format!("ws://127.0.0.1:{port}");
-    let _echo = Server::start(echo.args(["-m", "echoserver", "-w", &address]), port, &log).await?;
+    let mut echo = autobahn(SERVER, &log)?;
+    let _echo = Server::start(echo.arg(port.to_string()), port, &log).await?;
     let application = SocketAddr::from(([127, 0, 0, 1], port));
     let mesh = match way {
         Way::Http1 => Mesh::start(folder, application, "http").await?,
@@ -59,7 +63,7 @@ pub(crate) async fn run(folder: &Path, scale: Scale, way: Way) -> Result<Verdict
         "exclude-agent-cases": {},
     });
     fs::write(&spec, serde_json::to_vec(&asked)?)?;
-    let mut client = wstest(&log)?;
+    let mut client = autobahn(CLIENT, &log)?;
     client.args(["-m", "fuzzingclient", "-s"]).arg(&spec);
     let _fine = ends(&mut client, Duration::from_secs(if scale == Scale::Full { 1_800 } else { 300 })).await?;
     let index = fs::read(reports.join("index.json")).with_context(|| fs::read_to_string(&log).unwrap_or_default())?;

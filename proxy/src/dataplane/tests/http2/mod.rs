@@ -16,5 +16,7 @@ mod peers;
 mod permits;
 mod raw;
 mod translated;
+mod web;
+mod websockets;
 
-pub(super) use peers::{Caller, request, serve};
+pub(super) use peers::{App as HttpApp, Caller, mesh as http2_mesh, request, serve};

@@ -26,7 +26,7 @@ use crate::dataplane::tests::{
 };
 
 /// A mesh whose application speaks HTTP/2.
-pub(super) async fn mesh() -> Mesh {
+pub(in crate::dataplane::tests) async fn mesh() -> Mesh {
     Mesh::start(Protocol::Http2, Some(&["web"]), None).await
 }
 
@@ -108,10 +108,10 @@ pub(super) async fn next(body: &mut RecvStream) -> Bytes {
 }
 
 /// A request as the application has it.
-pub(super) type Asked = (Request<RecvStream>, SendResponse<Bytes>);
+pub(in crate::dataplane::tests) type Asked = (Request<RecvStream>, SendResponse<Bytes>);
 
 /// One connection of an application.
-pub(super) struct App {
+pub(in crate::dataplane::tests) struct App {
     streams: mpsc::UnboundedReceiver<Asked>,
     leave: Arc<Notify>,
     pub(super) over: JoinHandle<()>,
@@ -119,7 +119,7 @@ pub(super) struct App {
 
 impl App {
     /// Takes the sidecar's next connection. One that it has given up again, because nobody waited for it any more, is none.
-    pub(super) async fn accept(listener: &TcpListener) -> Self {
+    pub(in crate::dataplane::tests) async fn accept(listener: &TcpListener) -> Self {
         loop {
             let (tcp, _) = timeout(PATIENCE, listener.accept()).await.expect("nobody connects").unwrap();
             if let Ok(connection) = server::handshake(tcp).await {
@@ -158,7 +158,7 @@ impl App {
     }
 
     /// The next request.
-    pub(super) async fn asked(&mut self) -> Asked {
+    pub(in crate::dataplane::tests) async fn asked(&mut self) -> Asked {
         timeout(PATIENCE, self.streams.recv()).await.expect("no request").expect("the connection is over")
     }
 
