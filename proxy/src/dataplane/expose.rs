@@ -157,6 +157,8 @@ impl Exposition {
             ("weft_upstream_reuses_total", "Upstream connections used again.", self.total(|t| &t.upstream_reused)),
             ("weft_handshake_failures_total", "Failed inbound TLS handshakes.", self.total(|t| &t.handshakes_failed)),
             ("weft_records_dropped_total", "Records not written: the log is slow.", self.total(|t| &t.records_dropped)),
+            ("weft_tunnels_total", "Tunnels that HTTP has opened, WebSockets included.", self.total(|t| &t.tunnels)),
+            ("weft_grpc_web_calls_total", "Calls translated from gRPC-Web.", self.total(|t| &t.grpc_web)),
         ] {
             kind(out, name, "counter", help);
             line(out, format_args!("{name} {value}"));

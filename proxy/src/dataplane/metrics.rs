@@ -113,6 +113,8 @@ pub(super) struct Totals {
     pub(super) upstream_reused: AtomicU64,
     pub(super) handshakes_failed: AtomicU64,
     pub(super) records_dropped: AtomicU64,
+    pub(super) tunnels: AtomicU64,
+    pub(super) grpc_web: AtomicU64,
     pub(super) retries: Retries,
     pub(super) mirrors: Mirrors,
 }

@@ -139,14 +139,6 @@ pub(super) struct Record {
 }
 
 impl Record {
-    /// Notes that a call is translated from gRPC-Web, where it is.
-    pub(super) fn translates<F>(&mut self, web: Option<F>) -> Option<F> {
-        if web.is_some() {
-            self.note(Key::Translated, "grpc-web");
-        }
-        web
-    }
-
     /// Begins a record.
     pub(super) fn begin(ledger: &Rc<Ledger>, direction: Direction, tcp: bool, peer: PeerAddr) -> Self {
         Self {

@@ -11,6 +11,7 @@ use super::{
     alarm::Alarm,
     attempts::Carrier,
     carry::{self, Http1},
+    histogram::add,
     http::{Conn, Flow, Forward, HeadError, Incoming, Malformed, Outcome, Progress, Replay, Version, persistence},
     http2::{self, PREFACE_HEAD, Prefixed},
     job::{Application, Head, Job},
@@ -222,6 +223,7 @@ async fn one(
         Http1Job { client: sides.0, body: sides.1, record: &mut *record, progress: &mut progress, tunnel: &mut tunnel };
     let carried = path.carry(incoming, &mut job).await;
     (record.status, record.sent, record.received) = (progress.status, progress.sent, progress.received);
+    record.grpc_status = progress.grpc_status;
     match carried {
         Ok(_) if let Some(tunnel) = tunnel => {
             // Boxed: hardly any connection comes to it.
@@ -256,6 +258,7 @@ pub(super) async fn tunnelled(
     (early, near): (Vec<u8>, &mut impl Leg),
     Tunnel { far, idle, until }: Tunnel,
 ) {
+    add(&worker.totals().tunnels, 1);
     if let Some(protocol) = head.tunnel() {
         record.note(Key::Tunnel, protocol);
     }

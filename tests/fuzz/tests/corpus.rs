@@ -142,6 +142,11 @@ fn h2_trailers_keeps_its_promises() {
     attack("h2-trailers", target("h2-trailers"), &seeds("h2-trailers"));
 }
 
+#[test]
+fn grpc_web_text_keeps_its_promises() {
+    attack("grpc-web", target("grpc-web"), &seeds("grpc-web"));
+}
+
 /// Beside the corpus: what the examples compile to, as it is kept.
 #[test]
 fn kept_file_keeps_its_promises() {

@@ -115,6 +115,7 @@ fn every_error_is_told_at_once_with_line_and_field() {
         .replace("0.25s", "2m")
         .replace("interval: 10s", "interval: 301s")
         .replace("unhealthy_threshold: 3", "unhealthy_threshold: 101")
+        .replace("serve: keep-alive", "serve: sometimes")
         .replace("workers: 2", "workers: 20000");
     let errors = errors(&text);
     let expected = [
@@ -132,7 +133,8 @@ fn every_error_is_told_at_once_with_line_and_field() {
         (35, "bootstrap_extensions[0].typed_config.inbound", "invalid socket address"),
         (38, "bootstrap_extensions[0].typed_config.tcp[0].service", "<namespace>/<service>:<port>"),
         (43, "bootstrap_extensions[0].typed_config.on_demand_timeout", "0.001s to 60s"),
-        (44, "bootstrap_extensions[0].typed_config.workers", "at most 1024"),
+        (44, "bootstrap_extensions[0].typed_config.http10.serve", "none of refuse, close and keep-alive"),
+        (45, "bootstrap_extensions[0].typed_config.workers", "at most 1024"),
     ];
     for (line, field, part) in expected {
         let start = format!("line {line}: {field}: ");
@@ -145,7 +147,7 @@ fn what_envoy_knows_and_weft_does_not_is_refused_not_ignored() {
     let text = format!("{WHOLE}layered_runtime: {{}}\n");
     let errors = errors(&text);
     assert_eq!(errors.len(), 1, "{errors:#?}");
-    assert!(errors[0].starts_with("line 45: layered_runtime: weft does not read this field (it reads: admin, "));
+    assert!(errors[0].starts_with("line 46: layered_runtime: weft does not read this field (it reads: admin, "));
     let tcp_admin = WHOLE.replace(
         "pipe: {path: /run/weft/admin.sock, mode: 384}",
         "socket_address: {address: 127.0.0.1, port_value: 9901}",

@@ -1,6 +1,7 @@
 //! How a request is carried where either end speaks HTTP/2.
 use std::io::ErrorKind;
 
+use ::http::Request;
 use weft_decide::{Outcome as Ended, RequestHead};
 use weft_ir::EndpointAddress;
 use weft_model::Protocol;
@@ -17,7 +18,7 @@ use super::{
     pump::{Pump, grpc_status},
     side::{Broken, Client as _},
     upstream::Upstream,
-    web::{self, Web},
+    web::{self, Form, Web},
     websocket,
 };
 use crate::dataplane::{
@@ -28,7 +29,7 @@ use crate::dataplane::{
     job::{self, Application, Job},
     mirror::Mirroring,
     pool::{self, Proven},
-    record::{Record, Stage},
+    record::{Key, Record, Stage},
     resilience::Room,
     respond::{Blame, Ending, Failure, UNPROCESSED, unprocessed},
     serve::{Far, Http1Job, Tunnel},
@@ -110,7 +111,7 @@ impl Http2Job<'_> {
             let lease = until_left(self.client, application_lease(application)).await?;
             self.record.at(Stage::Stream);
             let mut request = head.to_http2(forward).map_err(malformed)?;
-            let web = self.record.translates(web::to_grpc(&mut request));
+            let web = translated(&mut request, application, self.record);
             if head.protocol().is_some() && !lease.takes_tunnels().await {
                 return Err(not_offered("the application takes no WebSocket over HTTP/2 (RFC 8441)"));
             }
@@ -203,6 +204,14 @@ impl Http2Job<'_> {
     }
 }
 
+/// Makes a call of gRPC's out of one of gRPC-Web's; the form that its bodies have.
+fn translated(request: &mut Request<()>, application: Application<'_>, record: &mut Record) -> Option<Form> {
+    let form = web::to_grpc(request)?;
+    add(&application.worker.totals().grpc_web, 1);
+    record.note(Key::Translated, "grpc-web");
+    Some(form)
+}
+
 /// What is sent of a request's body before its answer: nothing of what is meant for a tunnel.
 fn up(head: &Head) -> Pump {
     if head.ended || head.protocol().is_some() { Pump::none() } else { Pump::default() }
@@ -237,7 +246,7 @@ pub(in crate::dataplane) async fn http1_to_application(
         return http1_to_tunnel(job, incoming, application, forward).await;
     }
     let mut request = head::from_http1(incoming, forward).map_err(malformed)?;
-    let web = job.record.translates(web::to_grpc(&mut request));
+    let web = translated(&mut request, application, job.record);
     let (head, bytes) = (&incoming.head, incoming.bytes());
     let decoder = Decoder::unchunked(head.framing).without_nominated(&head.fields, bytes);
     let ended = decoder.is_done();

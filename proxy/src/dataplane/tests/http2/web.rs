@@ -84,6 +84,7 @@ async fn an_http1_call_in_binary_gets_its_trailers_as_the_last_frame() {
     assert_eq!(body, [SAID, TRAILERS].concat());
     let record = &mesh.server.log.records(1).await[0];
     assert_eq!((&record["translated"], &record["grpcStatus"]), (&"grpc-web".into(), &0.into()), "{record}");
+    mesh.server.has_metric("weft_grpc_web_calls_total 1").await;
 }
 
 #[tokio::test]
