@@ -1,6 +1,7 @@
 //! One HTTP/2 connection to an upstream. It carries many requests, as many at a time as the upstream's SETTINGS say.
 use std::{
     cell::{Cell, RefCell},
+    future::poll_fn,
     net::SocketAddr,
     pin::Pin,
     rc::{Rc, Weak},
@@ -16,7 +17,6 @@ use h2::{
     client::{self, ResponseFuture, SendRequest},
 };
 use tokio::{
-    sync::Notify,
     task::spawn_local,
     time::{Instant, timeout},
 };
@@ -90,8 +90,8 @@ struct Pulse {
     over: Cell<bool>,
     /// Whether its first SETTINGS were waited for.
     settled: Cell<bool>,
-    /// Tells who waits for them that something may have come.
-    turned: Notify,
+    /// Who waits for them, to be told that something may have come.
+    turned: RefCell<Vec<Waker>>,
     /// Whether nobody will send a request over it any more, and none is under way.
     left: Cell<bool>,
     mover: RefCell<Option<Waker>>,
@@ -112,7 +112,7 @@ impl Link {
             used: Cell::new(Instant::now()),
             over: Cell::new(false),
             settled: Cell::new(false),
-            turned: Notify::new(),
+            turned: RefCell::default(),
             left: Cell::new(false),
             mover: RefCell::default(),
         });
@@ -176,15 +176,13 @@ impl Lease {
     pub(super) async fn takes_tunnels(&self) -> bool {
         let Self(link) = self;
         let says = || link.send.is_extended_connect_protocol_enabled();
-        let told = async {
-            loop {
-                let turned = link.pulse.turned.notified();
-                if says() || link.pulse.over.get() {
-                    break;
-                }
-                turned.await;
+        let told = poll_fn(|cx| {
+            if says() || link.pulse.over.get() {
+                return Poll::Ready(());
             }
-        };
+            link.pulse.turned.borrow_mut().push(cx.waker().clone());
+            Poll::Pending
+        });
         if !link.pulse.settled.get() {
             // They may never come, or not say it.
             let _ = timeout(SETTLE, told).await;
@@ -261,9 +259,9 @@ impl Mover {
     }
 
     async fn run(mut self) {
-        std::future::poll_fn(|cx| self.poll(cx)).await;
+        poll_fn(|cx| self.poll(cx)).await;
         self.pulse.over.set(true);
-        self.pulse.turned.notify_waiters();
+        self.pulse.turned.take().into_iter().for_each(Waker::wake);
         self.places.all();
     }
 
@@ -292,7 +290,7 @@ impl Mover {
         let over = Pin::new(&mut self.opened).poll(cx).map(drop);
         // SETTINGS that take more streams, or a GOAWAY that makes room for another connection, may have come.
         self.places.one();
-        self.pulse.turned.notify_waiters();
+        self.pulse.turned.take().into_iter().for_each(Waker::wake);
         over
     }
 }
