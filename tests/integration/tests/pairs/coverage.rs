@@ -3,7 +3,9 @@ use std::collections::BTreeMap;
 
 use weft_decide::{Decision, Denied, Edited, Forwarded, InboundDecision, Lookup, Refusal};
 use weft_ir::{Route, RouteAction, RouteOrigin, RuleName};
-use weft_model::{AccessMatch, Callers, Kind, Object, PathMatch, PathRewrite, SpiffeId, TargetKind, TextMatch};
+use weft_model::{
+    AccessMatch, Callers, Kind, LimitFields, Object, PathMatch, PathRewrite, SpiffeId, TargetKind, TextMatch,
+};
 
 use crate::{
     cast::Member,
@@ -39,7 +41,10 @@ impl Coverage {
             }
             Decision::Answered(answered) => {
                 match answered.answer.status {
-                    204 | 418 => self.add(format!("direct response: {}", answered.answer.status)),
+                    204 | 418 => {
+                        self.add("answered: direct response");
+                        self.add(format!("direct response: {}", answered.answer.status));
+                    }
                     200 if answered.answer.fields.iter().any(|(name, _)| name == "access-control-allow-origin") => {
                         self.add("preflight: allowed")
                     }
@@ -152,6 +157,7 @@ impl Coverage {
             self.add(format!("bad request: {cause:?}"));
             return false;
         }
+        self.add("refused");
         self.add(format!("refused: {}", refusal.code()));
         if let Refusal::BackendMissing { cause, .. } = refusal {
             let causes = ["does not exist", "has no port", "speaks TCP", "is in another namespace"];
@@ -279,6 +285,31 @@ impl Coverage {
         }
     }
 
+    /// Counts the fields of a configuration's policies: those that decide nothing as long as all goes well leave no trace in
+    /// a pair.
+    pub(crate) fn drawn(&mut self, configuration: &Configuration) {
+        for stored in configuration.objects.values() {
+            let Object::TrafficPolicy(policy) = &stored.object else { continue };
+            let fields = [
+                ("loadBalancing", policy.balancing.is_some()),
+                ("locality", policy.locality.is_some()),
+                ("slowStart", policy.slow_start.is_some()),
+                ("affinity", policy.affinity.is_some()),
+                ("limits", policy.limits != LimitFields::default()),
+                ("circuitBreaker", policy.breaker.is_some()),
+                ("outlierEjection", policy.ejection.is_some()),
+                ("healthCheck", policy.health_check.is_some()),
+                ("retries", policy.retries.is_some()),
+                ("timeouts.request", policy.request_timeout.is_some()),
+                ("timeouts.idle", policy.idle_timeout.is_some()),
+                ("timeouts.stream", policy.stream_timeout.is_some()),
+            ];
+            for (field, _) in fields.into_iter().filter(|(_, written)| *written) {
+                self.add(format!("policy: {field}"));
+            }
+        }
+    }
+
     /// What was seen less often than it must be among so many pairs. Nothing is asked of fewer than ten thousand, which
     /// come of too few configurations to hold enough of each kind.
     pub(crate) fn missing(&self, pairs: u64) -> Vec<String> {
@@ -287,7 +318,8 @@ impl Coverage {
         }
         let seen = |what: &str| self.0.get(what).copied().unwrap_or(0);
         let short = REQUIRED.iter().filter_map(|&(what, of_ten_thousand)| {
-            let wanted = pairs * of_ten_thousand / 10_000;
+            let share = pairs * of_ten_thousand / 10_000;
+            let wanted = if pairs >= MANY { share.max(EACH) } else { share };
             (seen(what) < wanted).then(|| format!("{what}: {} of at least {wanted}", seen(what)))
         });
         short.collect()
@@ -312,20 +344,25 @@ fn matching(callers: &Callers, identity: &SpiffeId, member: &Member) -> Option<&
     }
 }
 
+/// From so many pairs on, each kind must be seen at least so often.
+const MANY: u64 = 1_000_000;
+const EACH: u64 = 1_000;
+
 /// What must be seen, and at least how often among ten thousand pairs: at most a third of what is expected, and less
 /// where whole configurations have it or not.
 const REQUIRED: &[(&str, u64)] = &[
     ("a backend does not exist", 10),
-    ("a backend has no port", 80),
+    ("a backend has no port", 30),
     ("a backend is in another namespace", 5),
     ("a backend speaks TCP", 5),
     ("a draining endpoint passed over", 75),
-    ("allowed", 500),
-    ("answer to a page of another origin", 10),
+    ("allowed", 200),
+    ("answer to a page of another origin", 3),
     ("answer field added", 30),
     ("answer field removed", 30),
     ("answer field set", 30),
-    ("answered: redirect", 60),
+    ("answered: direct response", 1000),
+    ("answered: redirect", 1000),
     ("allowed by a policy of a namespace", 35),
     ("allowed by a policy of a service", 60),
     ("allowed by a policy of the mesh", 25),
@@ -333,13 +370,13 @@ const REQUIRED: &[(&str, u64)] = &[
     ("allowed by anyone", 75),
     ("allowed by identity", 20),
     ("allowed by namespace", 25),
-    ("allowed by exact header", 8),
-    ("allowed by exact path", 8),
-    ("allowed by header regex", 8),
-    ("allowed by host", 8),
-    ("allowed by method", 8),
-    ("allowed by path prefix", 8),
-    ("allowed by path regex", 8),
+    ("allowed by exact header", 2),
+    ("allowed by exact path", 2),
+    ("allowed by header regex", 2),
+    ("allowed by host", 2),
+    ("allowed by method", 2),
+    ("allowed by path prefix", 2),
+    ("allowed by path regex", 2),
     ("allowed from another trust domain", 15),
     ("bad request: Fragment", 30),
     ("bad request: HostList", 15),
@@ -356,8 +393,8 @@ const REQUIRED: &[(&str, u64)] = &[
     ("bad request: Query", 20),
     ("bad request: TargetForm", 30),
     ("bad request: TargetTooLong", 10),
-    ("body in chunks", 100),
-    ("body of a known length", 100),
+    ("body in chunks", 50),
+    ("body of a known length", 50),
     ("bound on a stream", 200),
     ("bound on standing still", 200),
     ("copies: 1", 20),
@@ -420,7 +457,7 @@ const REQUIRED: &[(&str, u64)] = &[
     ("picked by the hash of query parameter v", 3),
     ("picked by the hash of source address", 10),
     ("picked by the least peak EWMA of two", 10),
-    ("picked from a table", 10),
+    ("picked from a table", 1),
     ("picked from elsewhere", 20),
     ("picked from own region", 20),
     ("picked from own zone", 20),
@@ -432,6 +469,19 @@ const REQUIRED: &[(&str, u64)] = &[
     ("redirect: 303", 5),
     ("redirect: 307", 5),
     ("redirect: 308", 5),
+    ("policy: affinity", 5),
+    ("policy: circuitBreaker", 5),
+    ("policy: healthCheck", 5),
+    ("policy: limits", 5),
+    ("policy: loadBalancing", 5),
+    ("policy: locality", 5),
+    ("policy: outlierEjection", 5),
+    ("policy: retries", 5),
+    ("policy: slowStart", 5),
+    ("policy: timeouts.idle", 5),
+    ("policy: timeouts.request", 5),
+    ("policy: timeouts.stream", 5),
+    ("refused", 1000),
     ("refused by the codec alone", 20),
     ("refused: backend-missing", 100),
     ("refused: no-healthy-endpoint", 450),
@@ -446,6 +496,6 @@ const REQUIRED: &[(&str, u64)] = &[
     ("rule without any backend", 40),
     ("share of a missing backend", 25),
     ("target rewritten by normalization", 700),
-    ("timeout of one try", 100),
-    ("weighted split", 450),
+    ("timeout of one try", 50),
+    ("weighted split", 250),
 ];

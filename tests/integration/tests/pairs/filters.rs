@@ -49,13 +49,15 @@ pub(crate) fn filters(dice: &mut Dice, matches: &[HttpMatch]) -> Filters {
     let prefix = matches.iter().all(|it| matches!(it.path, PathMatch::Prefix(_)));
     let (mut rewrite, mut redirect, mut extension) = (None, None, None);
     match dice.below(20) {
-        5..9 => {
+        13..16 => {
             let host = dice.percent(50).then(|| valid(dice.pick::<&str>(&["api.example.com", "cart", "v2.web.shop"])));
             let path = (host.is_none() || dice.percent(50)).then(|| path(dice, prefix));
             rewrite = Some(UrlRewrite { host, path });
         }
-        1..4 => redirect = Some(self::redirect(dice, prefix)),
-        4 => extension = Some(valid(dice.pick::<&str>(&["teapot", "empty", "missing"]))),
+        0..6 => redirect = Some(self::redirect(dice, prefix)),
+        6..13 => {
+            extension = Some(valid(dice.pick::<&str>(&["teapot", "teapot", "teapot", "empty", "empty", "missing"])))
+        }
         _ => {}
     }
     let cors = dice.percent(30).then(|| cors(dice));

@@ -2,10 +2,11 @@
 use std::{collections::BTreeMap, num::NonZeroU32, sync::Arc, time::Duration};
 
 use weft_model::{
-    AccessAction, AccessMatch, AccessPolicy, AccessRule, AffinityKey, BackendRef, Balancing, Callers, HeaderFilters,
-    HeaderMatch, HttpMatch, HttpMethod, HttpRoute, HttpRule, Labels, Locality, LocalityFields, Meta, Mirror, Name,
-    Namespace, NetworkName, Object, ParentRef, PathMatch, PolicyTarget, Port, Protocol, Selector, Service,
-    ServicePortSpec, Share, TargetKind, TargetPort, TextMatch, TrafficPolicy, Workload,
+    AccessAction, AccessMatch, AccessPolicy, AccessRule, AffinityKey, BackendRef, Balancing, BreakerFields, Callers,
+    EjectionFields, HeaderFilters, HeaderMatch, HealthCheckFields, HttpMatch, HttpMethod, HttpRoute, HttpRule, Labels,
+    LimitFields, Locality, LocalityFields, Meta, Mirror, Name, Namespace, NetworkName, Object, ParentRef, PathMatch,
+    PolicyTarget, Port, Protocol, RetryFields, Selector, Service, ServicePortSpec, Share, SlowStartFields, TargetKind,
+    TargetPort, TextMatch, TrafficPolicy, Workload,
 };
 
 use crate::{
@@ -170,7 +171,7 @@ pub(crate) fn port(number: u16) -> Port {
 fn routes(dice: &mut Dice, services: &[Service]) -> Vec<HttpRoute> {
     let mut routes = Vec::new();
     for service in services {
-        let count = *dice.pick(&[0, 0, 1, 1, 1, 2]);
+        let count = *dice.pick(&[0, 1, 1, 1, 2]);
         for _ in 0..count {
             let namespace = &service.meta.namespace;
             let parent = |name: &Name, port| ParentRef { namespace: namespace.clone(), name: name.clone(), port };
@@ -295,36 +296,47 @@ fn access_policies(dice: &mut Dice, services: &[Service]) -> Vec<Object> {
 }
 
 fn access_rule(dice: &mut Dice) -> AccessRule {
-    let action = if dice.percent(82) { AccessAction::Allow } else { AccessAction::Deny };
+    let action = if dice.percent(60) { AccessAction::Allow } else { AccessAction::Deny };
     let mut from: Vec<_> = (0..1 + dice.below(2)).map(|_| callers(dice, action)).collect();
     from.dedup();
     let ports = if dice.percent(80) { Vec::new() } else { vec![port(*dice.pick(&[80, 8080]))] };
-    let matches = if dice.percent(60) { vec![access_match(dice)] } else { Vec::new() };
+    let matches = if dice.percent(85) { vec![access_match(dice)] } else { Vec::new() };
     AccessRule { name: None, action, from, ports, matches }
 }
 
 fn access_match(dice: &mut Dice) -> AccessMatch {
     let mut asks = AccessMatch { methods: Vec::new(), path: None, hosts: Vec::new(), headers: Vec::new() };
-    match dice.below(8) {
+    match dice.below(13) {
         0 => {
             asks.methods.extend(["GET", "HEAD", "OPTIONS"].map(|method| HttpMethod(method.to_owned())));
             if dice.percent(50) {
                 asks.headers.push(header_match(dice));
             }
         }
-        1 => asks.path = Some(PathMatch::Exact((*dice.pick(&PATHS)).to_owned())),
-        2 => asks.path = Some(PathMatch::Prefix((*dice.pick(&PATHS)).to_owned())),
-        3 | 4 => asks.path = Some(PathMatch::Regex(dice.pick(&PATH_REGEXES).0.to_owned())),
-        5 => {
+        1 | 2 => asks.path = Some(PathMatch::Exact((*dice.pick(&PATHS)).to_owned())),
+        3 | 4 => asks.path = Some(PathMatch::Prefix((*dice.pick(&PATHS)).to_owned())),
+        5 | 6 => asks.path = Some(PathMatch::Regex(dice.pick(&PATH_REGEXES).0.to_owned())),
+        7 | 8 => {
             let (namespace, names) = dice.pick(&SERVICES);
             let forms =
                 [names[0].to_owned(), format!("{}.{namespace}", names[1]), format!("{}.{namespace}.svc", names[2])];
             asks.hosts.extend(forms.iter().map(|host| valid(host)));
             asks.path = dice.percent(30).then(|| path_match(dice));
         }
-        _ => asks.headers.push(header_match(dice)),
+        9 | 10 => asks.headers.push(header(dice, false)),
+        _ => asks.headers.push(header(dice, true)),
     }
     asks
+}
+
+/// A match of that kind.
+fn header(dice: &mut Dice, by_regex: bool) -> HeaderMatch {
+    loop {
+        let header = header_match(dice);
+        if matches!(header.value, TextMatch::Regex(_)) == by_regex {
+            return header;
+        }
+    }
 }
 
 fn callers(dice: &mut Dice, action: AccessAction) -> Callers {
@@ -340,7 +352,7 @@ fn callers(dice: &mut Dice, action: AccessAction) -> Callers {
 
 fn traffic_policies(dice: &mut Dice, services: &[Service], routes: &[HttpRoute]) -> Vec<Object> {
     let mut policies = Vec::new();
-    for place in 0..dice.below(4) {
+    for place in 0..1 + dice.below(4) {
         let (namespace, target) = match dice.below(5) {
             0 => (Namespace::system().to_string(), of_mesh()),
             1 => {
@@ -369,10 +381,32 @@ fn traffic_policies(dice: &mut Dice, services: &[Service], routes: &[HttpRoute])
             request_timeout,
             idle_timeout: dice.percent(50).then(|| timeout(dice)),
             stream_timeout: dice.percent(50).then(|| timeout(dice)),
-            ..TrafficPolicy::new(meta, vec![target])
+            ..resilience(dice, TrafficPolicy::new(meta, vec![target]))
         })));
     }
     policies
+}
+
+/// Fields that decide nothing as long as all goes well: what is drawn must neither change an answer nor be lost.
+fn resilience(dice: &mut Dice, policy: TrafficPolicy) -> TrafficPolicy {
+    let many = NonZeroU32::new(10_000);
+    let (limits, breaker) = (dice.percent(30), dice.percent(30));
+    let (ejection, retries) = (dice.percent(30), dice.percent(30));
+    let limits = match limits {
+        true => LimitFields { max_connections: many, max_pending: many, max_requests: many },
+        false => LimitFields::default(),
+    };
+    TrafficPolicy {
+        limits,
+        breaker: breaker.then(|| BreakerFields { consecutive_failures: Some(1_000), ..BreakerFields::default() }),
+        ejection: ejection.then(|| EjectionFields { consecutive_errors: Some(1_000), ..EjectionFields::default() }),
+        retries: retries.then(|| RetryFields { attempts: Some(2), ..RetryFields::default() }),
+        slow_start: dice.percent(20).then(|| SlowStartFields { enabled: Some(false), ..SlowStartFields::default() }),
+        health_check: dice
+            .percent(20)
+            .then(|| HealthCheckFields { enabled: Some(false), ..HealthCheckFields::default() }),
+        ..policy
+    }
 }
 
 /// By each kind of key, and often by none. Matches are written for the same fields, so that they are there.
@@ -387,12 +421,13 @@ fn affinity(dice: &mut Dice) -> Option<AffinityKey> {
     }
 }
 
-const BALANCINGS: [Balancing; 6] = [
+const BALANCINGS: [Balancing; 7] = [
     Balancing::RoundRobin,
     Balancing::LeastRequest,
     Balancing::Random,
     Balancing::PeakEwma,
     Balancing::RingHash,
+    Balancing::Maglev,
     Balancing::Maglev,
 ];
 

@@ -138,11 +138,14 @@ impl Request {
             alias,
         };
         let mut path = (*dice.pick(&PATHS)).to_owned();
-        if let Some(matches) = a_match(dice, configuration, service) {
-            path = request.fit(dice, &matches);
+        let matches = a_match(dice, configuration, service);
+        if let Some(matches) = &matches {
+            path = request.fit(dice, matches);
         }
         if let Some(asks) = an_access_match(dice, configuration, service) {
-            path = request.fit_access(dice, &asks).unwrap_or(path);
+            let wanted = request.fit_access(dice, &asks);
+            // Mostly the path that a route is for leads further than the one that a rule is about.
+            path = wanted.filter(|_| matches.is_none() || dice.percent(30)).unwrap_or(path);
         }
         if dice.percent(20) {
             request.add_header(dice);
@@ -162,8 +165,8 @@ impl Request {
         }
         .into_bytes();
         match dice.below(100) {
-            0..16 => attack(dice, &path, &mut request),
-            16..20 => absolute(dice, &mut request),
+            0..13 => attack(dice, &path, &mut request),
+            13..17 => absolute(dice, &mut request),
             _ => {}
         }
         request
@@ -279,14 +282,21 @@ fn a_match(dice: &mut Dice, configuration: &Configuration, service: &Service) ->
         route.parents().iter().any(|parent| parent.name == meta.name && parent.namespace == meta.namespace)
     };
     let routes = configuration.objects.values().filter_map(|stored| AnyRoute::of(&stored.object));
-    let matches: Vec<HttpMatch> = routes
-        .filter(is_parent)
-        .flat_map(|route| match route {
-            AnyRoute::Http(route) => route.rules.iter().flat_map(|rule| rule.matches.clone()).collect::<Vec<_>>(),
-            AnyRoute::Grpc(route) => route.rules.iter().flat_map(|rule| &rule.matches).map(called).collect(),
-        })
-        .collect();
-    (!matches.is_empty() && dice.percent(85)).then(|| dice.pick(&matches).clone())
+    let (mut answered, mut carried) = (Vec::new(), Vec::new());
+    for route in routes.filter(is_parent) {
+        match route {
+            AnyRoute::Http(route) => {
+                for rule in &route.rules {
+                    let matches = if rule.filters.answers() { &mut answered } else { &mut carried };
+                    matches.extend(rule.matches.iter().cloned());
+                }
+            }
+            AnyRoute::Grpc(route) => carried.extend(route.rules.iter().flat_map(|rule| &rule.matches).map(called)),
+        }
+    }
+    // What is answered by the proxy itself would be asked for too seldom.
+    let preferred = if dice.percent(85) && !answered.is_empty() { answered } else { carried };
+    (!preferred.is_empty() && dice.percent(90)).then(|| dice.pick(&preferred).clone())
 }
 
 /// What a rule of an access policy that holds for the service asks for, now and then.
@@ -304,7 +314,7 @@ fn an_access_match(dice: &mut Dice, configuration: &Configuration, service: &Ser
     };
     let policies = policies.filter(|policy| policy.targets.iter().any(holds));
     let matches: Vec<_> = policies.flat_map(|policy| &policy.rules).flat_map(|rule| &rule.matches).collect();
-    (!matches.is_empty() && dice.percent(50)).then(|| (*dice.pick(&matches)).clone())
+    (!matches.is_empty() && dice.percent(70)).then(|| (*dice.pick(&matches)).clone())
 }
 
 /// A Host, and how it is written.

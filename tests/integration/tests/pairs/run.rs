@@ -82,6 +82,7 @@ pub(crate) async fn run(seed: u64, pairs: u64) -> Coverage {
             join_all(asking).await;
             compared += count;
             number += 1;
+            coverage.drawn(&configuration);
             round.0.insert(configuration.revision.clone(), configuration);
         }
         let of_plane = |plane| asked.iter().flatten().filter(|asked| asked.caller == plane).count();
