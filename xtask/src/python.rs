@@ -50,6 +50,21 @@ fn environment(requirements: &Path, binaries: &[&str]) -> Result<PathBuf> {
     Ok(python)
 }
 
+/// A file of a package that a Python has.
+///
+/// # Errors
+/// It does not have the package.
+pub(crate) fn file(python: &Path, package: &str, path: &str) -> Result<PathBuf> {
+    let script =
+        format!("import importlib.util as util; print(util.find_spec({package:?}).submodule_search_locations[0])");
+    let output = Command::new(python).args(["-c", &script]).stdin(Stdio::null()).output();
+    let output = output.with_context(|| format!("cannot start {}", python.display()))?;
+    if !output.status.success() {
+        bail!("{} has no package {package}: {}", python.display(), String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(Path::new(String::from_utf8_lossy(&output.stdout).trim()).join(path))
+}
+
 /// What the system's Python says of itself.
 fn version() -> Result<String> {
     let output = Command::new("python3").args(["-c", NEEDED]).stdin(Stdio::null()).output();

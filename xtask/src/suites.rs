@@ -54,7 +54,7 @@ pub(crate) struct Suite {
 }
 
 /// Every suite, in the order in which they run.
-pub(crate) const SUITES: [Suite; 11] = [
+pub(crate) const SUITES: [Suite; 12] = [
     Suite { name: "lint", about: "formatting, clippy, documentation", quick: true, run: lint },
     Suite { name: "tidy", about: "dependency edges, budgets, documents", quick: true, run: tidy },
     Suite { name: "unit", about: "every crate's own tests and doc tests", quick: true, run: unit },
@@ -69,13 +69,14 @@ pub(crate) const SUITES: [Suite; 11] = [
         quick: false,
         run: foreign,
     },
+    Suite { name: "conformance", about: "the same bootstrap files, weft beside Envoy", quick: false, run: conformance },
     Suite { name: "drills", about: "failure modes on a mesh of real processes", quick: false, run: drills },
     Suite { name: "demo", about: "weft demo --check: a mesh of real processes", quick: false, run: demo },
 ];
 
 /// The packages whose tests are suites of their own.
-const SUITE_PACKAGES: [&str; 6] =
-    ["weft-tidy", "weft-integration", "weft-fuzz", "weft-peers", "weft-foreign", "weft-drills"];
+const SUITE_PACKAGES: [&str; 7] =
+    ["weft-tidy", "weft-integration", "weft-fuzz", "weft-peers", "weft-foreign", "weft-conformance", "weft-drills"];
 
 fn lint(workspace: &Workspace, _: &Choice) -> Result<Counts> {
     let mut counts = Counts::default();
@@ -146,6 +147,21 @@ fn foreign(workspace: &Workspace, choice: &Choice) -> Result<Counts> {
     environment.push(("WEFT_FOREIGN", choice.of("short", "full")));
     environment.push(("WEFT_FOREIGN_ONLY", choice.only.as_deref().unwrap_or_default()));
     workspace.tests(|test| test.package == "weft-foreign", &environment)
+}
+
+fn conformance(workspace: &Workspace, choice: &Choice) -> Result<Counts> {
+    let python = python::with(&workspace.file("tests/conformance/requirements.txt"))?;
+    let (envoy, weft) = (python::file(&python, "envoy", "_bin/envoy")?, workspace.binary("weft")?);
+    let mut counts = Counts::default();
+    for (subject, program) in [("envoy", envoy), ("weft", weft)] {
+        let program = program.to_str().context("the program's path is no text")?;
+        let mut environment = vec![("SUBJECT", subject), ("WEFT_CONFORMANCE_PROGRAM", program)];
+        if matches!(choice.scale, Scale::Full) {
+            environment.extend([("WEFT_CONFORMANCE_RECORD", "1"), ("WEFT_CONFORMANCE_WITHOUT", "all")]);
+        }
+        counts += workspace.tests(|test| test.package == "weft-conformance", &environment)?;
+    }
+    Ok(counts)
 }
 
 fn drills(workspace: &Workspace, choice: &Choice) -> Result<Counts> {

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::tree::root;
 
 /// The crates of this workspace that each may depend on in its product code.
-const MAY_SEE: [(&str, &[&str]); 21] = [
+const MAY_SEE: [(&str, &[&str]); 22] = [
     ("weft-proto", &[]),
     ("weft-model", &[]),
     ("weft-ir", &["weft-model"]),
@@ -57,6 +57,7 @@ const MAY_SEE: [(&str, &[&str]); 21] = [
     ("weft-drills", &["weft-harness"]),
     ("weft-peers", &["weft-harness"]),
     ("weft-foreign", &[]),
+    ("weft-conformance", &[]),
     ("weft-tidy", &[]),
     ("weft-fuzz", &["weft-model", "weft-ir", "weft-decide", "weft-xds", "weft-certs", "weft-proxy"]),
     ("xtask", &[]),
