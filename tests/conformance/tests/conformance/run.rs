@@ -95,8 +95,8 @@ fn judged(played: Result<()>, subject: &mut Subject) -> Outcome {
 /// A subject that refuses a file does what a case wants, or does not have what it asks for, or is wrong.
 fn refused(case: &Case, said: &str) -> Outcome {
     match &case.refused {
-        Some(expected) if said.to_lowercase().contains(&expected.to_lowercase()) => Outcome::Passed,
         _ if lacks(said) => Outcome::NotYet(said.to_owned()),
+        Some(expected) if said.to_lowercase().contains(&expected.to_lowercase()) => Outcome::Passed,
         _ => Outcome::Broken(format!("the file is refused: {said}")),
     }
 }
