@@ -102,7 +102,13 @@ async fn connect(attempt: &mut Attempt<'_, '_>) -> Result<Upstream, AttemptFaile
             Ok(upstream)
         }
         Room::New(connection) => {
-            let io = upstream::endpoint(worker, &picked, Wire::Http1).await.map_err(AttemptFailed::before)?;
+            let turn = upstream::turn(worker, &picked).await.map_err(AttemptFailed::before)?;
+            // Whoever had to wait may find one that has come free.
+            if let Look::Found(upstream) = pooled() {
+                add(&worker.totals().upstream_reused, 1);
+                return Ok(upstream);
+            }
+            let io = upstream::endpoint_in(turn, worker, &picked, Wire::Http1).await.map_err(AttemptFailed::before)?;
             Ok(Upstream { conn: Conn::new(io), connection })
         }
     }

@@ -2,7 +2,10 @@
 use std::{fmt, net::SocketAddr, time::Duration};
 
 use rustls_pki_types::ServerName;
-use tokio::time::{Instant, timeout_at};
+use tokio::{
+    sync::SemaphorePermit,
+    time::{Instant, timeout_at},
+};
 use tokio_rustls::TlsConnector;
 use weft_decide::{Picked, Upstream};
 use weft_ir::EndpointAddress;
@@ -17,26 +20,66 @@ use super::{
     worker::Worker,
 };
 
-/// Connects to a picked endpoint in the way that its cluster says.
+/// How many TLS handshakes with peers a worker has under way at once.
+///
+/// Each costs a third of a millisecond of CPU on either side, so that more of them end no sooner. Without a bound, those
+/// who find every connection busy begin so many that none ends in its time: each is begun again, and a busy peer is busy
+/// with nothing else until the load goes.
+pub(super) const HANDSHAKES: usize = 32;
+
+/// The turn to connect, and until when that may take.
+pub(super) struct Turn<'a> {
+    _permit: Option<SemaphorePermit<'a>>,
+    until: Instant,
+}
+
+/// Waits for the turn to connect to a picked endpoint: whoever had to may find that a connection has come free meanwhile.
+pub(super) async fn turn<'a>(worker: &'a Worker, picked: &Picked<'_>) -> Result<Turn<'a>, Failure> {
+    let bound = picked.cluster().connect_timeout;
+    let until = Instant::now() + bound;
+    let Upstream::Mesh { .. } = picked.upstream() else { return Ok(Turn { _permit: None, until }) };
+    match timeout_at(until, worker.handshakes().acquire()).await {
+        // Nobody closes it.
+        Ok(permit) => Ok(Turn { _permit: permit.ok(), until }),
+        Err(_) => {
+            let who = picked.endpoint().called();
+            let detail =
+                format!("{who} is asked for no further connection within {bound:?}: {HANDSHAKES} are being made");
+            Err(Failure::new(Ending::ConnectTimeout, detail))
+        }
+    }
+}
+
+/// Connects to a picked endpoint in the way that its cluster says, when it is its turn.
 pub(super) async fn endpoint(worker: &Worker, picked: &Picked<'_>, wire: Wire) -> Result<Io, Failure> {
+    let turn = turn(worker, picked).await?;
+    endpoint_in(turn, worker, picked, wire).await
+}
+
+/// Connects to a picked endpoint in the way that its cluster says.
+pub(super) async fn endpoint_in(
+    turn: Turn<'_>,
+    worker: &Worker,
+    picked: &Picked<'_>,
+    wire: Wire,
+) -> Result<Io, Failure> {
     let EndpointAddress::Socket(address) = picked.address();
     let bound = picked.cluster().connect_timeout;
     match picked.upstream() {
-        Upstream::Mesh { identity, sni } => secure(worker, picked, (identity, sni), wire).await,
+        Upstream::Mesh { identity, sni } => secure((worker, turn.until), picked, (identity, sni), wire).await,
         Upstream::Plain => unsecured(worker, &picked.endpoint().called(), address, bound).await,
     }
 }
 
 /// Connects with mesh TLS: the endpoint's certificate must prove the identity that it is said to have.
 async fn secure(
-    worker: &Worker,
+    (worker, deadline): (&Worker, Instant),
     picked: &Picked<'_>,
     (peer, sni): (&SpiffeId, &str),
     wire: Wire,
 ) -> Result<Io, Failure> {
     let EndpointAddress::Socket(address) = picked.address();
     let bound = picked.cluster().connect_timeout;
-    let deadline = Instant::now() + bound;
     let Some(identity) = worker.identity() else {
         return Err(Failure::new(Ending::Unready, "this proxy has no certificate yet"));
     };
@@ -44,7 +87,8 @@ async fn secure(
         .map_err(|_| Failure::new(Ending::UpstreamHandshake, format!("{sni:?} is no server name")))?;
     let who = || format!("{} at {address}", picked.endpoint().called());
     let place = place(worker)?;
-    let tcp = weft_net::connect(address, bound).await.map_err(|error| not_connected(&who(), &error))?;
+    let tcp = weft_net::connect(address, deadline.saturating_duration_since(Instant::now())).await;
+    let tcp = tcp.map_err(|error| not_connected(&who(), &error))?;
     let connector = TlsConnector::from(identity.client(wire, peer));
     let tls = match timeout_at(deadline, connector.connect(name, tcp)).await {
         Ok(Ok(tls)) => tls,

@@ -12,7 +12,7 @@ use std::{
 
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Notify, mpsc},
+    sync::{Notify, Semaphore, mpsc},
     task::{JoinHandle, LocalSet, spawn_local},
     time::{self, Instant, timeout, timeout_at},
 };
@@ -38,6 +38,7 @@ use super::{
     respond::{Ending, Failure},
     strangers::{Newcomer, Strangers},
     tls::LocalIdentity,
+    upstream,
     watch::{self, Watch},
 };
 
@@ -145,6 +146,7 @@ pub(super) struct Worker {
     over: Bell,
     watch: Watch,
     strangers: Rc<Strangers>,
+    handshakes: Semaphore,
     growth: Cell<Growth>,
     /// By direction.
     open: [Cell<usize>; 2],
@@ -241,6 +243,11 @@ impl Worker {
         }
         let detail = "this proxy takes no new request until it is known how much memory those take that came just now";
         Err(Failure::new(Ending::Overloaded, detail))
+    }
+
+    /// The turns of handshakes with upstreams.
+    pub(super) fn handshakes(&self) -> &Semaphore {
+        &self.handshakes
     }
 
     /// Counts a connection that was closed for want of room.
@@ -508,6 +515,7 @@ async fn work(ledger: Rc<Ledger>, start: Start, mut commands: mpsc::UnboundedRec
         over: Bell::default(),
         watch: Watch::default(),
         strangers: Rc::default(),
+        handshakes: Semaphore::new(upstream::HANDSHAKES),
         growth: Cell::default(),
         open: Default::default(),
         closed: Notify::new(),

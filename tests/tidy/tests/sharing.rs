@@ -150,8 +150,9 @@ const ALLOWED: [(&str, &[&str], &str); 21] = [
     ("proxy/src/dataplane/watch.rs", &["Notify"], "between tasks of one worker"),
     (
         "proxy/src/dataplane/worker.rs",
-        &["Notify", "Sender", "SyncSender", "UnboundedReceiver", "mpsc"],
-        "commands come from the control thread; what is sent is a need for a host, or an error: no word for a good request",
+        &["Notify", "Semaphore", "Sender", "SyncSender", "UnboundedReceiver", "mpsc"],
+        "commands come from the control thread; what is sent is a need for a host, or an error: no word for a good request; \
+         the turns of handshakes are between tasks of one worker",
     ),
 ];
 

@@ -1,10 +1,13 @@
 //! Bounds on accepted connections.
-use std::{io::ErrorKind, net::SocketAddr};
+use std::{io::ErrorKind, net::SocketAddr, sync::Arc};
 
 use tokio::net::TcpStream;
 use weft_model::Protocol;
 
-use super::mesh::{Mesh, Peer, Side, authority, identity, inbound, outbound, snapshot};
+use super::{
+    fleet::{self, Fleet},
+    mesh::{Mesh, Peer, Side, authority, identity, inbound, outbound, snapshot},
+};
 
 /// Connects and waits until it is reset, which may come before the connection is known to be there.
 async fn is_reset(address: SocketAddr) {
@@ -77,4 +80,24 @@ async fn of_strangers_in_their_handshake_the_oldest_gives_way_to_the_newest() {
     // One silent stranger gave way to the first of them; there was room for the next.
     server.has_metric("weft_connections_active{direction=\"inbound\"} 5").await;
     drop((second, third));
+}
+
+/// Each finds no connection that is unused; were all to make one at once, none would be made in time on a busy machine.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_crowd_most_take_a_connection_that_comes_free_instead_of_making_one() {
+    const CROWD: usize = 400;
+    let fleet = Arc::new(Fleet::start(1, 1, |_, _| {}).await);
+    let mut clients = Vec::new();
+    for _ in 0..CROWD {
+        clients.push(fleet.client().await);
+    }
+    let asking = clients.into_iter().map(|mut client| tokio::spawn(async move { client.ask(fleet::GET).await.0 }));
+    for asked in asking.collect::<Vec<_>>() {
+        let head = asked.await.unwrap();
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    }
+    let metrics = fleet.web.dataplane.metrics();
+    let made = metrics.lines().find_map(|line| line.strip_prefix("weft_upstream_connections_total "));
+    let made: usize = made.unwrap().parse().unwrap();
+    assert!((1..=CROWD / 2).contains(&made), "{made} connections for {CROWD} requests");
 }
