@@ -98,9 +98,8 @@ fn summary(resource: &Value, live: &Value) -> String {
     if resource["endpoints"].is_array() {
         let endpoints = list("endpoints").iter().map(|endpoint| {
             format!(
-                "{}/{} at {} ({}{})",
-                cell(&endpoint["workload"]["namespace"]),
-                cell(&endpoint["workload"]["name"]),
+                "{} at {} ({}{})",
+                instance(&endpoint["peer"]["Instance"]["workload"]),
                 cell(&endpoint["address"]["Socket"]),
                 unhealthy(live, &endpoint["address"]["Socket"])
                     .unwrap_or_else(|| cell(&endpoint["health"]).to_lowercase()),
@@ -110,13 +109,25 @@ fn summary(resource: &Value, live: &Value) -> String {
         let endpoints: Vec<_> = endpoints.collect();
         return if endpoints.is_empty() { "no endpoint".to_owned() } else { endpoints.join(", ") };
     }
-    if resource["tls"].is_object() {
+    if !resource["security"].is_null() {
         let (protocol, balance) = (cell(&resource["protocol"]), cell(&resource["balance"]));
-        return format!("{protocol}, {balance}, server name {}{}", cell(&resource["tls"]["sni"]), state(live));
+        let secured = match &resource["security"]["Mesh"]["sni"] {
+            Value::String(sni) => format!("server name {sni}"),
+            _ => "no mesh TLS".to_owned(),
+        };
+        return format!("{protocol}, {balance}, {secured}{}", state(live));
     }
     match &resource["body"]["Inbound"]["chains"] {
         Value::Array(chains) => chains.iter().map(chain).collect::<Vec<_>>().join("; "),
         _ => origins(resource),
+    }
+}
+
+/// The workload that an endpoint is; what is known by its address alone has no other name.
+fn instance(workload: &Value) -> String {
+    match workload.is_object() {
+        true => format!("{}/{}", cell(&workload["namespace"]), cell(&workload["name"])),
+        false => "what answers".to_owned(),
     }
 }
 
@@ -213,8 +224,8 @@ mod tests {
             "unhealthy": [{"workload": "shop/r-1", "address": "10.0.0.3:80", "health": "unhealthy (active): it answered 503"}],
             "checks": {"passed": 5, "failed": 3},
         }]);
-        let cluster = json!({"tls": {"sni": "80.reviews"}, "protocol": "Http", "balance": "RoundRobin"});
-        let endpoint = |address: &str| json!({"workload": {"namespace": "shop", "name": "r-0"}, "address": {"Socket": address}, "health": "Healthy"});
+        let cluster = json!({"security": {"Mesh": {"sni": "80.reviews"}}, "protocol": "Http", "balance": "RoundRobin"});
+        let endpoint = |address: &str| json!({"peer": {"Instance": {"workload": {"namespace": "shop", "name": "r-0"}}}, "address": {"Socket": address}, "health": "Healthy"});
         let endpoints =
             json!({"endpoints": [endpoint("10.0.0.1:80"), endpoint("10.0.0.2:80"), endpoint("10.0.0.3:80")]});
         let item = |resource: &Value| json!([{"name": "local/shop/reviews:80", "version": "1", "resource": resource}]);
