@@ -2,7 +2,7 @@
 use std::{fs, path::PathBuf};
 
 use weft_harness::{
-    Application, Connection, Mesh, Plan,
+    Application, Connection, Mesh, Plan, eventually,
     objects::{HTTP, open_service},
     process::Sidecar,
 };
@@ -39,6 +39,12 @@ async fn a_request_and_its_answer_cost_each_sidecar_one_vectored_write_a_directi
     let reviews = mesh.start_process(&plan).await.unwrap();
     let web = mesh.start_process(&Plan::new("web-0", "web")).await.unwrap();
     let mut connection = Connection::open(web.outbound().unwrap()).await.unwrap();
+    // Its sidecar is ready before its application was found to take connections.
+    eventually("that reviews is served", async || {
+        let reply = connection.get("reviews", "/", &[]).await.unwrap();
+        (reply.status == 200).then_some(())
+    })
+    .await;
     let sidecars = [("web", Writes::of(&web)), ("reviews", Writes::of(&reviews))];
     for request in [
         "GET / HTTP/1.1\r\nHost: reviews\r\nX-One: 1\r\n\r\n",
@@ -48,7 +54,7 @@ async fn a_request_and_its_answer_cost_each_sidecar_one_vectored_write_a_directi
         // The first one makes the connections.
         for number in 0..=REQUESTS {
             connection.send(request.as_bytes()).await.unwrap();
-            assert_eq!(connection.receive().await.unwrap().text(), "reviews");
+            assert_eq!(connection.receive().await.unwrap().text(), "reviews", "request {number}");
             if number == 0 {
                 before = [0, 1].map(|place| sidecars[place].1.count());
             }
