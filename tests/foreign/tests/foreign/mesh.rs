@@ -102,7 +102,23 @@ impl Mesh {
         let mut server = plane.sidecar(&Plan::new("server-0", "server").application("main", application)).await?;
         server.start().await?;
         web.ready(START).await?;
-        Ok(Self { plane, server, web, port, application: None, behind: Vec::new() })
+        let mesh = Self { plane, server, web, port, application: None, behind: Vec::new() };
+        mesh.reaches().await?;
+        Ok(mesh)
+    }
+
+    /// Waits until the application was found to take connections, which its sidecar's readiness does not wait for; whatever it
+    /// answers then.
+    async fn reaches(&self) -> Result<()> {
+        let (deadline, host) = (Instant::now() + START, format!("localhost:{}", self.port));
+        loop {
+            let reply = async { anyhow::Ok(self.web.client().await?.get(&host, "/", &[]).await?.status) }.await;
+            if reply.as_ref().is_ok_and(|status| *status != 503) {
+                return Ok(());
+            }
+            ensure!(Instant::now() < deadline, "{host} is not served: {reply:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Waits until a request goes through.
