@@ -2,7 +2,7 @@
 use std::fs;
 
 use weft_harness::{
-    Application, Connection, Mesh, Plan,
+    Application, Connection, Mesh, Plan, eventually,
     objects::{HTTP, open_service},
     process::Sidecar,
 };
@@ -42,6 +42,12 @@ async fn an_idle_plain_connection_that_has_been_used_costs_at_most_three_kibibyt
     let plan = Plan::new("reviews-0", "reviews").application("http", application.address);
     let _reviews = mesh.start_process(&plan).await.unwrap();
     let web = mesh.start_process(&Plan::new("web-0", "web")).await.unwrap();
+    // Its sidecar is ready before its application was found to take connections.
+    eventually("that reviews is served", async || {
+        let mut connection = Connection::open(web.outbound().unwrap()).await.unwrap();
+        (connection.get("reviews", "/", &[]).await.unwrap().status == 200).then_some(())
+    })
+    .await;
     let first = idle(&web, BEFORE).await;
     let before = resident(web.id().unwrap());
     let others = idle(&web, CONNECTIONS - BEFORE).await;
